@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a Markdown table; `--quick` runs it in small."""

@@ -1,0 +1,68 @@
+"""What storing costs beside embedding: python -m benchmarks.ingest [--quick]
+
+`EpisodicMemory.add` (rows, vectors, two kinds of transactions) against the bare embedder on the
+same texts, in turns, in one run. The ratio is the part of the embedder's speed that is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from personaagent.data import Interaction
+from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
+
+SENTENCE = "the plot of this film was slow but its music made me stay until the very last scene"
+
+
+def sample(count: int, users: int) -> list[Interaction]:
+    """Interactions of 5 to 40 words each, spread over the users."""
+    rng = random.Random(0)
+    words = SENTENCE.split()
+    return [
+        Interaction(
+            f"i{n}",
+            f"u{n % users}",
+            "task",
+            f"{n} {' '.join(rng.choices(words, k=rng.randint(5, 40)))}",
+            "yes",
+        )
+        for n in range(count)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few texts, seconds")
+    count, rounds = (64, 1) if parser.parse_args().quick else (4_000, 3)
+    interactions = sample(count, users=max(1, count // 100))
+    texts = [one.query for one in interactions]
+    embedder = SentenceEmbedder()
+    embedder.encode(texts[:64])  # load and warm up
+    bare, added = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for n in range(rounds):
+            began = time.perf_counter()
+            embedder.encode(texts)
+            bare.append(count / (time.perf_counter() - began))
+            with Store(Path(folder) / f"{n}.db") as store:
+                memory = EpisodicMemory(store, embedder)
+                began = time.perf_counter()
+                memory.add(interactions)
+                added.append(count / (time.perf_counter() - began))
+    print("| what | texts/s (median of rounds) |\n|---|---|")
+    print(f"| embedder alone, {count:,} texts | {np.median(bare):.0f} |")
+    print(f"| EpisodicMemory.add, the same | {np.median(added):.0f} |")
+    print(f"| ratio | {np.median(added) / np.median(bare):.3f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""PersonaAgent: LLM agents whose per-user persona is learned from the user's own history."""

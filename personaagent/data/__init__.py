@@ -1,0 +1,52 @@
+"""Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
+
+from personaagent.data.hf import from_dataset, to_dataset
+from personaagent.data.interaction import Interaction, Query
+from personaagent.data.jsonl import (
+    read_interactions,
+    read_queries,
+    read_tasks,
+    write_interactions,
+)
+from personaagent.data.lamp import (
+    LampData,
+    iter_lamp,
+    lamp_dataset,
+    read_golds,
+    read_lamp,
+    write_predictions,
+)
+from personaagent.data.lamp_pairs import self_supervised_pairs
+from personaagent.data.lamp_record import LampQuestion
+from personaagent.data.lamp_tasks import LAMP_TASKS
+from personaagent.data.persona import Action, Directive, Persona, Trust
+from personaagent.data.task import Choice, Classification, Rating, Task, Text
+
+__all__ = [
+    "LAMP_TASKS",
+    "Action",
+    "Choice",
+    "Classification",
+    "Directive",
+    "Interaction",
+    "LampData",
+    "LampQuestion",
+    "Persona",
+    "Query",
+    "Rating",
+    "Task",
+    "Text",
+    "Trust",
+    "from_dataset",
+    "iter_lamp",
+    "lamp_dataset",
+    "read_golds",
+    "read_interactions",
+    "read_lamp",
+    "read_queries",
+    "read_tasks",
+    "self_supervised_pairs",
+    "to_dataset",
+    "write_interactions",
+    "write_predictions",
+]

@@ -1,0 +1,81 @@
+"""What a user did (interaction) and what is asked next (query)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from personaagent.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One entry of episodic memory, (q_i, r_i^gt, m_i) in the paper (section 3.1).
+
+    `response` is what the user really answered or chose, never what an LM said; it is empty
+    where the entry is evidence about the user and not an answer (an authored paper in LaMP-1).
+    `time` is timezone-aware, or None where the origin has no dates: then the order of insertion
+    counts. `source` says where it came from, `weight` how much it counts.
+    """
+
+    id: str
+    user: str
+    task: str
+    query: str
+    response: str
+    time: datetime | None = None
+    weight: float = 1.0
+    source: str = "user"
+    expires: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        _require_zone(self.id, "time", self.time)
+        _require_zone(self.id, "expires", self.expires)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content: the same id with another digest is a conflict."""
+        content = [
+            self.user,
+            self.task,
+            self.query,
+            self.response,
+            _utc(self.time),
+            self.weight,
+            self.source,
+            _utc(self.expires),
+            dict(sorted(self.metadata.items())),
+        ]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question of a user; `gold` is the held-out answer where one is known.
+
+    An answer to it may use only what the user did before `time`.
+    """
+
+    id: str
+    user: str
+    task: str
+    query: str
+    gold: str | None = None
+    time: datetime | None = None
+
+    def __post_init__(self) -> None:
+        _require_zone(self.id, "time", self.time)
+
+
+def _require_zone(id: str, field: str, moment: datetime | None) -> None:
+    if moment is not None and moment.utcoffset() is None:
+        raise DataError(f"{id}: field '{field}': {moment} has no time zone: add one, such as UTC")
+
+
+def _utc(moment: datetime | None) -> str | None:
+    """The same moment is the same text, whatever its zone."""
+    return moment.astimezone(UTC).isoformat() if moment else None

@@ -1,0 +1,240 @@
+"""A user's own data: JSON Lines of interactions or queries, plain or gzip, and a file of tasks.
+
+An interaction is one line with id, user, task, query, response and, where known, time, weight,
+source, expires, metadata (text by text). A query has id, user, task, query and may have a response
+(its gold answer), time and habit (a mark of the sample data, not read). Blank lines are allowed.
+
+A tasks file is a JSON list; a task has name, kind (classification, rating, text or choice),
+instruction, if wanted the nouns item and answer, and labels (classification) or low and high
+(rating).
+
+Data files are read as a stream, so an error may come after lines were given out: who stores them
+does so in one transaction, and then nothing of a broken file is stored.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from personaagent.data.interaction import Interaction, Query
+from personaagent.data.reading import instant, opened, past
+from personaagent.data.rows import (
+    Filled,
+    Refuse,
+    Row,
+    parse_json,
+    require_object,
+    suggestion,
+    validated,
+)
+from personaagent.data.task import Choice, Classification, Rating, Task, Text
+from personaagent.errors import DataError
+
+_Moment = Annotated[datetime, BeforeValidator(instant)]
+_Past = Annotated[_Moment, AfterValidator(past)]
+_R = TypeVar("_R", bound="_Asked")
+
+
+class _Asked(Row):
+    id: Filled
+    user: Filled
+    task: Filled
+    query: Filled
+    time: _Past | None = None
+
+
+class _InteractionRow(_Asked):
+    response: str
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    source: Filled = "user"
+    expires: _Moment | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class _QueryRow(_Asked):
+    response: str | None = None
+    habit: bool | None = None
+
+
+class _TaskRow(Row):
+    name: Filled
+    kind: str
+    instruction: Filled
+    item: Filled | None = None
+    answer: Filled | None = None
+
+
+class _ClassificationRow(_TaskRow):
+    labels: list[Filled]
+
+
+class _RatingRow(_TaskRow):
+    low: int
+    high: int
+
+
+_KINDS: dict[str, tuple[type[_TaskRow], type[Task]]] = {
+    "classification": (_ClassificationRow, Classification),
+    "rating": (_RatingRow, Rating),
+    "text": (_TaskRow, Text),
+    "choice": (_TaskRow, Choice),
+}
+
+
+def read_tasks(path: Path) -> dict[str, Task]:
+    """The tasks of a tasks file by name.
+
+    Raises:
+        DataError: the file is no list of tasks; it names the task and the field.
+    """
+    with opened(path) as stream:
+        data = parse_json(stream.read(), path)
+    if not isinstance(data, list):
+        raise DataError(f"{path}: a list of tasks [...] is due, not {data!r:.60}")
+    tasks: dict[str, Task] = {}
+    for number, entry in enumerate(data, 1):
+        task = _task(entry, partial(_refuse_task, path, number))
+        if task.name in tasks:
+            raise _refuse_task(path, number, "name", f"'{task.name}' is taken by a task above")
+        tasks[task.name] = task
+    return tasks
+
+
+def _task(entry: object, refuse: Refuse) -> Task:
+    kind = str(require_object(entry, refuse).get("kind"))
+    if kind not in _KINDS:
+        raise refuse("kind", f"'{kind}' is not a kind of task{suggestion(kind, _KINDS)}")
+    model, make = _KINDS[kind]
+    fields = validated(model, entry, refuse).model_dump(exclude={"kind"}, exclude_none=True)
+    if "labels" in fields:
+        fields["labels"] = tuple(fields["labels"])
+    try:
+        return make(**fields)
+    except DataError as error:
+        raise refuse("labels" if "labels" in fields else "high", str(error)) from error
+
+
+def _refuse_task(path: Path, number: int, field: str, problem: str) -> DataError:
+    return DataError(f"{path}: task {number}: field '{field}': {problem}")
+
+
+def read_interactions(path: Path, tasks: Mapping[str, Task]) -> Iterator[Interaction]:
+    """The interactions of a file, in its order; a line that repeats an earlier one is left out.
+
+    Times come out in UTC and labels in the spelling of their task.
+
+    Raises:
+        DataError: a line breaks the format; it names the file, the line and the field. Among
+            others: an unknown field or task, an answer that is none of the task's labels, a time
+            without zone or in the future, and an id that an earlier line used for something else.
+    """
+    for row, task, refuse in _rows(path, _InteractionRow, tasks):
+        response = row.response
+        # LaMP-1's papers are evidence without an answer; everywhere else an answer is due.
+        if response or not isinstance(task, Choice):
+            response = _answer(task, response, refuse)
+        if row.time and row.expires and row.expires <= row.time:
+            raise refuse("expires", "it is not after 'time': the interaction was never valid")
+        yield Interaction(
+            id=row.id,
+            user=row.user,
+            task=row.task,
+            query=row.query,
+            response=response,
+            time=row.time,
+            weight=row.weight,
+            source=row.source,
+            expires=row.expires,
+            metadata=row.metadata,
+        )
+
+
+def read_queries(path: Path, tasks: Mapping[str, Task]) -> Iterator[Query]:
+    """The queries of a file, in its order, with `response` as gold; for errors see above."""
+    for row, task, refuse in _rows(path, _QueryRow, tasks):
+        gold = None if row.response is None else _answer(task, row.response, refuse)
+        yield Query(row.id, row.user, row.task, row.query, gold, row.time)
+
+
+def write_interactions(path: Path, interactions: Iterable[Interaction]) -> int:
+    """Write interactions so that `read_interactions` gives them back; the number written.
+
+    A name that ends in .gz is packed. The file appears when it is complete, so a file may be
+    read and written over in one go.
+    """
+    part = path.with_name(f"{path.name}.part")
+    count = 0
+    try:
+        pack = gzip.open if path.suffix == ".gz" else open
+        with pack(part, "wt", encoding="utf-8", newline="\n") as stream:
+            for one in interactions:
+                stream.write(json.dumps(_to_row(one), ensure_ascii=False) + "\n")
+                count += 1
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _to_row(one: Interaction) -> dict[str, Any]:
+    fields = {
+        "id": one.id,
+        "user": one.user,
+        "task": one.task,
+        "query": one.query,
+        "response": one.response,
+        "time": _text(one.time),
+        "weight": None if one.weight == 1 else one.weight,
+        "source": None if one.source == "user" else one.source,
+        "expires": _text(one.expires),
+        "metadata": dict(one.metadata) or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _rows(
+    path: Path, model: type[_R], tasks: Mapping[str, Task]
+) -> Iterator[tuple[_R, Task, Refuse]]:
+    """Each row once, with its task and the way to refuse a field of it."""
+    seen: dict[str, tuple[int, bytes]] = {}
+    with opened(path) as stream:
+        for line, raw in enumerate(stream, 1):
+            if not raw.strip():
+                continue
+            refuse: Refuse = partial(DataError.at, str(path), line)
+            row = validated(model, parse_json(raw, path, line), refuse)
+            task = tasks.get(row.task)
+            if task is None:
+                hint = suggestion(row.task, tasks)
+                raise refuse("task", f"'{row.task}' is not a known task{hint}")
+            canonical = json.dumps(row.model_dump(mode="json"), sort_keys=True)
+            digest = hashlib.sha256(canonical.encode()).digest()
+            first, content = seen.setdefault(row.id, (line, digest))
+            if content != digest:
+                raise refuse(
+                    "id", f"'{row.id}' stands on line {first} with other content: rename one"
+                )
+            if first == line:
+                yield row, task, refuse
+
+
+def _answer(task: Task, response: str, refuse: Refuse) -> str:
+    if not response.strip():
+        raise refuse("response", "it is empty: give the user's answer")
+    try:
+        return task.parse(response)
+    except DataError as error:
+        raise refuse("response", str(error)) from error

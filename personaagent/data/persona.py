@@ -1,0 +1,127 @@
+"""The persona: a user's system prompt, immutable, versioned and hashed.
+
+Profile plus directives (paper, section 3.3); each directive carries the ids of the interactions
+that speak for it. `render` gives the system prompt itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from personaagent.errors import DataError
+
+PREAMBLE = "You answer on behalf of one user, exactly as this user would."
+
+
+@dataclass(frozen=True, slots=True)
+class Directive:
+    """One rule of behaviour with its evidence: ids of interactions for and against it.
+
+    A directive with a `cue` is put before the LM only for queries that the cue fits: those whose
+    embedding has a cosine of at least `reach` with the cue's. Without a cue it always holds.
+    """
+
+    text: str
+    cue: str = ""
+    reach: float = 0.0
+    support: tuple[str, ...] = ()
+    oppose: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Exponents of the fused answer p(y) ~ p_LM(y)^lm * p_user(y)^habit, earned on replay.
+
+    `lm=1, habit=0` is the LM alone.
+    """
+
+    lm: float = 1.0
+    habit: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One call of a tool with its arguments: an element of the action space A ∪ D."""
+
+    tool: str
+    arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Persona:
+    """What one user's agent is told, for one task.
+
+    `actions` are standing actions: taken for every query without asking the LM. None means that
+    the LM chooses for every query. `parent` is the hash of the persona that this one replaces.
+    """
+
+    user: str
+    task: str
+    profile: str = ""
+    directives: tuple[Directive, ...] = ()
+    trust: Trust = Trust()
+    actions: tuple[Action, ...] | None = None
+    version: int = 0
+    parent: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of everything that the persona says, its place in the chain included."""
+        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def render(self) -> str:
+        """The whole persona: it works as a plain `system` message of any chat API."""
+        return self._render(self.directives)
+
+    def standing_prompt(self) -> str:
+        """What holds for every query: the system prompt without the directives that have a cue."""
+        return self._render(tuple(one for one in self.directives if not one.cue))
+
+    def _render(self, directives: tuple[Directive, ...]) -> str:
+        parts = [PREAMBLE]
+        if self.profile:
+            parts.append(f"About this user: {self.profile}")
+        if directives:
+            rules = "\n".join(f"- {directive.text}" for directive in directives)
+            parts.append(f"How this user answers, whatever the usual reading would be:\n{rules}")
+        return "\n".join(parts)
+
+    def succeed(self, **changes: Any) -> Self:
+        """The next version of this persona with some fields changed."""
+        return replace(self, **changes, version=self.version + 1, parent=self.hash)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data; `from_dict` reads it back to an equal persona."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            DataError: a field is missing or of the wrong form.
+        """
+        try:
+            actions = data["actions"]
+            return cls(
+                user=data["user"],
+                task=data["task"],
+                profile=data["profile"],
+                directives=tuple(
+                    Directive(
+                        d["text"], d["cue"], d["reach"], tuple(d["support"]), tuple(d["oppose"])
+                    )
+                    for d in data["directives"]
+                ),
+                trust=Trust(**data["trust"]),
+                actions=None if actions is None else tuple(Action(**a) for a in actions),
+                version=data["version"],
+                parent=data["parent"],
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(f"persona: malformed field: {error!r}") from error

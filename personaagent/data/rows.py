@@ -1,0 +1,117 @@
+"""Outside data checked against a model; each error says where, what and how to put it right."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from personaagent.errors import DataError
+
+Refuse = Callable[[str, str], DataError]
+"""The error for (field, problem), which knows the place."""
+
+
+class Row(BaseModel):
+    """Strict: no value is converted and no unknown field is let through."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+_R = TypeVar("_R", bound=Row)
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+Filled = Annotated[str, AfterValidator(_filled)]
+"""A text with something in it."""
+
+
+def parse_json(raw: bytes, path: Path, first_line: int = 1) -> object:
+    """The JSON value of some bytes that begin at `first_line` of a file.
+
+    Raises:
+        DataError: invalid UTF-8 or JSON, with line and column; a field that stands twice; an
+            escaped half of a character.
+    """
+    if first_line == 1:
+        raw = raw.removeprefix(codecs.BOM_UTF8)  # some editors put it there
+    try:
+        value: object = json.loads(raw.decode(), object_pairs_hook=_once)
+        if b"\\u" in raw:  # JSON can escape half a surrogate pair, which nothing can store
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeDecodeError as error:
+        line = first_line + raw.count(b"\n", 0, error.start)
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        problem = f"column {column}: byte 0x{raw[error.start]:02x} is not UTF-8: save it as UTF-8"
+    except json.JSONDecodeError as error:
+        line = first_line + error.lineno - 1
+        problem = f"column {error.colno}: not valid JSON: {error.msg}"
+    except (ValueError, RecursionError) as error:
+        line, problem = first_line, f"not usable JSON: {error}"
+    raise DataError(f"{path}: line {line}: {problem}")
+
+
+def validated(model: type[_R], data: object, refuse: Refuse) -> _R:
+    """The data as a row of the model.
+
+    Raises:
+        DataError: made by `refuse` for the first field that is wrong.
+    """
+    try:
+        return model.model_validate(require_object(data, refuse))
+    except ValidationError as error:
+        # What is not known comes first: a misspelt field is also a missing one.
+        first = min(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
+        field = ".".join(str(part) for part in first["loc"])
+        raise refuse(field, _problem(first, model)) from error
+
+
+def require_object(data: object, refuse: Refuse) -> dict[str, Any]:
+    """The data itself, which must be a JSON object."""
+    if not isinstance(data, dict):
+        raise refuse("*", f"an object {{...}} is due, not {data!r:.60}")
+    return data
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """What was probably meant, and what there is."""
+    names = list(known)
+    close = get_close_matches(word, names, n=1)
+    meant = f": did you mean '{close[0]}'?" if close else ""
+    return f"{meant} (known: {', '.join(names) or 'none'})"
+
+
+def _problem(details: ErrorDetails, model: type[Row]) -> str:
+    value = f"{details['input']!r:.60}"
+    match details["type"]:
+        case "extra_forbidden":
+            return f"it is not known{suggestion(str(details['loc'][-1]), model.model_fields)}"
+        case "missing":
+            return "it is missing: add it"
+        case "string_type":
+            return f"it must be a text in quotes, not {value}"
+        case "value_error":
+            return str(details["ctx"]["error"])
+        case _:
+            return f"{details['msg']}, not {value}"
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in data if names.count(name) > 1)
+        raise ValueError(f"field '{twice}' stands twice: keep one")
+    return data

@@ -1,0 +1,185 @@
+"""A task decides what an answer is, how it is asked for, and how it is judged.
+
+A user's own task takes three lines:
+
+    inbox = Classification(
+        "inbox", "Which folder does this message belong in?", labels=("work", "home")
+    )
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Literal
+
+from personaagent.errors import DataError
+
+_OPTIONS = re.compile(r'^(?P<stem>.*?)\s*\[1\]: "(?P<one>.*)" \[2\]: "(?P<two>.*)"\s*$', re.S)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Common part: `instruction` is asked before every query, `labels` is the closed set of
+    answers (empty for free text), `item` and `answer` are the nouns for a query and its response,
+    `example_item` the noun for a past query where it is not `item`.
+    """
+
+    name: str
+    instruction: str
+    labels: tuple[str, ...] = ()
+    item: str = "text"
+    answer: str = "answer"
+    example_item: str = ""
+
+    @property
+    def output_type(self) -> Any:
+        """The type of the LM's answer: `Literal[labels]` or `str`."""
+        return Literal[self.labels] if self.labels else str
+
+    def prompt(self, query: str) -> str:
+        """Instruction and query in one line: LaMP's official input."""
+        return f"{self.instruction} {self.question(query)}"
+
+    @property
+    def system(self) -> str:
+        """What stays the same from query to query: the instruction, and the labels where it does
+        not name them."""
+        if all(label in self.instruction for label in self.labels):
+            return self.instruction
+        return f"{self.instruction} {self.answer}s: [{', '.join(self.labels)}]"
+
+    def question(self, query: str) -> str:
+        """What changes: the query under its noun."""
+        return f"{self.item}: {query}"
+
+    def decide(self, distribution: Mapping[str, float]) -> str:
+        """The answer with the least expected loss: here the most probable label."""
+        return max(distribution, key=lambda label: distribution[label])
+
+    def example(self, query: str, response: str) -> str:
+        """A past interaction in one line, label beside the item (the RAG snippet of LaMP)."""
+        item = self.example_item or self.item
+        return f'the {self.answer} for the {item}: "{query}" is "{response}"'
+
+    def parse(self, answer: str) -> str:
+        """The canonical form of an answer.
+
+        Raises:
+            DataError: the answer is none of the labels.
+        """
+        text = answer.strip()
+        if not self.labels:
+            return text
+        for label in self.labels:
+            if label.lower() == text.lower():
+                return label
+        raise DataError(
+            f"task {self.name}: '{text}' is not one of its answers: {', '.join(self.labels)}"
+        )
+
+    def score(self, answer: str, gold: str) -> float:
+        """How good an answer is, in [0, 1], 1 is best."""
+        return float(answer.strip() == gold.strip())
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """One label of a closed set; metric: accuracy."""
+
+    def __post_init__(self) -> None:
+        if len({label.strip().lower() for label in self.labels} - {""}) < max(2, len(self.labels)):
+            raise DataError(
+                f"task {self.name}: a classification needs at least two labels, none empty and "
+                "no two alike but for case"
+            )
+
+
+@dataclass(frozen=True)
+class Rating(Task):
+    """A whole number from `low` to `high`; metric: mean absolute error."""
+
+    low: int = 1
+    high: int = 5
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise DataError(f"task {self.name}: low ({self.low}) must be below high ({self.high})")
+        scale = range(self.low, self.high + 1)
+        object.__setattr__(self, "labels", tuple(str(n) for n in scale))
+
+    def example(self, query: str, response: str) -> str:
+        return f'{response} is the {self.answer} for "{query}"'
+
+    def decide(self, distribution: Mapping[str, float]) -> str:
+        """The median, which has the least expected absolute error."""
+        mass = accumulate(distribution[label] for label in self.labels)
+        return next(
+            (label for label, below in zip(self.labels, mass, strict=True) if below >= 0.5),
+            self.labels[-1],
+        )
+
+    def score(self, answer: str, gold: str) -> float:
+        return 1 - self.error(answer, gold) / (self.high - self.low)
+
+    def error(self, answer: str, gold: str) -> float:
+        """Absolute error; an unreadable answer counts as the end furthest from gold (LaMP)."""
+        true = int(gold)
+        try:
+            return abs(int(answer) - true)
+        except ValueError:
+            return max(true - self.low, self.high - true)
+
+
+@dataclass(frozen=True)
+class Choice(Task):
+    """Which of two options, [1] or [2], that stand in the query itself; metric: accuracy.
+
+    A small LM prefers a position, so the answer is read in both orders (`swapped`).
+    """
+
+    labels: tuple[str, ...] = ("[1]", "[2]")
+
+    def prompt(self, query: str) -> str:
+        return query
+
+    def question(self, query: str) -> str:
+        return query
+
+    def example(self, query: str, response: str) -> str:
+        # Evidence without an answer is quoted alone, as LaMP-1 does with the titles of a profile.
+        return super().example(query, response) if response else f'"{query}"'
+
+    def options(self, query: str) -> tuple[str, str]:
+        """The two options of a query.
+
+        Raises:
+            DataError: the query does not end in `[1]: "…" [2]: "…"`.
+        """
+        match = _OPTIONS.match(query)
+        if match is None:
+            raise DataError(f'task {self.name}: the query lacks its options [1]: "…" [2]: "…"')
+        return match["one"], match["two"]
+
+    def stem(self, query: str) -> str:
+        """The query without its options."""
+        match = _OPTIONS.match(query)
+        return match["stem"] if match else query
+
+    def swapped(self, query: str) -> str:
+        """The same question with its two options exchanged."""
+        one, two = self.options(query)
+        return f'{self.stem(query)} [1]: "{two}" [2]: "{one}"'
+
+
+@dataclass(frozen=True)
+class Text(Task):
+    """Free text; metric: ROUGE-L F1."""
+
+    def score(self, answer: str, gold: str) -> float:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        scorer = RougeScorer(["rougeL"], use_stemmer=True)
+        return float(scorer.score(gold, answer)["rougeL"].fmeasure)

@@ -1,0 +1,47 @@
+"""The language model: connecting to one, metering it, reading label likelihoods from it.
+
+The names are loaded when they are first used, so importing this package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from personaagent.lm.connection import connect
+    from personaagent.lm.gguf import verify_gguf
+    from personaagent.lm.likelihood import label_distribution, read_labels
+    from personaagent.lm.meter import Budget, Meter, Usage
+    from personaagent.lm.model import PersonaLM
+    from personaagent.lm.weights import ensure_weights
+
+_HOME = {
+    "Budget": "meter",
+    "Meter": "meter",
+    "PersonaLM": "model",
+    "Usage": "meter",
+    "connect": "connection",
+    "ensure_weights": "weights",
+    "label_distribution": "likelihood",
+    "read_labels": "likelihood",
+    "verify_gguf": "gguf",
+}
+
+__all__ = [
+    "Budget",
+    "Meter",
+    "PersonaLM",
+    "Usage",
+    "connect",
+    "ensure_weights",
+    "label_distribution",
+    "read_labels",
+    "verify_gguf",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

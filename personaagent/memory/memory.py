@@ -1,0 +1,161 @@
+"""Episodic memory, D^u in the paper (section 3.1): a user's interactions, searched by top-k."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from personaagent.data import Interaction
+from personaagent.errors import DataError
+from personaagent.memory.embedder import Embedder
+from personaagent.memory.index import IndexCache
+from personaagent.memory.progress import track
+from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope
+from personaagent.memory.store import Added, Store
+from personaagent.memory.user import UserMemory, aware
+
+_TEXTS_AT_ONCE = 1_024  # embedded and committed together: what a kill can cost
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A recalled interaction; the score's scale is the retriever's, larger is better."""
+
+    interaction: Interaction
+    score: float
+
+
+class EpisodicMemory:
+    """The store with vectors: adds interactions, recalls those that matter for a query.
+
+    Vectors are of `interaction.query`. They are written after their interactions and made up for
+    on first use, so a kill in between loses none, and a new embedding model replaces them.
+
+    Args:
+        store: the truth.
+        embedder: its model; loaded when a vector is first needed.
+        resident: bytes of memory for the users' indexes; the default holds 10,000 users of 100
+            interactions in 384 dimensions.
+    """
+
+    def __init__(self, store: Store, embedder: Embedder, *, resident: int = 1_700_000_000) -> None:
+        self.store = store
+        self.embedder = embedder
+        self._indexes = IndexCache(resident)
+        self._retrievers: Mapping[str, Retriever] = {
+            name: retriever() for name, retriever in RETRIEVERS.items()
+        }
+
+    def add(self, interactions: Iterable[Interaction], *, progress: bool = False) -> Added:
+        """Store interactions (all or none) and embed those that have no vector yet.
+
+        Raises:
+            DataError: see `Store.add`; nothing was stored.
+        """
+        given = list(interactions)
+        with track("storing", len(given), shown=progress) as advance:
+            added = self.store.add(given, progress=advance)
+        ids: defaultdict[str, list[str]] = defaultdict(list)
+        for one in given:
+            ids[one.user].append(one.id)
+        fingerprint = self.embedder.fingerprint
+        missing = [
+            row
+            for user, mine in ids.items()
+            for row in self.store.of(user).without_vector(fingerprint, mine)
+        ]
+        self._embed(missing, progress)
+        return added
+
+    def ready(self, user: str, *, progress: bool = False) -> int:
+        """Embed what has no vector of this embedder yet; how many there were.
+
+        Worth calling ahead of time after a change of the embedding model; `recall` does it too.
+        """
+        missing = self.store.of(user).without_vector(self.embedder.fingerprint)
+        self._embed(missing, progress)
+        return len(missing)
+
+    def recall(
+        self,
+        user: str,
+        query: str,
+        k: int,
+        *,
+        retriever: str | Retriever = "dense",
+        task: str | None = None,
+        before: datetime | None = None,
+        exclude: Collection[str] = (),
+    ) -> list[Memory]:
+        """The user's k memories that fit a query best, best first.
+
+        Expired interactions are never among them. Fewer than k only if there are fewer.
+
+        Args:
+            user: whose memory.
+            query: the text to find memories for.
+            k: how many, at least 1.
+            retriever: a name in `RETRIEVERS`, or a retriever.
+            task: only interactions of this task.
+            before: only interactions before this moment (timezone-aware); those without a time
+                count as before everything.
+            exclude: ids of interactions to leave out.
+
+        Raises:
+            DataError: no user, k below 1, no such retriever, or `before` without a timezone.
+        """
+        if k < 1:
+            raise DataError(f"k is {k}, must be at least 1")
+        if isinstance(retriever, str):
+            if retriever not in self._retrievers:
+                known = ", ".join(self._retrievers)
+                raise DataError(f"retriever '{retriever}' is unknown; there are: {known}")
+            retriever = self._retrievers[retriever]
+        memory = self.store.of(user)
+        scope = self._scope(memory, task, before and aware(before), exclude)
+        ranking = retriever.rank(scope, query, k) if len(scope.seqs) else []
+        found = memory.at([seq for seq, _ in ranking])
+        return [Memory(found[seq], score) for seq, score in ranking if seq in found]
+
+    def _scope(
+        self,
+        memory: UserMemory,
+        task: str | None,
+        before: datetime | None,
+        exclude: Collection[str],
+    ) -> Scope:
+        excluded = memory.seqs(exclude)
+        index = self._indexes.of(memory)
+        with index.lock:
+            allowed = index.eligible(self.store.now(), task, before, excluded)
+            seqs, times = index.seqs[allowed], index.times[allowed]
+
+        def nearest(query: str, k: int) -> Ranking:
+            vector = self.embedder.encode([query])[0]
+            with index.lock:
+                self._indexes.load(
+                    memory, index, self.embedder, lambda: self.ready(memory.user, progress=True)
+                )
+                return index.nearest(vector, k, among=seqs)
+
+        def texts() -> list[str]:
+            found = memory.at(seqs.tolist())
+            return [found[seq].query if seq in found else "" for seq in seqs.tolist()]
+
+        return Scope(memory.user, seqs, times, texts, nearest)
+
+    def _embed(self, missing: list[tuple[int, str]], progress: bool) -> None:
+        """Write the vectors of (seq, text), a part at a time."""
+        missing.sort(key=lambda row: len(row[1]))  # like lengths together: little padding
+        with track("embedding", len(missing), shown=progress) as advance:
+            for start in range(0, len(missing), _TEXTS_AT_ONCE):
+                some = missing[start : start + _TEXTS_AT_ONCE]
+                encoded = self.embedder.encode([text for _, text in some])
+                self.store.save_vectors(
+                    self.embedder.fingerprint,
+                    [seq for seq, _ in some],
+                    [vector.tobytes() for vector in encoded],
+                )
+                advance(len(some))

@@ -1,0 +1,182 @@
+"""The store: every user's interactions, vectors, personas and journals, in one database.
+
+The database is the truth and everything else a cache of it. Every write is one transaction. What
+a user owns is read through `Store.of(user)` only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Self
+
+import sqlalchemy as sa
+from platformdirs import user_data_path
+
+from personaagent.data import Interaction
+from personaagent.errors import DataError
+from personaagent.memory import rows
+from personaagent.memory.database import Database
+from personaagent.memory.schema import interactions, vectors
+from personaagent.memory.user import UserMemory
+
+_ROWS_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What an `add` found: `new` interactions were stored, `known` ones were there already."""
+
+    new: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserSummary:
+    """How much there is of a user: all interactions, and the times of the first and the last."""
+
+    user: str
+    interactions: int
+    first: datetime | None
+    last: datetime | None
+
+
+class Store:
+    """The memory database; thread-safe, and any number of processes may share it.
+
+    Args:
+        where: a file (SQLite) or a URL, `postgresql://user:password@host/database`. Default: the
+            environment variable PERSONAAGENT_DB, else `memory.db` in the user's data folder.
+        now: the clock; decides what is in the future and what has expired.
+
+    Raises:
+        StoreError: the database cannot be opened, is not ours, or is of a newer schema.
+    """
+
+    def __init__(
+        self,
+        where: str | Path | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        default = os.environ.get("PERSONAAGENT_DB") or user_data_path("personaagent") / "memory.db"
+        self._database = Database(where or default)
+        self.now = now
+
+    @property
+    def name(self) -> str:
+        """The file, or the URL without its password."""
+        return self._database.name
+
+    def add(
+        self,
+        interactions: Iterable[Interaction],
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Added:
+        """Store interactions, all of them or none; adding one twice is adding it once.
+
+        Args:
+            interactions: in the order in which they happened, where they have no time.
+            progress: called with the number of interactions just done.
+
+        Raises:
+            DataError: an interaction breaks the contract, or its id is known with other content.
+        """
+        # Everything is read and checked first: the one writer's lock is not held meanwhile.
+        now = self.now()
+        checked = iter([rows.checked(interaction, now) for interaction in interactions])
+        done = new = 0
+        with self._database.write() as connection:
+            while batch := list(islice(checked, _ROWS_AT_ONCE)):
+                new += self._add(connection, batch)
+                done += len(batch)
+                if progress:
+                    progress(len(batch))
+        return Added(new, done - new)
+
+    def users(self, task: str | None = None) -> list[UserSummary]:
+        """Who has interactions (of a task), by name."""
+        c = interactions.c
+        select = sa.select(c.user, sa.func.count(), sa.func.min(c.time), sa.func.max(c.time))
+        if task is not None:
+            select = select.where(c.task == task)
+        with self._database.read() as connection:
+            found = connection.execute(select.group_by(c.user)).all()
+        return sorted(
+            (
+                UserSummary(user, count, rows.moment_or_none(first), rows.moment_or_none(last))
+                for user, count, first, last in found
+            ),
+            key=lambda summary: summary.user,
+        )
+
+    def of(self, user: str) -> UserMemory:
+        """One user's data.
+
+        Raises:
+            DataError: the user is empty.
+        """
+        if not user.strip():
+            raise DataError("the user is empty: data belongs to a user, name one")
+        return UserMemory(self._database, self.now, user)
+
+    def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
+        """Store or replace the vectors (float32 bytes) of these interactions."""
+        insert = self._database.insert(vectors)
+        upsert = insert.on_conflict_do_update(
+            index_elements=[vectors.c.seq],
+            set_={"fingerprint": insert.excluded.fingerprint, "vector": insert.excluded.vector},
+        )
+        batch = [
+            {"seq": seq, "fingerprint": fingerprint, "vector": vector}
+            for seq, vector in zip(seqs, encoded, strict=True)
+        ]
+        if batch:
+            with self._database.write() as connection:
+                connection.execute(upsert, batch)
+
+    def close(self) -> None:
+        """Give back the connections; whoever uses the store again opens new ones."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _add(self, connection: sa.Connection, batch: Sequence[Interaction]) -> int:
+        """Insert one batch; how many of it were new."""
+        insert = self._database.insert(interactions).on_conflict_do_nothing()
+        stored = connection.execute(
+            insert.returning(interactions.c.seq), [rows.row(one) for one in batch]
+        )
+        new = len(stored.all())
+        if new < len(batch):
+            self._refuse_changes(connection, batch)
+        return new
+
+    def _refuse_changes(self, connection: sa.Connection, batch: Sequence[Interaction]) -> None:
+        c = interactions.c
+        of_user = defaultdict(list)
+        for one in batch:
+            of_user[one.user].append(one)
+        # A select a user: SQLite answers `(user, id) IN (...)` by reading the whole table.
+        for user, given in of_user.items():
+            select = sa.select(interactions).where(c.user == user, c.id.in_([i.id for i in given]))
+            stored = {row.id: row for row in connection.execute(select)}
+            for one in given:
+                if stored[one.id].digest != one.digest:
+                    known = rows.interaction(stored[one.id]._mapping)
+                    fields = ", ".join(rows.difference(one, known))
+                    raise DataError(
+                        f"interaction '{one.id}' of user '{one.user}' is known with other "
+                        f"content (differs in: {fields}): interactions are immutable, give the "
+                        "changed one an id of its own; nothing was stored"
+                    )

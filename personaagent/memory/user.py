@@ -1,0 +1,257 @@
+"""What one user's data is read through: there is no read of it without a user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from personaagent.data import Interaction, Persona
+from personaagent.errors import DataError
+from personaagent.memory import rows
+from personaagent.memory.chain import Chain, Published
+from personaagent.memory.database import Database
+from personaagent.memory.journal import Journal
+from personaagent.memory.schema import interactions, profiles, vectors
+
+_VALUES_AT_ONCE = 10_000  # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535
+
+
+# Every recall runs these two, so they are built once.
+_MINE = sa.and_(
+    interactions.c.user == sa.bindparam("of"), interactions.c.seq > sa.bindparam("last")
+)
+_AFTER = (
+    sa.select(*(interactions.c[name] for name in ("seq", "task", "time", "expires")))
+    .where(_MINE)
+    .order_by(interactions.c.seq)
+)
+_VECTORS = (
+    sa.select(interactions.c.seq, vectors.c.vector)
+    .join(vectors)
+    .where(_MINE, vectors.c.fingerprint == sa.bindparam("model"))
+    .order_by(interactions.c.seq)
+    .limit(sa.bindparam("most"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A summary of a user's interactions; `evidence` says of which (a digest of the caller's)."""
+
+    text: str
+    evidence: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class UserMemory:
+    """One user's part of the store: `Store.of(user)` makes it.
+
+    Interactions are ordered by time, then by order of insertion; those without a time come
+    first, so they count as before everything that has one.
+    """
+
+    database: Database
+    now: Callable[[], datetime]
+    user: str
+
+    # Interactions
+
+    def interactions(
+        self,
+        task: str | None = None,
+        *,
+        before: datetime | None = None,
+        before_id: str | None = None,
+        limit: int | None = None,
+        include_expired: bool = False,
+    ) -> list[Interaction]:
+        """The user's interactions, oldest first.
+
+        Args:
+            task: only those of this task.
+            before: only those before this moment (timezone-aware).
+            before_id: only those that come before this interaction of the user.
+            limit: only the latest so many.
+            include_expired: also those whose `expires` has passed.
+
+        Raises:
+            DataError: `before` lacks a timezone, or the user has no interaction `before_id`.
+        """
+        order = [interactions.c.time.desc().nulls_last(), interactions.c.seq.desc()]
+        with self.database.read() as connection:
+            where = self._filter(task, include_expired)
+            if before is not None:
+                where.append(_sooner(rows.microseconds(aware(before)), 0))
+            if before_id is not None:
+                where.append(_sooner(*self._place(connection, before_id)))
+            select = sa.select(interactions).where(*where).order_by(*order).limit(limit)
+            found = connection.execute(select).mappings().all()
+        return [rows.interaction(row) for row in reversed(found)]
+
+    def get(self, ids: Iterable[str]) -> list[Interaction]:
+        """The interactions of these ids, in the order of `ids`; unknown ids are left out."""
+        asked = list(dict.fromkeys(ids))
+        found = {
+            row["id"]: rows.interaction(row)
+            for row in self._where_in(sa.select(interactions), interactions.c.id, asked)
+        }
+        return [found[id] for id in asked if id in found]
+
+    def count(self, task: str | None = None) -> int:
+        """How many interactions `interactions(task)` gives."""
+        with self.database.read() as connection:
+            where = self._filter(task, include_expired=False)
+            select = sa.select(sa.func.count()).select_from(interactions).where(*where)
+            return connection.scalar(select) or 0
+
+    # What the index and the retrievers read; `seq` is an interaction's number in the store
+
+    def at(self, seqs: Sequence[int]) -> dict[int, Interaction]:
+        """The interactions of these seqs by seq; unknown ones are left out."""
+        found = self._where_in(sa.select(interactions), interactions.c.seq, seqs)
+        return {row["seq"]: rows.interaction(row) for row in found}
+
+    def seqs(self, ids: Iterable[str]) -> list[int]:
+        """The seqs of these ids; unknown ids are left out."""
+        columns = sa.select(interactions.c.seq)
+        return [row["seq"] for row in self._where_in(columns, interactions.c.id, list(set(ids)))]
+
+    def after(self, seq: int) -> list[tuple[int, str, int | None, int | None]]:
+        """(seq, task, time, expires) of the rows after `seq`, in order; times in microseconds."""
+        with self.database.read() as connection:
+            found = connection.execute(_AFTER, {"of": self.user, "last": seq}).all()
+        return [(seq, task, time, expires) for seq, task, time, expires in found]
+
+    def vectors(self, fingerprint: str, after: int, limit: int) -> tuple[list[int], list[bytes]]:
+        """The first `limit` seqs after `after` and their float32 vectors of this fingerprint."""
+        asked = {"of": self.user, "last": after, "model": fingerprint, "most": limit}
+        with self.database.read() as connection:
+            found = connection.execute(_VECTORS, asked).all()
+        return [seq for seq, _ in found], [vector for _, vector in found]
+
+    def without_vector(
+        self, fingerprint: str, ids: Collection[str] | None = None
+    ) -> list[tuple[int, str]]:
+        """(seq, query) of the interactions (of these ids) that have no vector of it."""
+        c = interactions.c
+        same = sa.and_(vectors.c.seq == c.seq, vectors.c.fingerprint == fingerprint)
+        select = sa.select(c.seq, c.query).outerjoin(vectors, same).where(vectors.c.seq.is_(None))
+        if ids is not None:
+            return [(row["seq"], row["query"]) for row in self._where_in(select, c.id, ids)]
+        with self.database.read() as connection:
+            found = connection.execute(select.where(c.user == self.user))
+            return [(seq, text) for seq, text in found]
+
+    # Personas
+
+    def persona(self, task: str) -> Persona | None:
+        """The published persona (the champion), None before the first."""
+        return self._chain(task).champion()
+
+    def personas(self, task: str) -> list[Persona]:
+        """Every persona that was ever published, the first one first."""
+        return [published.persona for published in self.history(task)]
+
+    def history(self, task: str) -> list[Published]:
+        """The chain of personas with the reason and the time of each."""
+        return self._chain(task).history()
+
+    def publish(self, persona: Persona, *, expected: str | None, reason: str) -> None:
+        """Make a persona the champion if the champion is still the one that its writer read.
+
+        Publishing the champion again changes nothing.
+
+        Args:
+            persona: `champion.succeed(...)`, or for the first one a persona of version 0.
+            expected: the hash of the champion that the writer read, None if there was none.
+            reason: why it was accepted; kept in the history.
+
+        Raises:
+            DataError: the persona is another user's, or does not continue the chain.
+            ConflictError: somebody published in between; nothing was changed.
+        """
+        if persona.user != self.user:
+            raise DataError(f"a persona of user '{persona.user}' published for '{self.user}'")
+        self._chain(persona.task).publish(persona, expected, reason)
+
+    # Profiles and journals
+
+    def profile(self, task: str) -> Profile | None:
+        """The profile that was saved last."""
+        mine = sa.and_(profiles.c.user == self.user, profiles.c.task == task)
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(profiles).where(mine)).mappings().first()
+        if row is None:
+            return None
+        return Profile(row["text"], row["evidence"], rows.moment(row["created"]))
+
+    def save_profile(self, task: str, text: str, *, evidence: str) -> None:
+        """Replace the profile; `evidence` is a digest of what it summarizes."""
+        created = rows.microseconds(self.now())
+        row = {"user": self.user, "task": task, "text": text, "evidence": evidence}
+        with self.database.write() as connection:
+            self.database.upsert(connection, profiles, row | {"created": created})
+
+    def journal(self, run: str) -> Journal:
+        """The journal of one run, empty until its first `put`."""
+        return Journal(self.database, self.now, self.user, run)
+
+    def _chain(self, task: str) -> Chain:
+        return Chain(self.database, self.now, self.user, task)
+
+    def _filter(self, task: str | None, include_expired: bool) -> list[sa.ColumnElement[bool]]:
+        where = [interactions.c.user == self.user]
+        if task is not None:
+            where.append(interactions.c.task == task)
+        if not include_expired:
+            expires = interactions.c.expires
+            where.append(sa.or_(expires.is_(None), expires > rows.microseconds(self.now())))
+        return where
+
+    def _place(self, connection: sa.Connection, id: str) -> tuple[int | None, int]:
+        row = connection.execute(
+            sa.select(interactions.c.time, interactions.c.seq).where(
+                interactions.c.user == self.user, interactions.c.id == id
+            )
+        ).first()
+        if row is None:
+            raise DataError(f"user '{self.user}' has no interaction '{id}'")
+        return row.time, row.seq
+
+    def _where_in(
+        self, select: sa.Select[Any], column: sa.ColumnElement[Any], values: Collection[Any]
+    ) -> Iterator[Any]:
+        mine = select.where(interactions.c.user == self.user)
+        for some in _batches(values):
+            with self.database.read() as connection:
+                yield from connection.execute(mine.where(column.in_(some))).mappings().all()
+
+
+def aware(moment: datetime) -> datetime:
+    """The moment itself.
+
+    Raises:
+        DataError: it lacks a timezone.
+    """
+    if moment.tzinfo is None:
+        raise DataError(f"before {moment.isoformat()}: add a timezone, such as +00:00")
+    return moment
+
+
+def _sooner(time: int | None, seq: int) -> sa.ColumnElement[bool]:
+    """In the order of `UserMemory`, ahead of the place (time, seq)."""
+    c = interactions.c
+    if time is None:
+        return sa.and_(c.time.is_(None), c.seq < seq)
+    return sa.or_(c.time.is_(None), c.time < time, sa.and_(c.time == time, c.seq < seq))
+
+
+def _batches(values: Collection[Any]) -> Iterator[list[Any]]:
+    ordered = list(values)
+    for start in range(0, len(ordered), _VALUES_AT_ONCE):
+        yield ordered[start : start + _VALUES_AT_ONCE]

@@ -1,0 +1,83 @@
+"""What an alignment did: every gradient, candidate and score (plain values, JSON by `to_dict`)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from personaagent.data import Persona
+
+
+@dataclass(frozen=True, slots=True)
+class Gradient:
+    """LLM_grad's critique of one simulated response against the true one."""
+
+    interaction: str
+    response: str
+    truth: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A proposed persona; losses are means in nats over the judging interactions.
+
+    `loss` is None where a candidate was dropped before it was replayed; `changed` is how many of
+    the judging interactions it answers otherwise than the champion.
+    """
+
+    persona: Persona
+    loss: float | None
+    score: float | None
+    changed: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One iteration: the batch, its gradients, the candidates, and which one was accepted.
+
+    `loss` and `score` are the champion's after the step; `score` is the task's, 1 is best.
+    """
+
+    iteration: int
+    batch: tuple[str, ...]
+    gradients: tuple[Gradient, ...]
+    candidates: tuple[Candidate, ...]
+    accepted: int | None
+    loss: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentLog:
+    """A whole run. `usage` is what it cost (see `personaagent.lm.Usage`), `stopped` says why it
+    ended, `settings` with what it ran; `judged` are the ids of the judging interactions."""
+
+    user: str
+    task: str
+    first: Persona
+    last: Persona
+    first_loss: float
+    first_score: float
+    steps: tuple[Step, ...]
+    judged: tuple[str, ...]
+    stopped: str
+    settings: dict[str, Any]
+    usage: dict[str, float]
+
+    @property
+    def last_loss(self) -> float:
+        """The mean loss of the last persona on the judging interactions, in nats."""
+        return self.steps[-1].loss if self.steps else self.first_loss
+
+    @property
+    def last_score(self) -> float:
+        """The mean score of the last persona on the judging interactions, 1 is best."""
+        return self.steps[-1].score if self.steps else self.first_score
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return data

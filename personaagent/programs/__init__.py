@@ -1,0 +1,23 @@
+"""The DSPy modules: memory retrieval, profile, action choice, rewriting, the agent, baselines."""
+
+from personaagent.programs.action import ActionChooser
+from personaagent.programs.agent import PersonaAgent
+from personaagent.programs.answer import Answerer
+from personaagent.programs.baselines import RAG, NonPersonalized
+from personaagent.programs.profile import ProfileSummarizer
+from personaagent.programs.retriever import MemoryRetriever
+from personaagent.programs.rewriter import GradientWriter, PersonaRewriter
+from personaagent.programs.situation import Situation
+
+__all__ = [
+    "RAG",
+    "ActionChooser",
+    "Answerer",
+    "GradientWriter",
+    "MemoryRetriever",
+    "NonPersonalized",
+    "PersonaAgent",
+    "PersonaRewriter",
+    "ProfileSummarizer",
+    "Situation",
+]

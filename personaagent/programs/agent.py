@@ -1,0 +1,162 @@
+"""PersonaAgent: memory, persona, action and answer put together (paper, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import dspy
+
+from personaagent.data import Action, Interaction, Persona, Task
+from personaagent.memory import EpisodicMemory
+from personaagent.programs.action import ActionChooser
+from personaagent.programs.answer import Answerer
+from personaagent.programs.fusion import fuse
+from personaagent.programs.habits import label_posterior
+from personaagent.programs.persona import PersonaParameter
+from personaagent.programs.retriever import MemoryRetriever
+from personaagent.programs.situation import Situation
+from personaagent.programs.tools import Observation, personal_tools, run
+
+
+class PersonaAgent(dspy.Module):
+    """Answers a user's queries under the user's persona.
+
+    One program serves every user: the persona is data of the call, or else the user's published
+    one, or else the program's own.
+
+    Args:
+        task: what an answer is.
+        memory: episodic memory with its store.
+        persona: the program's own persona; saved and loaded with the program.
+        tools: the general tools A, the user's `dspy.Tool`s and MCP tools among them.
+        rounds: how often π_P may choose actions for one query; 0 leaves it to standing actions.
+        k: memories that a recall returns unless the LM says otherwise.
+        retriever: a name of `personaagent.memory.RETRIEVERS`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        memory: EpisodicMemory,
+        *,
+        persona: Persona | None = None,
+        tools: Sequence[dspy.Tool] = (),
+        rounds: int = 1,
+        k: int = 4,
+        retriever: str = "dense",
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.tools = list(tools)
+        self.rounds = rounds
+        self.persona = PersonaParameter(persona)
+        self.retrieve = MemoryRetriever(memory, k=k, retriever=retriever)
+        self.choose = ActionChooser()
+        self.answer = Answerer(task)
+
+    @property
+    def memory(self) -> EpisodicMemory:
+        """The memory that the agent reads and `observe` writes."""
+        return self.retrieve.memory
+
+    def forward(
+        self,
+        query: str,
+        user: str,
+        *,
+        before: datetime | None = None,
+        exclude: Sequence[str] = (),
+        persona: Persona | None = None,
+    ) -> dspy.Prediction:
+        """Answer a query as the user would.
+
+        Args:
+            query: the item that the task asks about.
+            user: who asks; nothing of anybody else is read.
+            before: what happened from this moment on does not exist.
+            exclude: ids of interactions that do not exist.
+            persona: answer under this one.
+
+        Returns:
+            `answer`; `distribution` over the labels or None; `lm` and `habit`, the two
+            distributions it was fused from; `actions`, `observations`, `memories`; `persona`,
+            the hash of the persona.
+
+        Raises:
+            LMError: the LM failed after its retries, or answered in no usable form.
+        """
+        situation = Situation(user, self.task, query, before, tuple(exclude))
+        persona = persona or self.persona_of(user)
+        prompt = persona.render()
+        observations = self.act(situation, persona, prompt)
+        evidence = "\n".join(seen.text for seen in observations if seen.text)
+        said = self.answer(query=query, persona=prompt, evidence=evidence)
+        distribution, habit = said.distribution, None
+        if distribution is not None:
+            habit = label_posterior(self.retrieve, situation)
+            distribution = fuse(distribution, habit, persona.trust)
+        return dspy.Prediction(
+            answer=said.answer if distribution is None else self.task.decide(distribution),
+            distribution=distribution,
+            lm=said.distribution,
+            habit=habit,
+            actions=[seen.action for seen in observations],
+            observations=observations,
+            memories=[memory for seen in observations for memory in seen.memories],
+            persona=persona.hash,
+        )
+
+    async def aforward(self, query: str, user: str, **options: Any) -> dspy.Prediction:
+        """The same on a worker thread, so that an event loop can wait for it."""
+        return await dspy.asyncify(self.forward)(query, user, **options)
+
+    def act(self, situation: Situation, persona: Persona, prompt: str) -> list[Observation]:
+        """Standing actions where the persona has them; else π_P chooses, round by round."""
+        tools = [
+            *personal_tools(self.retrieve, situation, persona.profile),
+            *self.tools,
+        ]
+        if persona.actions is not None:
+            return run(persona.actions, tools)
+        observations: list[Observation] = []
+        for _ in range(self.rounds):
+            found = "\n".join(seen.text for seen in observations)
+            chosen = self.choose(situation.query, tools, persona=prompt, found=found).actions
+            taken = [seen.action for seen in observations]
+            fresh = [action for action in chosen if action not in taken]
+            if not fresh:
+                break
+            observations += run(fresh, tools)
+        return observations
+
+    def persona_of(self, user: str) -> Persona:
+        """The user's published persona, else the program's own, else an empty one."""
+        own = self.persona.value
+        published = self.memory.store.of(user).persona(self.task.name)
+        return published or own or Persona(user, self.task.name)
+
+    def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
+        """Answer a past query again, without its answer and what came after it."""
+        situation = Situation.replaying(self.task, past)
+        return self(
+            query=past.query,
+            user=past.user,
+            before=situation.before,
+            exclude=situation.exclude,
+            persona=persona,
+        )
+
+    def observe(self, interaction: Interaction) -> None:
+        """Close the loop: what the user really answered enters memory (known ones change nothing).
+
+        Raises:
+            DataError: the interaction breaks the contract, or its id is known with other content.
+        """
+        self.memory.add([interaction])
+
+
+def standing(*actions: tuple[str, dict[str, Any]]) -> tuple[Action, ...]:
+    """Standing actions from (tool, arguments) pairs."""
+    return tuple(Action(tool, arguments) for tool, arguments in actions)

@@ -1,0 +1,41 @@
+"""Semantic memory: the profile P^u = f_s(S_t, D^u) (paper, section 3.1) as a DSPy module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dspy
+
+from personaagent.data import Interaction, Task
+from personaagent.programs.adapter import PersonaAdapter
+from personaagent.programs.tools import quote
+from personaagent.signatures import MergeProfiles, SummarizeProfile
+
+TOKENS = 120  # of a profile
+
+
+class ProfileSummarizer(dspy.Module):
+    """Summarizes interactions; more than `chunk` of them hierarchically, chunk by chunk."""
+
+    def __init__(self, *, chunk: int = 40) -> None:
+        super().__init__()
+        self.chunk = chunk
+        self.summarize = dspy.Predict(SummarizeProfile, max_tokens=TOKENS)
+        self.merge = dspy.Predict(MergeProfiles, max_tokens=TOKENS)
+
+    def forward(self, task: Task, interactions: Sequence[Interaction]) -> dspy.Prediction:
+        """`profile`: at most two sentences; empty without interactions."""
+        lines = [task.example(quote(one.query), one.response) for one in interactions]
+        with dspy.context(adapter=PersonaAdapter()):
+            parts = [
+                self.summarize(interactions="\n".join(some)).profile for some in self._chunks(lines)
+            ]
+            while len(parts) > 1:
+                parts = [
+                    self.merge(profiles="\n".join(some)).profile if len(some) > 1 else some[0]
+                    for some in self._chunks(parts)
+                ]
+        return dspy.Prediction(profile=quote(parts[0]) if parts else "")
+
+    def _chunks(self, lines: Sequence[str]) -> list[Sequence[str]]:
+        return [lines[at : at + self.chunk] for at in range(0, len(lines), self.chunk)]

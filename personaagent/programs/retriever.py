@@ -1,0 +1,37 @@
+"""Memory retrieval: top-K of episodic memory (paper, section 3.1) as a DSPy module."""
+
+from __future__ import annotations
+
+import dspy
+
+from personaagent.memory import EpisodicMemory
+from personaagent.programs.situation import Situation
+
+
+class MemoryRetriever(dspy.Module):
+    """The k memories of a user that fit a text best; `retriever` is a name of `RETRIEVERS`."""
+
+    def __init__(self, memory: EpisodicMemory, *, k: int = 4, retriever: str = "dense") -> None:
+        super().__init__()
+        self.memory = memory
+        self.k = k
+        self.retriever = retriever
+
+    def forward(
+        self, situation: Situation, text: str = "", k: int | None = None
+    ) -> dspy.Prediction:
+        """`memories`, best first; `text` defaults to the query, `k` to the module's own."""
+        memories = self.memory.recall(
+            situation.user,
+            text or situation.query,
+            k or self.k,
+            retriever=self.retriever,
+            task=situation.task.name,
+            before=situation.before,
+            exclude=situation.exclude,
+        )
+        return dspy.Prediction(memories=memories)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> MemoryRetriever:
+        """A copy of the program shares the database and its index."""
+        return MemoryRetriever(self.memory, k=self.k, retriever=self.retriever)

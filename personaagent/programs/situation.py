@@ -1,0 +1,37 @@
+"""What a query may see: whose memory, and which part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from personaagent.data import Interaction, Query, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A query of a user, and the part of memory that an answer may use.
+
+    Only interactions before `before` (None: all) whose id is not in `exclude` exist for it: an
+    answer never sees the future of its query, nor the very interaction that is replayed.
+    """
+
+    user: str
+    task: Task
+    query: str
+    before: datetime | None = None
+    exclude: tuple[str, ...] = ()
+
+    @classmethod
+    def replaying(cls, task: Task, past: Interaction) -> Situation:
+        """The situation in which a past interaction took place.
+
+        A derived interaction names the memories it was made from; they would give it away.
+        """
+        sources = (past.metadata[key] for key in ("stem", "own") if key in past.metadata)
+        return cls(past.user, task, past.query, past.time, (past.id, *sources))
+
+    @classmethod
+    def asking(cls, task: Task, query: Query) -> Situation:
+        """The situation of a held-out query."""
+        return cls(query.user, task, query.query, query.time)

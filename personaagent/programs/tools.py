@@ -1,0 +1,130 @@
+"""The action space Â = A ∪ D (paper, section 3.2): general tools A, personal-data tools D.
+
+A tool is a `dspy.Tool`; what it returns is an observation. Those of D are bound to a situation, so
+they cannot read another user's data, nor what the query must not see.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import dspy
+
+from personaagent.data import Action
+from personaagent.memory import Memory
+from personaagent.programs.retriever import MemoryRetriever
+from personaagent.programs.situation import Situation
+
+LONGEST_QUOTE = 300  # characters of a past query that the LM is shown
+LONGEST_OBSERVATION = 1500  # characters of what a general tool returned
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an action found out: text for the LM, and the memories behind it."""
+
+    action: Action
+    text: str
+    memories: tuple[Memory, ...] = ()
+    failed: bool = False
+
+
+def personal_tools(
+    retriever: MemoryRetriever, situation: Situation, profile: str
+) -> list[dspy.Tool]:
+    """D: the tools that read this user's data, as far as the situation allows."""
+    task = situation.task
+
+    def recall(query: str = "", k: int = retriever.k) -> tuple[str, tuple[Memory, ...]]:
+        """Search this user's past answers by your own search words."""
+        memories = retriever(situation, text=query, k=max(1, min(k, 20))).memories
+        lines = [
+            task.example(quote(memory.interaction.query), memory.interaction.response)
+            for memory in reversed(memories)  # the best one nearest to the question
+        ]
+        return "\n".join(lines), tuple(memories)
+
+    def habits() -> tuple[str, tuple[Memory, ...]]:
+        """Count this user's past answers by label."""
+        past = retriever.memory.store.of(situation.user).interactions(
+            task.name, before=situation.before
+        )
+        counts = Counter(one.response for one in past if one.id not in situation.exclude)
+        said = ", ".join(f"{label} ({n})" for label, n in counts.most_common() if label)
+        return f"The user's {task.answer}s so far: {said}" if said else "", ()
+
+    def read_profile() -> tuple[str, tuple[Memory, ...]]:
+        """Read the summary of this user."""
+        return profile, ()
+
+    tools = [dspy.Tool(recall)]
+    if task.labels and not situation.task.prompt("").startswith("["):
+        tools.append(dspy.Tool(habits))
+    if profile:
+        tools.append(dspy.Tool(read_profile))
+    return tools
+
+
+def wikipedia(query: str) -> str:
+    """Search Wikipedia for facts about the world, never about the user."""
+    address = "https://en.wikipedia.org/w/api.php?" + urllib.parse.urlencode(
+        {
+            "action": "query",
+            "format": "json",
+            "generator": "search",
+            "gsrsearch": query,
+            "gsrlimit": 1,
+            "prop": "extracts",
+            "exintro": 1,
+            "explaintext": 1,
+        }
+    )
+    request = urllib.request.Request(address, headers={"User-Agent": "personaagent"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            pages = json.load(answer).get("query", {}).get("pages", {})
+    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        return f"Wikipedia cannot be reached from here ({error}): answer without it."
+    found = [f"{page['title']}: {page.get('extract', '')}" for page in pages.values()]
+    return found[0] if found else f"Wikipedia has no article for '{query}'."
+
+
+def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observation]:
+    """Call the tools side by side; one that fails is an observation, not a crash."""
+    by_name = {tool.name: tool for tool in tools}
+
+    def call(action: Action) -> Observation:
+        if action.tool not in by_name:
+            return Observation(action, f"There is no tool '{action.tool}'.", failed=True)
+        try:
+            result = by_name[action.tool](**action.arguments)
+        except Exception as error:  # a user's tool may raise anything
+            return Observation(action, f"{action.tool} failed: {error}", failed=True)
+        match result:
+            case (str(text), tuple(memories)):
+                return Observation(action, text, memories)
+            case _:
+                return Observation(action, str(result)[:LONGEST_OBSERVATION])
+
+    if len(actions) < 2:
+        return [call(action) for action in actions]
+    with ThreadPoolExecutor(len(actions)) as pool:
+        calls: list[Callable[[], Observation]] = [
+            lambda action=action, context=contextvars.copy_context(): context.run(call, action)
+            for action in actions
+        ]
+        return list(pool.map(lambda start: start(), calls))
+
+
+def quote(text: str) -> str:
+    """A text on one line, cut at `LONGEST_QUOTE` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1].rstrip() + "…"

@@ -1,0 +1,9 @@
+"""What must be in the environment before any test imports DSPy, torch or faiss."""
+
+import os
+import tempfile
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="personaagent-dspy-")
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,0 +1,51 @@
+"""Fixtures: an LM on a stand-in engine, and an OpenAI-style server."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from stand_in import AsyncStandIn, FakeServer, StandIn
+
+from personaagent.lm.meter import Budget, Meter
+from personaagent.lm.model import Identity, PersonaLM
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def make_lm() -> Callable[..., PersonaLM]:
+    def make(
+        engine: StandIn | None = None,
+        *,
+        retries: int = 2,
+        cache: bool = False,
+        meter: Meter | None = None,
+        budget: Budget | None = None,
+        price: float | None = 0.0,
+    ) -> PersonaLM:
+        engine = engine or StandIn()
+        name = f"stand-in-{next(NUMBERS)}"
+        identity = Identity(name, None, name, 2, 5.0, retries, True, 5, True, price)
+        return PersonaLM(
+            f"sim/{name}",
+            identity,
+            meter=meter or Meter(),
+            budget=budget,
+            cache=cache,
+            engine=engine,
+            async_engine=AsyncStandIn(engine),
+        )
+
+    return make
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    fake = FakeServer()
+    thread = threading.Thread(target=fake.http.serve_forever, args=(0.01,))
+    thread.start()
+    yield fake
+    fake.http.shutdown()
+    thread.join()
+    fake.http.server_close()

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from standins import HashEmbedder
+from worlds import NOON, WORDS, histories, interaction, times
+
+from personaagent.data import Interaction
+from personaagent.errors import DataError
+from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
+
+CLOCK = datetime(2023, 1, 1, tzinfo=UTC)
+several = settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def memory(store: Store) -> EpisodicMemory:
+    return EpisodicMemory(store, HashEmbedder())
+
+
+def ids(found: object) -> list[str]:
+    return [one.interaction.id for one in found]
+
+
+@several
+@given(histories(users=("ann",)), st.sampled_from(WORDS), st.integers(1, 30))
+def test_dense_recall_equals_brute_force(
+    new_database: Callable[[], str], history: list[Interaction], query: str, k: int
+) -> None:
+    history = [replace(one, expires=None) for one in history]
+    with Store(new_database()) as store:
+        memory = EpisodicMemory(store, HashEmbedder())
+        for one in history:  # one by one: the index grows, as it does in use
+            memory.add([one])
+            memory.recall("ann", query, 1)
+        found = memory.recall("ann", query, k)
+        embedder = HashEmbedder()
+        wanted = embedder.encode([query])[0]
+        cosine = {one.id: float(embedder.encode([one.query])[0] @ wanted) for one in history}
+        best = sorted(cosine.values(), reverse=True)[:k]
+        assert len(set(ids(found))) == len(found)
+        np.testing.assert_allclose([one.score for one in found], best, atol=1e-5)
+        np.testing.assert_allclose([cosine[id] for id in ids(found)], best, atol=1e-5)
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS)
+@several
+@given(
+    history=histories(),
+    query=st.sampled_from(WORDS),
+    k=st.integers(1, 30),
+    before=times,
+    task=st.none() | st.sampled_from(["films", "books"]),
+    exclude=st.lists(st.sampled_from([f"i{n}" for n in range(20)])),
+)
+def test_every_retriever_returns_only_what_it_may_and_all_of_it_if_k_allows(
+    new_database: Callable[[], str],
+    retriever: str,
+    history: list[Interaction],
+    query: str,
+    k: int,
+    before: datetime | None,
+    task: str | None,
+    exclude: list[str],
+) -> None:
+    with Store(new_database(), now=lambda: CLOCK + timedelta(days=365)) as store:
+        memory = EpisodicMemory(store, HashEmbedder())
+        memory.add(history)
+        store.now = lambda: CLOCK
+        allowed = {
+            one.id
+            for one in history
+            if one.user == "ann"
+            and (one.expires is None or one.expires > CLOCK)
+            and (before is None or one.time is None or one.time < before)
+            and (task is None or one.task == task)
+            and one.id not in exclude
+        }
+        found = memory.recall(
+            "ann", query, k, retriever=retriever, before=before, task=task, exclude=exclude
+        )
+        assert {one.interaction.user for one in found} <= {"ann"}
+        assert set(ids(found)) <= allowed
+        assert len(set(ids(found))) == len(found) == min(k, len(allowed))
+        scores = [one.score for one in found]
+        assert scores == sorted(scores, reverse=True)
+
+
+def test_recency_is_newest_first(memory: EpisodicMemory) -> None:
+    memory.add([interaction(2), interaction(0), interaction(1), interaction(9, time=None)])
+    assert ids(memory.recall("ann", "x", 9, retriever="recency")) == ["i2", "i1", "i0", "i9"]
+
+
+def test_bm25_finds_the_exact_word_and_fills_up_with_the_newest(memory: EpisodicMemory) -> None:
+    memory.add([interaction(n, query=f"plain text {'Xanadu' * (n == 1)}") for n in range(4)])
+    found = memory.recall("ann", "where is xanadu?", 3, retriever="bm25")
+    assert ids(found) == ["i1", "i3", "i2"]
+    assert [one.score > 0 for one in found] == [True, False, False]
+
+
+@pytest.mark.parametrize("query", ["the", "?!", "日本"])
+def test_bm25_survives_texts_and_queries_without_words(memory: EpisodicMemory, query: str) -> None:
+    memory.add([interaction(1, query="the"), interaction(2, query="…")])
+    assert len(memory.recall("ann", query, 5, retriever="bm25")) == 2
+
+
+def test_bm25_does_not_count_the_words_of_the_future(memory: EpisodicMemory) -> None:
+    memory.add([interaction(0, query="jazz"), interaction(1, query="noir jazz")])
+    before = NOON + timedelta(hours=2)
+    alone = memory.recall("ann", "jazz noir", 2, retriever="bm25", before=before)
+    memory.add([interaction(n, query="jazz") for n in range(5, 30)])
+    assert memory.recall("ann", "jazz noir", 2, retriever="bm25", before=before) == alone
+
+
+def test_hybrid_puts_first_what_both_find(memory: EpisodicMemory) -> None:
+    memory.add([interaction(n, query=f"topic{n} about things") for n in range(10)])
+    assert ids(memory.recall("ann", "topic7", 3, retriever="hybrid"))[0] == "i7"
+
+
+@pytest.mark.parametrize("retriever", ["bm25", "recency"])
+def test_retrieval_by_words_or_date_needs_no_embedding(store: Store, retriever: str) -> None:
+    store.add([interaction(1)])
+    memory = EpisodicMemory(store, HashEmbedder())
+    memory.recall("ann", "film", 1, retriever=retriever)
+    assert memory.embedder.encoded == []
+
+
+def test_what_another_process_adds_is_recalled_at_once(database: str) -> None:
+    with Store(database) as here, Store(database) as there:
+        memory = EpisodicMemory(here, HashEmbedder())
+        memory.add([interaction(1)])
+        assert len(memory.recall("ann", "film number 2", 5)) == 1
+        EpisodicMemory(there, HashEmbedder()).add([interaction(2)])
+        assert ids(memory.recall("ann", "film number 2", 1)) == ["i2"]
+        there.add([interaction(3)])  # and it was killed before the vector
+        assert ids(memory.recall("ann", "film number 3", 1)) == ["i3"]
+
+
+def test_another_embedding_model_re_embeds(database: str) -> None:
+    with Store(database) as store:
+        EpisodicMemory(store, HashEmbedder("old")).add([interaction(n) for n in range(3)])
+        new = EpisodicMemory(store, HashEmbedder("new", dimensions=48))
+        assert new.recall("ann", "film number 2", 1)[0].score == pytest.approx(1)
+        assert sorted(new.embedder.encoded)[:3] == [f"film number {n}" for n in range(3)]
+        assert new.ready("ann") == 0
+        assert EpisodicMemory(store, HashEmbedder("old")).ready("ann") == 3
+
+
+def test_a_retriever_of_ones_own_can_be_given(memory: EpisodicMemory) -> None:
+    class Oldest:
+        def rank(self, scope, query, k):
+            return [(seq, 1.0) for seq in scope.seqs[:k].tolist()]
+
+    memory.add([interaction(n) for n in range(3)])
+    assert ids(memory.recall("ann", "x", 2, retriever=Oldest())) == ["i0", "i1"]
+
+
+def test_a_user_without_memories_recalls_nothing(memory: EpisodicMemory) -> None:
+    assert memory.recall("nobody", "x", 3) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"user": ""}, "user is empty"),
+        ({"k": 0}, "at least 1"),
+        ({"retriever": "magic"}, "dense, bm25, recency, hybrid"),
+        ({"before": datetime(2024, 1, 1)}, "timezone"),
+    ],
+)
+def test_a_wrong_question_is_refused(
+    memory: EpisodicMemory, wrong: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        memory.recall(**({"user": "ann", "query": "x", "k": 1} | wrong))
