@@ -1,1 +1,63 @@
-"""PersonaAgent: LLM agents whose per-user persona is learned from the user's own history."""
+"""PersonaAgent: LLM agents whose per-user persona is learned from the user's own history.
+
+    import dspy
+    from personaagent import EpisodicMemory, PersonaAgent, PersonaAlignment, connect
+
+    dspy.configure(lm=connect("embedded"))
+    agent = PersonaAgent(task, EpisodicMemory(store, SentenceEmbedder()))
+    alice = PersonaAlignment().compile(agent, trainset=interactions_of_alice)
+    alice(query="The car needs new tyres.", user="alice").answer
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from personaagent.artifacts import Artifact
+    from personaagent.data import Choice, Classification, Interaction, Persona, Rating, Text
+    from personaagent.errors import PersonaAgentError
+    from personaagent.lm import connect
+    from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
+    from personaagent.optimizers import PersonaAlignment
+    from personaagent.programs import PersonaAgent
+
+_HOME = {
+    "Artifact": "artifacts",
+    "Choice": "data",
+    "Classification": "data",
+    "EpisodicMemory": "memory",
+    "Interaction": "data",
+    "Persona": "data",
+    "PersonaAgent": "programs",
+    "PersonaAgentError": "errors",
+    "PersonaAlignment": "optimizers",
+    "Rating": "data",
+    "SentenceEmbedder": "memory",
+    "Store": "memory",
+    "Text": "data",
+    "connect": "lm",
+}
+
+__all__ = [
+    "Artifact",
+    "Choice",
+    "Classification",
+    "EpisodicMemory",
+    "Interaction",
+    "Persona",
+    "PersonaAgent",
+    "PersonaAgentError",
+    "PersonaAlignment",
+    "Rating",
+    "SentenceEmbedder",
+    "Store",
+    "Text",
+    "connect",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: DSPy and torch take seconds."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

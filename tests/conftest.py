@@ -3,7 +3,13 @@
 import os
 import tempfile
 
+from hypothesis import settings
+
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="personaagent-dspy-")
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# A shared machine is slow at times, which says nothing about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")

@@ -107,21 +107,45 @@ class Persona:
             DataError: a field is missing or of the wrong form.
         """
         try:
-            actions = data["actions"]
             return cls(
-                user=data["user"],
-                task=data["task"],
-                profile=data["profile"],
-                directives=tuple(
-                    Directive(
-                        d["text"], d["cue"], d["reach"], tuple(d["support"]), tuple(d["oppose"])
-                    )
-                    for d in data["directives"]
-                ),
-                trust=Trust(**data["trust"]),
-                actions=None if actions is None else tuple(Action(**a) for a in actions),
-                version=data["version"],
-                parent=data["parent"],
+                user=_typed(data, "user", str),
+                task=_typed(data, "task", str),
+                profile=_typed(data, "profile", str),
+                directives=tuple(map(_directive, _typed(data, "directives", list))),
+                trust=Trust(**{k: _typed(data["trust"], k, int, float) for k in data["trust"]}),
+                actions=None
+                if data["actions"] is None
+                else tuple(map(_action, _typed(data, "actions", list))),
+                version=_typed(data, "version", int),
+                parent=_typed(data, "parent", str, type(None)),
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"persona: malformed field: {error!r}") from error
+
+
+def _directive(data: dict[str, Any]) -> Directive:
+    return Directive(
+        _typed(data, "text", str),
+        _typed(data, "cue", str),
+        _typed(data, "reach", int, float),
+        _ids(data, "support"),
+        _ids(data, "oppose"),
+    )
+
+
+def _action(data: dict[str, Any]) -> Action:
+    if unknown := set(data) - {"tool", "arguments"}:
+        raise TypeError(f"an action has no {unknown}")
+    return Action(_typed(data, "tool", str), _typed(data, "arguments", dict))
+
+
+def _ids(data: dict[str, Any], name: str) -> tuple[str, ...]:
+    ids = _typed(data, name, list)
+    return tuple(_typed({name: one}, name, str) for one in ids)
+
+
+def _typed(data: dict[str, Any], name: str, *types: type) -> Any:
+    value = data[name]
+    if not isinstance(value, types) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}")
+    return value

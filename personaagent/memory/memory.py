@@ -6,6 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from personaagent.data import Interaction
 from personaagent.errors import DataError
@@ -44,6 +48,7 @@ class EpisodicMemory:
         self.store = store
         self.embedder = embedder
         self._indexes = IndexCache(resident)
+        self._embedded = lru_cache(maxsize=4_096)(lambda text: embedder.encode([text])[0])
         self._retrievers: Mapping[str, Retriever] = {
             name: retriever() for name, retriever in RETRIEVERS.items()
         }
@@ -77,6 +82,11 @@ class EpisodicMemory:
         missing = self.store.of(user).without_vector(self.embedder.fingerprint)
         self._embed(missing, progress)
         return len(missing)
+
+    def embed(self, text: str) -> NDArray[np.float32]:
+        """The unit vector of a short text, float32 [dimensions]; the latest ones are kept."""
+        vector: NDArray[np.float32] = self._embedded(text)
+        return vector
 
     def recall(
         self,
@@ -133,7 +143,7 @@ class EpisodicMemory:
             seqs, times = index.seqs[allowed], index.times[allowed]
 
         def nearest(query: str, k: int) -> Ranking:
-            vector = self.embedder.encode([query])[0]
+            vector = self.embed(query)
             with index.lock:
                 self._indexes.load(
                     memory, index, self.embedder, lambda: self.ready(memory.user, progress=True)

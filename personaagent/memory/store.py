@@ -65,13 +65,13 @@ class Store:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         default = os.environ.get("PERSONAAGENT_DB") or user_data_path("personaagent") / "memory.db"
-        self._database = Database(where or default)
+        self.database = Database(where or default)
         self.now = now
 
     @property
     def name(self) -> str:
         """The file, or the URL without its password."""
-        return self._database.name
+        return self.database.name
 
     def add(
         self,
@@ -92,7 +92,7 @@ class Store:
         now = self.now()
         checked = iter([rows.checked(interaction, now) for interaction in interactions])
         done = new = 0
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             while batch := list(islice(checked, _ROWS_AT_ONCE)):
                 new += self._add(connection, batch)
                 done += len(batch)
@@ -106,7 +106,7 @@ class Store:
         select = sa.select(c.user, sa.func.count(), sa.func.min(c.time), sa.func.max(c.time))
         if task is not None:
             select = select.where(c.task == task)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             found = connection.execute(select.group_by(c.user)).all()
         return sorted(
             (
@@ -124,11 +124,11 @@ class Store:
         """
         if not user.strip():
             raise DataError("the user is empty: data belongs to a user, name one")
-        return UserMemory(self._database, self.now, user)
+        return UserMemory(self.database, self.now, user)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
         """Store or replace the vectors (float32 bytes) of these interactions."""
-        insert = self._database.insert(vectors)
+        insert = self.database.insert(vectors)
         upsert = insert.on_conflict_do_update(
             index_elements=[vectors.c.seq],
             set_={"fingerprint": insert.excluded.fingerprint, "vector": insert.excluded.vector},
@@ -138,12 +138,12 @@ class Store:
             for seq, vector in zip(seqs, encoded, strict=True)
         ]
         if batch:
-            with self._database.write() as connection:
+            with self.database.write() as connection:
                 connection.execute(upsert, batch)
 
     def close(self) -> None:
         """Give back the connections; whoever uses the store again opens new ones."""
-        self._database.close()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,7 +153,7 @@ class Store:
 
     def _add(self, connection: sa.Connection, batch: Sequence[Interaction]) -> int:
         """Insert one batch; how many of it were new."""
-        insert = self._database.insert(interactions).on_conflict_do_nothing()
+        insert = self.database.insert(interactions).on_conflict_do_nothing()
         stored = connection.execute(
             insert.returning(interactions.c.seq), [rows.row(one) for one in batch]
         )

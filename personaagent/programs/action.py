@@ -36,9 +36,7 @@ class ActionChooser(dspy.Module):
             f"- {tool.name}({', '.join(tool.args or {})}): {tool.desc}" for tool in tools
         )
         arguments = json.dumps([[tool.name, tool.args or {}] for tool in tools], sort_keys=True)
-        signature = self.predict.signature.with_updated_fields(
-            "actions", type_=_calls_type(arguments)
-        )
+        signature = _offering(self.predict.signature, arguments)
         with dspy.context(adapter=PersonaAdapter()):
             chosen = self.predict(
                 signature=signature, persona=persona, tools=described, query=query, found=found
@@ -56,8 +54,8 @@ _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 
 
 @lru_cache(maxsize=64)
-def _calls_type(arguments: str) -> Any:
-    """The type of a list of calls: one model a tool, its name and arguments as fields.
+def _offering(signature: type[dspy.Signature], arguments: str) -> type[dspy.Signature]:
+    """The signature whose answer is a list of calls: one model a tool, its arguments as fields.
 
     `arguments` is JSON (tool name, its arguments' schemas), so that one set of tools is built once.
     """
@@ -65,9 +63,13 @@ def _calls_type(arguments: str) -> Any:
     for name, args in json.loads(arguments):
         fields: dict[str, Any] = {"tool": (Literal[name], ...)}
         for argument, schema in args.items():
-            fields[argument] = (_TYPES.get(schema.get("type"), Any), ...)
+            bounds = {"ge": "minimum", "le": "maximum", "max_length": "maxLength"}
+            given = {name: schema[key] for name, key in bounds.items() if key in schema}
+            fields[argument] = (_TYPES.get(schema.get("type"), Any), Field(**given))
         models.append(create_model(name, __config__=ConfigDict(extra="forbid"), **fields))
     union: Any = models[0]
     for model in models[1:]:
         union |= model
-    return Annotated[list[union], Field(max_length=AT_ONCE)]
+    calls = Annotated[list[union], Field(max_length=AT_ONCE)]
+    offering: type[dspy.Signature] = signature.with_updated_fields("actions", type_=calls)
+    return offering

@@ -12,6 +12,7 @@ from personaagent.data import Action, Interaction, Persona, Task
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
+from personaagent.programs.consult import consult
 from personaagent.programs.fusion import fuse
 from personaagent.programs.habits import label_posterior
 from personaagent.programs.persona import PersonaParameter
@@ -81,18 +82,24 @@ class PersonaAgent(dspy.Module):
 
         Returns:
             `answer`; `distribution` over the labels or None; `lm` and `habit`, the two
-            distributions it was fused from; `actions`, `observations`, `memories`; `persona`,
-            the hash of the persona.
+            distributions it was fused from; `actions`, `observations`, `memories`; `directives`,
+            those whose cue fits, of
+            which the LM sees the first; `persona`, the hash of the persona.
 
         Raises:
             LMError: the LM failed after its retries, or answered in no usable form.
         """
         situation = Situation(user, self.task, query, before, tuple(exclude))
         persona = persona or self.persona_of(user)
-        prompt = persona.render()
+        prompt = persona.standing_prompt()
         observations = self.act(situation, persona, prompt)
-        evidence = "\n".join(seen.text for seen in observations if seen.text)
-        said = self.answer(query=query, persona=prompt, evidence=evidence)
+        directives = consult(self.memory, persona, query)
+        said = self.answer(
+            query=query,
+            persona=prompt,
+            evidence="\n".join(seen.text for seen in observations if seen.text),
+            directive=directives[0].text if directives else "",
+        )
         distribution, habit = said.distribution, None
         if distribution is not None:
             habit = label_posterior(self.retrieve, situation)
@@ -104,6 +111,7 @@ class PersonaAgent(dspy.Module):
             habit=habit,
             actions=[seen.action for seen in observations],
             observations=observations,
+            directives=directives,
             memories=[memory for seen in observations for memory in seen.memories],
             persona=persona.hash,
         )
@@ -132,10 +140,11 @@ class PersonaAgent(dspy.Module):
         return observations
 
     def persona_of(self, user: str) -> Persona:
-        """The user's published persona, else the program's own, else an empty one."""
-        own = self.persona.value
+        """The user's published persona, else the program's own if it is this user's, else none."""
         published = self.memory.store.of(user).persona(self.task.name)
-        return published or own or Persona(user, self.task.name)
+        own, whose = self.persona.value, (user, self.task.name)
+        mine = own if own and (own.user, own.task) == whose else Persona(*whose)
+        return published or mine
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
         """Answer a past query again, without its answer and what came after it."""

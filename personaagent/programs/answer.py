@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import lru_cache
 
 import dspy
 
 from personaagent.data import Choice, Task
+from personaagent.errors import DataError, LMError
 from personaagent.lm import read_labels
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.signatures import AnswerQuery
@@ -15,7 +16,7 @@ from personaagent.signatures import AnswerQuery
 class Answerer(dspy.Module):
     """Asks the LM the task's question under a persona, with what the actions found.
 
-    The instruction and the persona are the system message, evidence and query the user message.
+    The persona is the system message; the instruction opens the user message, the query ends it.
     """
 
     def __init__(self, task: Task) -> None:
@@ -26,36 +27,53 @@ class Answerer(dspy.Module):
             signature = signature.with_updated_fields("answer", type_=task.output_type)
         self.predict = dspy.Predict(signature)
 
-    def forward(self, query: str, persona: str = "", evidence: str = "") -> dspy.Prediction:
+    def forward(
+        self, query: str, persona: str = "", evidence: str = "", directive: str = ""
+    ) -> dspy.Prediction:
         """`answer`, a canonical response, and `distribution` (label to probability) or None.
 
         One LM call; two where the options are a pair, which is asked in both orders.
         """
+        inputs = {"persona": persona, "evidence": evidence, "directive": self._rule(directive)}
         if self.task.labels and getattr(dspy.settings.lm, "reads_likelihoods", False):
-            distribution = self._read(query, persona, evidence)
+            distribution = self._read(query, inputs)
             return dspy.Prediction(answer=self.task.decide(distribution), distribution=distribution)
         with dspy.context(adapter=PersonaAdapter()):
-            said = self.predict(
-                persona=persona, evidence=evidence, question=self.task.question(query)
-            )
-        return dspy.Prediction(answer=self.task.parse(str(said.answer)), distribution=None)
+            said = self.predict(question=self.task.question(query), **inputs)
+        try:
+            answer = self.task.parse(str(said.answer))
+        except DataError as error:
+            raise LMError(f"the LM's answer is no answer: {error}") from error
+        return dspy.Prediction(answer=answer, distribution=None)
 
-    def _read(self, query: str, persona: str, evidence: str) -> dict[str, float]:
-        given = self._labels_of(query, persona, evidence)
+    def _rule(self, directive: str) -> str:
+        """Behind the query, where a small LM heeds it most."""
+        if not directive:
+            return ""
+        task = self.task
+        return f"This {task.item} falls under a rule of this user: {directive} {task.answer}:"
+
+    def _read(self, query: str, inputs: dict[str, str]) -> dict[str, float]:
+        given = self._labels_of(query, inputs)
         if not isinstance(self.task, Choice):
             return given
-        swapped = self._labels_of(self.task.swapped(query), persona, evidence)
+        swapped = self._labels_of(self.task.swapped(query), inputs)
         one = (given["[1]"] * swapped["[2]"]) ** 0.5
         two = (given["[2]"] * swapped["[1]"]) ** 0.5
         return {"[1]": one / (one + two), "[2]": two / (one + two)}
 
-    def _labels_of(self, query: str, persona: str, evidence: str) -> dict[str, float]:
-        inputs: dict[str, Any] = {
-            "persona": persona,
-            "evidence": evidence,
-            "question": self.task.question(query),
-        }
-        signature = self.predict.signature.with_updated_fields("answer", type_=str)
-        messages = PersonaAdapter().format(signature, [], inputs)
+    def _labels_of(self, query: str, inputs: dict[str, str]) -> dict[str, float]:
+        messages = PersonaAdapter().format(
+            _as_text(self.predict.signature),
+            self.predict.demos,
+            {**inputs, "question": self.task.question(query)},
+        )
         read = read_labels(dspy.settings.lm, messages, self.task.labels)
         return read or dict.fromkeys(self.task.labels, 1 / len(self.task.labels))
+
+
+@lru_cache(maxsize=64)
+def _as_text(signature: type[dspy.Signature]) -> type[dspy.Signature]:
+    """The same question without a form for its answer."""
+    plain: type[dspy.Signature] = signature.with_updated_fields("answer", type_=str)
+    return plain

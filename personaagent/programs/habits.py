@@ -21,7 +21,7 @@ PRIOR = 0.5  # how many the user's label frequencies are worth
 
 
 def label_posterior(retriever: MemoryRetriever, situation: Situation) -> dict[str, float] | None:
-    """p_user over the task's labels, summing to 1; None where the user has no memories."""
+    """p_user over the task's labels, summing to 1; None where the user has no answers."""
     if isinstance(situation.task, Choice):
         return _choice_posterior(retriever, situation, situation.task)
     memories = retriever.memory.recall(
@@ -32,7 +32,9 @@ def label_posterior(retriever: MemoryRetriever, situation: Situation) -> dict[st
         before=situation.before,
         exclude=situation.exclude,
     )
-    return vote(situation.task.labels, memories) if memories else None
+    labels = situation.task.labels
+    answered = [memory for memory in memories if memory.interaction.response in labels]
+    return vote(labels, answered) if answered else None
 
 
 def vote(labels: tuple[str, ...], memories: list[Memory]) -> dict[str, float]:

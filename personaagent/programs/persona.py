@@ -9,7 +9,7 @@ from dspy.predict.parameter import Parameter
 from personaagent.data import Persona
 
 
-class PersonaParameter(Parameter):  # type: ignore[misc]  # DSPy is untyped
+class PersonaParameter(Parameter):
     """Holds the persona that a program answers under when it is not given one; JSON, no pickle."""
 
     def __init__(self, value: Persona | None = None) -> None:

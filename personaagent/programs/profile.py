@@ -11,7 +11,7 @@ from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.tools import quote
 from personaagent.signatures import MergeProfiles, SummarizeProfile
 
-TOKENS = 120  # of a profile
+TOKENS = 60  # of a profile
 
 
 class ProfileSummarizer(dspy.Module):

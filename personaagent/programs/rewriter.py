@@ -3,75 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import dspy
-from pydantic import Field
 
 from personaagent.data import Directive, Interaction, Persona, Task
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.tools import quote
-from personaagent.signatures import CriticizeResponse, NameCues, RewritePersona
+from personaagent.signatures import CriticizeText, NameCue, NameReason, RewritePersona
 
+CUE_TOKENS = 12
 GRADIENT_TOKENS = 60
 REWRITE_TOKENS = 400
-CUES = 3  # guesses in one call
-LONGEST_RULE = 160  # characters
-
-_Short = Annotated[str, Field(max_length=40)]
+LONGEST_CUE = 40  # characters
+LONGEST_RULE = 160
 
 
 class GradientWriter(dspy.Module):
-    """LLM_grad: what a simulated response gets wrong about the user, in one sentence."""
+    """LLM_grad: what a simulated response misses about the user.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.criticize = dspy.Predict(CriticizeResponse, max_tokens=GRADIENT_TOKENS)
-
-    def forward(self, past: Interaction, response: str) -> dspy.Prediction:
-        """`gradient`: a critique of `response` against what the user really answered."""
-        with dspy.context(adapter=PersonaAdapter()):
-            said = self.criticize(query=quote(past.query), response=response, truth=past.response)
-        return dspy.Prediction(gradient=quote(said.gradient))
-
-
-class PersonaRewriter(dspy.Module):
-    """LLM_update: new personas from gradients, as one added directive or as a full rewrite.
-
-    The LM only names what the queries share; the directive is composed around it, with the answer
-    that the user really gave. So a small LM cannot turn a gradient into its opposite.
+    For a label it is the detail of the query that may be the user's reason, a few words that a
+    small LM gets right more often than a critique in sentences; for a text it is the difference.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.name_cues = dspy.Predict(
-            NameCues.with_updated_fields(
-                "cues", type_=Annotated[list[_Short], Field(min_length=1, max_length=CUES)]
-            ),
-            max_tokens=GRADIENT_TOKENS * 2,
-        )
+        self.name_reason = dspy.Predict(NameReason, max_tokens=CUE_TOKENS)
+        self.criticize = dspy.Predict(CriticizeText, max_tokens=GRADIENT_TOKENS)
+
+    def forward(self, task: Task, past: Interaction, response: str) -> dspy.Prediction:
+        """`gradient`: a critique of `response` against what the user really answered."""
+        query = quote(past.query)
+        with dspy.context(adapter=PersonaAdapter()):
+            if task.labels:
+                gradient = self.name_reason(query=query).reason
+            else:
+                said = self.criticize(query=query, response=response, truth=past.response)
+                gradient = said.gradient
+        return dspy.Prediction(gradient=quote(gradient))
+
+
+class PersonaRewriter(dspy.Module):
+    """LLM_update: the persona written anew from the gradients, or the cue of one new directive.
+
+    For a directive the LM only names what the queries share; the rule is composed around it with
+    the answer that the user really gave, so a small LM cannot turn a gradient into its opposite.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name_cue = dspy.Predict(NameCue, max_tokens=CUE_TOKENS)
         self.rewrite = dspy.Predict(RewritePersona, max_tokens=REWRITE_TOKENS)
 
-    def edits(
-        self,
-        task: Task,
-        batch: Sequence[Interaction],
-        others: Sequence[Interaction],
-        gradients: Sequence[str],
-    ) -> list[Directive]:
-        """Directives that could explain a batch of interactions with one common response."""
+    def cue(self, interactions: Sequence[Interaction]) -> str:
+        """What all these queries mention, in a few words; empty when the LM names nothing."""
         with dspy.context(adapter=PersonaAdapter()):
-            named = self.name_cues(
-                queries=_listed(batch), others=_listed(others), feedback="\n".join(gradients)
-            )
-        cues = dict.fromkeys(clean for cue in named.cues if (clean := _clean(cue)))
-        return [
-            Directive(
-                f"If the {task.item} mentions {cue}, the {task.answer} is {batch[0].response}.",
-                support=tuple(one.id for one in batch),
-            )
-            for cue in cues
-        ]
+            named = self.name_cue(texts="\n".join(f"- {quote(one.query)}" for one in interactions))
+        return clean(named.cue)
 
     def forward(
         self, persona: Persona, batch: Sequence[Interaction], gradients: Sequence[str]
@@ -81,17 +68,16 @@ class PersonaRewriter(dspy.Module):
             new = self.rewrite(current=persona.render(), feedback="\n".join(gradients))
         known = {directive.text: directive for directive in persona.directives}
         support = tuple(one.id for one in batch)
-        rules = dict.fromkeys(rule.strip()[:LONGEST_RULE] for rule in new.rules if rule.strip())
-        directives = tuple(known.get(rule, Directive(rule, support)) for rule in rules)
+        rules = dict.fromkeys(" ".join(rule.split())[:LONGEST_RULE] for rule in new.rules)
+        directives = tuple(
+            known.get(rule, Directive(rule, support=support)) for rule in rules if rule
+        )
         return dspy.Prediction(
             persona=persona.succeed(profile=quote(new.profile), directives=directives)
         )
 
 
-def _listed(interactions: Sequence[Interaction]) -> str:
-    return "\n".join(f"- {quote(one.query)}" for one in interactions)
-
-
-def _clean(cue: str) -> str:
-    """A cue as it stands in a sentence; line breaks would let it pass for several rules."""
-    return " ".join(cue.split()).strip(" .,:;\"'")
+def clean(cue: str) -> str:
+    """A cue as it stands in a sentence, on one line; empty when it is too long to be one."""
+    line = " ".join(cue.split()).strip(" .,:;\"'").lower()
+    return line if len(line) <= LONGEST_CUE else ""

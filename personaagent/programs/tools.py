@@ -12,19 +12,21 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import dspy
 
-from personaagent.data import Action
+from personaagent.data import Action, Choice
 from personaagent.memory import Memory
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
 
 LONGEST_QUOTE = 300  # characters of a past query that the LM is shown
 LONGEST_OBSERVATION = 1500  # characters of what a general tool returned
+MOST_MEMORIES = 20  # of one recall
+LONGEST_SEARCH = 80  # characters of the LM's own search words
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,10 @@ def personal_tools(
         """Read the summary of this user."""
         return profile, ()
 
-    tools = [dspy.Tool(recall)]
-    if task.labels and not situation.task.prompt("").startswith("["):
+    bounded = {"type": "integer", "minimum": 1, "maximum": MOST_MEMORIES}
+    words = {"type": "string", "maxLength": LONGEST_SEARCH}
+    tools = [dspy.Tool(recall, args={"query": words, "k": bounded})]
+    if task.labels and not isinstance(task, Choice):
         tools.append(dspy.Tool(habits))
     if profile:
         tools.append(dspy.Tool(read_profile))
@@ -105,7 +109,8 @@ def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observati
         if action.tool not in by_name:
             return Observation(action, f"There is no tool '{action.tool}'.", failed=True)
         try:
-            result = by_name[action.tool](**action.arguments)
+            with dspy.context(allow_tool_async_sync_conversion=True):  # MCP tools are async
+                result = by_name[action.tool](**action.arguments)
         except Exception as error:  # a user's tool may raise anything
             return Observation(action, f"{action.tool} failed: {error}", failed=True)
         match result:
@@ -116,12 +121,9 @@ def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observati
 
     if len(actions) < 2:
         return [call(action) for action in actions]
+    contexts = [contextvars.copy_context() for _ in actions]
     with ThreadPoolExecutor(len(actions)) as pool:
-        calls: list[Callable[[], Observation]] = [
-            lambda action=action, context=contextvars.copy_context(): context.run(call, action)
-            for action in actions
-        ]
-        return list(pool.map(lambda start: start(), calls))
+        return list(pool.map(lambda context, action: context.run(call, action), contexts, actions))
 
 
 def quote(text: str) -> str:

@@ -9,4 +9,5 @@ class AnswerQuery(dspy.Signature):
     persona: str = dspy.InputField(desc="the user's system prompt, delivered verbatim")
     evidence: str = dspy.InputField(desc="")
     question: str = dspy.InputField(desc="")
-    answer: str = dspy.OutputField()
+    directive: str = dspy.InputField(desc="")
+    answer: str = dspy.OutputField(desc="the answer")

@@ -12,7 +12,8 @@ from personaagent.memory import Store
 
 
 def first(user: str = "ann") -> Persona:
-    return Persona(user, "films", "likes noir", (Directive("prefer old", ("i1",)),))
+    evidence = Directive("prefer old", support=("i1",))
+    return Persona(user, "films", profile="likes noir", directives=(evidence,))
 
 
 def test_before_the_first_there_is_no_champion(store: Store) -> None:

@@ -117,6 +117,7 @@ def test_bm25_does_not_count_the_words_of_the_future(memory: EpisodicMemory) -> 
     before = NOON + timedelta(hours=2)
     alone = memory.recall("ann", "jazz noir", 2, retriever="bm25", before=before)
     memory.add([interaction(n, query="jazz") for n in range(5, 30)])
+    assert len(memory.recall("ann", "jazz noir", 50, retriever="bm25")) == 27
     assert memory.recall("ann", "jazz noir", 2, retriever="bm25", before=before) == alone
 
 

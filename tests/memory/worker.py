@@ -34,7 +34,11 @@ def publish(store: Store, name: str, count: int) -> None:
         while True:
             champion = mine.persona("films")
             text = f"{name} {number}"
-            new = champion.succeed(profile=text) if champion else Persona("ann", "films", text)
+            new = (
+                champion.succeed(profile=text)
+                if champion
+                else Persona("ann", "films", profile=text)
+            )
             try:
                 mine.publish(new, expected=champion.hash if champion else None, reason=name)
                 break
@@ -46,4 +50,6 @@ def publish(store: Store, name: str, count: int) -> None:
 if __name__ == "__main__":
     database, command, name, *numbers = sys.argv[1:]
     with Store(database) as store:
+        print("ready", flush=True)
+        sys.stdin.readline()  # the signal to start, so that processes work at the same time
         {"add": add, "publish": publish}[command](store, name, *map(int, numbers))

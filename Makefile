@@ -1,0 +1,33 @@
+# Everything starts from Python and pip: each target makes the environment it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.installed  ## learn personas on the sample with the embedded LM
+	OMP_NUM_THREADS= $(BIN)/personaagent demo
+
+test: $(VENV)/.installed  ## fast tests first, then those that run the real embedded LM
+	$(BIN)/python -m pytest -m "not lm" -n 2
+	$(BIN)/python -m pytest -m lm
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed  ## speed, as ratios in one run
+	$(BIN)/python -m benchmarks
+
+# torch first: asked for by its version, it comes as the build that fits the machine
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,5 @@
+"""`python -m personaagent`."""
+
+from personaagent.cli import main
+
+main()

@@ -1,0 +1,271 @@
+"""Exported personas: one JSON file that can be verified, and the same text as Markdown.
+
+The JSON holds the persona, the ids of its evidence and where it comes from; never a text of an
+interaction. The Markdown is the persona's system prompt and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from personaagent.data import Persona
+from personaagent.errors import ArtifactError, DataError
+
+if TYPE_CHECKING:
+    from personaagent.lm import PersonaLM
+    from personaagent.memory import Embedder, UserMemory
+    from personaagent.optimizers.log import AlignmentLog
+
+SCHEMA = 1
+AGAIN = "export the persona again or restore a backup"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A persona with its origin; `Artifact.of` makes it.
+
+    Attributes:
+        persona: what is exported.
+        created: when, ISO 8601 in UTC.
+        package: the version of PersonaAgent that made it.
+        scores: loss and score on replay, of the first and of this persona; empty if not known.
+        lm: what `personaagent.lm.connect` was given.
+        lm_fingerprint: the weights' SHA-256, or name and address.
+        embedder: the fingerprint of the embedding model.
+        schema: the version of the file's form.
+    """
+
+    persona: Persona
+    created: str
+    package: str
+    scores: dict[str, float] = field(default_factory=dict, hash=False)
+    lm: str | None = None
+    lm_fingerprint: str | None = None
+    embedder: str | None = None
+    schema: int = SCHEMA
+
+    @classmethod
+    def of(
+        cls,
+        persona: Persona,
+        *,
+        log: AlignmentLog | None = None,
+        lm: PersonaLM | None = None,
+        embedder: Embedder | None = None,
+    ) -> Self:
+        """What `export` writes.
+
+        Args:
+            persona: what is exported.
+            log: of the alignment that made it: gives the scores.
+            lm: the LM that it was made with.
+            embedder: the embedding model that it was made with.
+
+        Raises:
+            DataError: the log ends with another persona.
+        """
+        if log is not None and log.last.hash != persona.hash:
+            raise DataError(
+                f"persona {persona.hash[:12]} of user '{persona.user}': the log is of persona "
+                f"{log.last.hash[:12]}: give the log of its own alignment, or none"
+            )
+        return cls(
+            persona=persona,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            package=_package_version(),
+            scores={} if log is None else _scores(log),
+            lm=lm.spec if lm else None,
+            lm_fingerprint=lm.fingerprint if lm else None,
+            embedder=embedder.fingerprint if embedder else None,
+        )
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The ids of all interactions that speak for or against a directive, sorted."""
+        directives = self.persona.directives
+        return tuple(sorted({id for one in directives for id in (*one.support, *one.oppose)}))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data with everything that the file holds, the checksum included."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        data |= {
+            "hash": self.persona.hash,
+            "parent": self.persona.parent,
+            "evidence": list(self.evidence),
+        }
+        return data | {"checksum": _checksum(data)}
+
+
+def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
+    """Write the JSON file and the Markdown beside it; the paths of both.
+
+    The whole Markdown works as a plain `system` message. Existing files are replaced, each at once;
+    only their owner may read them.
+
+    Args:
+        path: a file that ends in `.json`; anything else is a folder, in which the file is named by
+            user, task and version.
+        artifact: what is written.
+
+    Raises:
+        ArtifactError: a file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix.lower() != ".json":
+        target /= _file_name(artifact.persona)
+    data = json.dumps(artifact.to_dict(), sort_keys=True, ensure_ascii=False, indent=2)
+    prompt = target.with_suffix(".md")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(prompt, artifact.persona.render() + "\n")
+        _replace(target, data + "\n")
+    except OSError as error:
+        raise ArtifactError(
+            f"{target}: cannot be written ({error.strerror or error}): give a folder that you may "
+            "write to, or a shorter name that ends in .json"
+        ) from error
+    return target, prompt
+
+
+def load(path: str | Path) -> Artifact:
+    """Read and verify an exported JSON file; the Markdown is not looked at.
+
+    Raises:
+        ArtifactError: the file is missing, truncated, changed or of a newer schema.
+    """
+    data = _read(Path(path))
+    schema = data.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise ArtifactError(
+            f"{path}: its schema is {schema}, newer than {SCHEMA}, the newest one known here: "
+            "upgrade with 'pip install --upgrade personaagent'"
+        )
+    artifact = _validated(path, data)
+    for name in ("checksum", "hash", "parent", "evidence"):
+        if name not in data:
+            raise ArtifactError(f"{path}: field '{name}' is missing: {AGAIN}")
+    if data.pop("checksum") != _checksum(data):
+        raise ArtifactError(f"{path}: the checksum is wrong, so it was changed: {AGAIN}")
+    if data["hash"] != artifact.persona.hash:
+        raise ArtifactError(
+            f"{path}: the persona is not the one that was exported (its hash differs): {AGAIN}"
+        )
+    return artifact
+
+
+def restore(memory: UserMemory, artifact: Artifact, *, source: str | Path) -> Persona:
+    """Publish an exported persona as the champion of `memory`'s user, whatever its user was called.
+
+    It continues the chain that there is, or begins one. If the champion says the same already,
+    nothing changes. Evidence ids that this memory does not know are kept.
+
+    Args:
+        memory: `store.of(user)`.
+        artifact: what `load` read.
+        source: the file; its name is kept in the history.
+
+    Returns:
+        The champion.
+
+    Raises:
+        ConflictError: somebody published in between; nothing was changed.
+    """
+    given = artifact.persona
+    said: dict[str, Any] = {
+        name: getattr(given, name) for name in ("profile", "directives", "trust", "actions")
+    }
+    champion = memory.persona(given.task)
+    if champion and all(getattr(champion, name) == value for name, value in said.items()):
+        return champion
+    restored = champion.succeed(**said) if champion else Persona(memory.user, given.task, **said)
+    expected = champion.hash if champion else None
+    memory.publish(restored, expected=expected, reason=f"imported from {Path(source).name}")
+    return restored
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: there is no such file: check the path") from error
+    except OSError as error:
+        raise ArtifactError(
+            f"{path}: cannot be read ({error.strerror or error}): give the exported .json file"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path}: not JSON or truncated ({error}): give the exported .json file, or {AGAIN}"
+        ) from error
+    if not isinstance(data, dict):
+        raise ArtifactError(f"{path}: not an exported persona: give the exported .json file")
+    return data
+
+
+def _validated(path: str | Path, data: dict[str, Any]) -> Artifact:
+    """The artifact with every field present and of its type."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if missing := [name for name in Artifact.__dataclass_fields__ if name not in data]:
+        raise ArtifactError(f"{path}: field '{missing[0]}' is missing: {AGAIN}")
+    try:
+        return TypeAdapter(Artifact).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{path}: field '{where}': {first['msg']}: {AGAIN}") from error
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    """SHA-256 of the canonical JSON: sorted keys, no spaces, UTF-8; layout does not matter."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _scores(log: AlignmentLog) -> dict[str, float]:
+    """The first and last loss and score, where they are numbers."""
+    names = ("first_loss", "first_score", "last_loss", "last_score")
+    scores = {name: float(getattr(log, name)) for name in names}
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+def _file_name(persona: Persona) -> str:
+    """User, task and version; what would be ambiguous or forbidden is percent-encoded."""
+    user = re.sub(r"[^\w@.+ ]", _encoded, persona.user)  # no hyphen, so that the first one ends it
+    task = re.sub(r"[^\w@.+ -]", _encoded, persona.task)
+    return f"{user}-{task}-v{persona.version}.json"
+
+
+def _encoded(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write the file so that it is there whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".personaagent-")
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _package_version() -> str:
+    try:
+        return version("personaagent")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "unknown"

@@ -1,0 +1,91 @@
+"""The application: its commands, and what becomes of an error.
+
+Nothing heavy is imported here: `--help` must come at once. Each command imports what it needs when
+it runs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from personaagent.cli import data, export, show
+from personaagent.cli.ask import ask
+from personaagent.cli.compile import compile_persona
+from personaagent.errors import PersonaAgentError
+
+
+class Commands(TyperGroup):
+    """Commands in the order of a first use, whose errors are messages and not tracebacks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PersonaAgentError as error:
+            _complain("error", str(error))
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            _complain("stopped", "the same command goes on from here", sign=";", style="yellow")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,  # they hold users' data
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def personaagent(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
+    """LLM agents that become personal.
+
+    A persona is learned from what a user really answered, and is only ever
+    replaced by one that did better on replay.
+
+    [bold]Examples[/bold]
+
+    personaagent import history.jsonl --tasks tasks.json
+    personaagent compile --user amira
+    personaagent ask "The car needs new tyres." --user amira --trace
+    """
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"personaagent {installed('personaagent')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="personaagent")
+
+
+def _complain(what: str, message: str, *, sign: str = ":", style: str = "bold red") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble((what + sign, style), " ", message)
+    Console(stderr=True, soft_wrap=True).print(text)
+
+
+if find_spec("personaagent.cli.demo"):
+    app.command("demo")(import_module("personaagent.cli.demo").demo)
+app.command("import")(data.import_files)
+app.command("users")(data.users)
+app.command("compile")(compile_persona)
+app.command("ask")(ask)
+app.command("observe")(data.observe)
+app.command("show")(show.show)
+app.command("history")(show.history)
+app.command("rollback")(show.rollback)
+app.command("export")(export.export)
+app.command("restore")(export.restore)

@@ -1,0 +1,246 @@
+"""`import`, `users` and `observe`: what is known of whom."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from personaagent.cli.options import Database, Json, TaskName, User
+from personaagent.errors import DataError
+
+if TYPE_CHECKING:
+    from personaagent.memory import Store
+
+ROWS = 20  # users that the table of an import shows
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE...",
+        help="JSON Lines with one interaction a line, or with --task lamp-… questions files of "
+        "LaMP; plain or gzip.",
+        show_default=False,
+    ),
+]
+Tasks = Annotated[
+    Path | None,
+    typer.Option("--tasks", help="A JSON list of the tasks that FILE names; remembered."),
+]
+Outputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--outputs",
+        help="With LaMP: the gold answers of FILE, checked against its questions. They are held "
+        "out: neither the questions nor the answers are stored.",
+    ),
+]
+
+
+def import_files(
+    files: Files = None,
+    tasks: Tasks = None,
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="The LaMP task of FILE, such as lamp-2m.")
+    ] = None,
+    outputs: Outputs = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Add users' interactions to the memory, all of them or none.
+
+    Importing a file twice changes nothing.
+
+    [bold]Examples[/bold]
+
+    personaagent import history.jsonl --tasks tasks.json
+    personaagent import more.jsonl.gz
+    personaagent import dev_questions.json --task lamp-2m
+    """
+    from personaagent.cli import intake, render, session
+    from personaagent.data import read_tasks
+    from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks
+
+    if not files and tasks is None:
+        raise typer.BadParameter("name a FILE to import, or --tasks")
+    if task is None and outputs is not None:
+        raise typer.BadParameter("--outputs goes with --task lamp-…")
+    with session.open_store(db) as store:
+        defined = read_tasks(tasks) if tasks else {}
+        check_tasks(store, defined.values())
+        if task:
+            given, questions = intake.lamp_histories(intake.lamp_task(task), files or [], outputs)
+        else:
+            known = load_tasks(store) | defined
+            given, questions = intake.interactions(files or [], known), 0
+        before = _counts(store)
+        added = intake.store(store, given)
+        save_tasks(store, defined.values())
+        after = _counts(store)
+    found = Counter(one.user for one in given)
+    rows = [(user, after[user] - before[user], found[user]) for user in sorted(found)]
+    if as_json:
+        render.print_json(
+            {
+                "files": [str(file) for file in files or []],
+                "tasks": sorted(defined),
+                "interactions": len(given),
+                "new": added.new,
+                "known": added.known,
+                "users": [
+                    {"user": user, "new": new, "known": total - new} for user, new, total in rows
+                ],
+                **({"questions": questions} if task else {}),
+            }
+        )
+        return
+    screen = render.screen(as_json=False)
+    if rows:
+        shown = render.table("user", "new", "known", right=("new", "known"))
+        for user, new, total in rows[:ROWS]:
+            shown.add_row(render.plain(user), f"{new:,}", f"{total - new:,}")
+        screen.print(shown)
+    if len(rows) > ROWS:
+        screen.print(f"… and {render.counted(len(rows) - ROWS, 'other user')}")
+    if defined:
+        screen.print(f"tasks: {', '.join(sorted(defined))}")
+    if task:
+        held = "with held-out gold answers" if outputs else "without gold answers"
+        screen.print(f"read the histories of {render.counted(questions, 'question')} {held}")
+    if files and not added.new:
+        screen.print(f"nothing new: {render.counted(added.known, 'interaction')} known already")
+    elif files:
+        found_new = render.counted(added.new, "new interaction")
+        of = render.counted(len(rows), "user")
+        screen.print(f"{found_new} of {of}, {added.known:,} known already")
+
+
+def _counts(store: Store) -> Counter[str]:
+    return Counter({one.user: one.interactions for one in store.users()})
+
+
+def users(
+    task: Annotated[
+        str | None, typer.Option("--task", "-t", help="Only the users of this task.")
+    ] = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """List the users: their interactions and the version of their persona.
+
+    [bold]Examples[/bold]
+
+    personaagent users
+    personaagent users --task inbox --json
+    """
+    from personaagent.cli import render, session
+    from personaagent.memory.tasks import load_tasks
+
+    with session.open_store(db) as store:
+        names = [session.task_named(store, task).name] if task else sorted(load_tasks(store))
+        found = [
+            (one, name, store.of(one.user).persona(name))
+            for name in names
+            for one in store.users(name)
+        ]
+    found.sort(key=lambda row: (row[0].user, row[1]))
+    if as_json:
+        render.print_json(
+            {
+                "users": [
+                    {
+                        "user": one.user,
+                        "task": name,
+                        "interactions": one.interactions,
+                        "first": render.instant(one.first),
+                        "last": render.instant(one.last),
+                        "persona": persona and {"version": persona.version, "hash": persona.hash},
+                    }
+                    for one, name, persona in found
+                ]
+            }
+        )
+        return
+    screen = render.screen(as_json=False)
+    if not found:
+        screen.print("no users yet: 'personaagent import FILE --tasks tasks.json' adds some")
+        return
+    shown = render.table(
+        "user", "task", "interactions", "first", "last", "persona", right=("interactions",)
+    )
+    for one, name, persona in found:
+        shown.add_row(
+            render.plain(one.user),
+            name,
+            f"{one.interactions:,}",
+            render.day(one.first),
+            render.day(one.last),
+            render.name_of(persona) if persona else "none yet",
+        )
+    screen.print(shown)
+
+
+def observe(
+    text: Annotated[str, typer.Argument(help="What was asked or received.", show_default=False)],
+    response: Annotated[
+        str, typer.Argument(help="What the user really answered or chose.", show_default=False)
+    ],
+    user: User,
+    task: TaskName = None,
+    id: Annotated[
+        str | None, typer.Option("--id", help="A name of your own; by default made of the content.")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option("--time", help="When, such as 2026-03-12T13:55:45Z; now if not.")
+    ] = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Remember what a user really answered.
+
+    [bold]Examples[/bold]
+
+    personaagent observe "The car needs new tyres." money --user amira
+    personaagent observe "Lena is in town." family --user amira --id mail-17 \\
+        --time 2026-03-12T13:55:45Z
+    """
+    from personaagent.cli import render, session
+    from personaagent.data import Interaction
+
+    with session.open_store(db) as store:
+        kind = session.task_of(store, user, task)
+        moment = _moment(time) if time else None
+        if id and moment is None:  # the same again is the same, whenever it is said
+            moment = next((one.time for one in store.of(user).get([id])), None)
+        given = Interaction(
+            id=id or "",
+            user=user,
+            task=kind.name,
+            query=text,
+            response=kind.parse(response),
+            time=moment or datetime.now(UTC),
+        )
+        one = replace(given, id=id or given.digest[:12])
+        new = bool(store.add([one]).new)
+    if as_json:
+        render.print_json(
+            {"id": one.id, "user": user, "task": one.task, "response": one.response}
+            | {"time": render.instant(one.time), "new": new}
+        )
+        return
+    screen = render.screen(as_json=False)
+    screen.print(f"{'remembered' if new else 'known already'}: {render.plain(one.id)}")
+    screen.print(render.past(one))
+
+
+def _moment(text: str) -> datetime:
+    from personaagent.data.reading import instant, past
+
+    try:
+        return past(instant(text))
+    except ValueError as error:
+        raise DataError(f"--time: {error}") from error

@@ -1,0 +1,201 @@
+"""`demo`: the main job on the sample, from a history to a persona that answers better, and out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from personaagent.cli.options import ApiBase, Json, LMChoice, LMName
+
+if TYPE_CHECKING:
+    from personaagent.data import Query, Task
+    from personaagent.lm import PersonaLM, Usage
+    from personaagent.memory import EpisodicMemory
+    from personaagent.optimizers import AlignmentLog
+
+SAMPLE = Path(__file__).parent.parent / "data" / "sample"
+System = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one system did on the held-out queries of all users of the demo."""
+
+    system: str
+    right: int
+    of: int
+    usage: Usage
+    seconds: float
+
+
+def demo(
+    users: Annotated[
+        str, typer.Option(help="Users of the sample, separated by commas.")
+    ] = "amira,bela,elif,farid",
+    queries: Annotated[int, typer.Option(min=1, help="Held-out queries a user.")] = 10,
+    out: Annotated[Path, typer.Option(help="Where the exported personas go.")] = Path(
+        "personaagent-demo"
+    ),
+    lm: LMName = "embedded",
+    api_base: ApiBase = None,
+    as_json: Json = False,
+) -> None:
+    """Learn personas on the sample, answer held-out queries with and without them, export them.
+
+    [bold]Examples[/bold]
+
+    personaagent demo
+
+    personaagent demo --users amira --queries 4
+    """
+    from personaagent.cli import render, session
+
+    screen = render.screen(as_json=as_json)
+    model = session.connect(LMChoice(lm, api_base, None, None, None))
+    memory, asked, tasks = _workplace(users.split(","), queries)
+    logs = [_align(memory, tasks[asked[user][0].task], user, model, screen) for user in asked]
+    rows = _compare(memory, tasks, asked, logs, model, screen)
+    table = render.table(
+        "system", "right", "LM calls", "tokens in", "cached", "out", "seconds",
+        right=("right", "LM calls", "tokens in", "cached", "out", "seconds"),
+        title=f"{sum(map(len, asked.values()))} held-out queries of {len(asked)} users",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row.system,
+            f"{row.right} of {row.of}",
+            f"{row.usage.calls:,}",
+            f"{row.usage.input_tokens:,}",
+            f"{row.usage.cached_tokens:,}",
+            f"{row.usage.output_tokens:,}",
+            f"{row.seconds:.1f}",
+        )
+    screen.print(table)
+    files = [_export(log, model, memory, out) for log in logs]
+    screen.print(f"The personas are in {out}: the .md file of each is a plain system message.")
+    if as_json:
+        render.print_json(
+            {
+                "rows": [
+                    {
+                        "system": row.system,
+                        "right": row.right,
+                        "of": row.of,
+                        "seconds": row.seconds,
+                        **row.usage.to_dict(),
+                    }
+                    for row in rows
+                ],
+                "personas": [log.last.to_dict() for log in logs],
+                "files": [str(file) for file in files],
+            }
+        )
+
+
+def _workplace(
+    users: Sequence[str], queries: int
+) -> tuple[EpisodicMemory, dict[str, list[Query]], dict[str, Task]]:
+    """A memory of the sample in the cache folder, so that an interrupted demo goes on; and what
+    is asked of each user."""
+    from platformdirs import user_cache_path
+
+    from personaagent.data import read_interactions, read_queries, read_tasks
+    from personaagent.errors import DataError
+    from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
+
+    tasks = read_tasks(SAMPLE / "tasks.json")
+    held_out = list(read_queries(SAMPLE / "queries.jsonl", tasks))
+    known = sorted({query.user for query in held_out})
+    if unknown := [user for user in users if user not in known]:
+        raise DataError(f"the sample has no user '{unknown[0]}'; it has: {', '.join(known)}")
+    folder = user_cache_path("personaagent") / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    memory = EpisodicMemory(Store(folder / "memory.db"), SentenceEmbedder())
+    memory.add(read_interactions(SAMPLE / "history.jsonl", tasks), progress=True)
+    asked = {user: [one for one in held_out if one.user == user][:queries] for user in users}
+    return memory, asked, tasks
+
+
+def _align(
+    memory: EpisodicMemory, task: Task, user: str, lm: PersonaLM, screen: Any
+) -> AlignmentLog:
+    """Align one user's persona while it is watched."""
+    import dspy
+    from rich.rule import Rule
+
+    from personaagent.cli import render
+    from personaagent.cli.steps import Display
+    from personaagent.optimizers import PersonaAlignment
+    from personaagent.programs import PersonaAgent
+
+    history = memory.store.of(user).interactions(task.name)
+    agent = PersonaAgent(task, memory)
+    screen.print(Rule(f"{user}: {len(history)} interactions of task {task.name}", align="left"))
+    before = lm.meter.snapshot()
+    display = Display(screen, lm.meter, PersonaAlignment().iterations, None)
+    with dspy.context(lm=lm), display:
+        alignment = PersonaAlignment(report=display.step)
+        journal = memory.store.of(user).journal(alignment.key(agent, history, lm.fingerprint))
+        alignment.record = journal
+        log: AlignmentLog = alignment.compile(agent, trainset=history).alignment
+    screen.print(render.difference(render.changes(log.first, log.last)))
+    screen.print(f"{log.stopped}; {render.spent(lm.meter.snapshot() - before)}\n")
+    return log
+
+
+def _compare(
+    memory: EpisodicMemory,
+    tasks: dict[str, Task],
+    asked: dict[str, list[Query]],
+    logs: Sequence[AlignmentLog],
+    lm: PersonaLM,
+    screen: Any,
+) -> list[Row]:
+    """Every system on the same queries, each metered on its own."""
+    import dspy
+
+    from personaagent.cli import render
+    from personaagent.programs import RAG, NonPersonalized, PersonaAgent
+
+    first = {log.user: replace(log.first, actions=None) for log in logs}
+    last = {log.user: log.last for log in logs}
+    systems: dict[str, Callable[[Task], System]] = {
+        "non-personalized": NonPersonalized,
+        "RAG, k=4": lambda task: RAG(task, memory),
+        "persona without alignment": lambda task: _under(PersonaAgent(task, memory), first),
+        "persona with alignment": lambda task: _under(PersonaAgent(task, memory), last),
+    }
+    rows = []
+    with dspy.context(lm=lm), render.progress(on=screen) as bar:
+        for name, make in systems.items():
+            todo = [query for queries in asked.values() for query in queries]
+            row = bar.add_task(name, total=len(todo))
+            started, right = time.perf_counter(), 0
+            with lm.meter.measure() as used, dspy.context(cache=False):
+                for query in todo:
+                    system = make(tasks[query.task])
+                    answer = system(query=query.query, user=query.user, before=query.time).answer
+                    right += answer == query.gold
+                    bar.advance(row)
+            seconds = time.perf_counter() - started
+            rows.append(Row(name, right, len(todo), used.snapshot(), seconds))
+    return rows
+
+
+def _under(agent: Any, personas: dict[str, Any]) -> System:
+    return lambda query, user, before: agent(
+        query=query, user=user, before=before, persona=personas[user]
+    )
+
+
+def _export(log: AlignmentLog, lm: PersonaLM, memory: EpisodicMemory, out: Path) -> Path:
+    from personaagent import artifacts
+
+    artifact = artifacts.Artifact.of(log.last, log=log, lm=lm, embedder=memory.embedder)
+    file, _ = artifacts.export(out, artifact)
+    return file

@@ -1,0 +1,226 @@
+"""What the commands print: rich on a terminal, plain text in a pipe, or one JSON document.
+
+Texts of users are data: no markup is read from them, and no control character reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from difflib import ndiff
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from personaagent.data import Action, Directive, Interaction, Persona
+    from personaagent.lm import Usage
+
+SIGNS = {"+": "green", "-": "red", " ": "dim"}
+_BAR = 24  # characters of a probability of 1
+_RARE = 0.01  # a probability that is not worth a line
+
+Change = tuple[str, str]
+"""A line of a difference: its sign (`+`, `-` or a space) and its text."""
+
+
+def screen(*, as_json: bool) -> Console:
+    """Where people read: stdout, or stderr where stdout is for the JSON document."""
+    return Console(stderr=as_json, markup=False, highlight=False, emoji=False)
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """The one JSON document on stdout."""
+    typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
+
+
+def progress(*columns: ProgressColumn, on: Console | None = None) -> Progress:
+    """Bars, by default on stderr, gone when they are done; nothing where that is no terminal."""
+    console = on or Console(stderr=True)
+    shown = columns or (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
+
+
+def plain(text: str) -> str:
+    """The text without control characters, line by line."""
+    return "\n".join(
+        "".join(letter if letter.isprintable() else " " for letter in line)
+        for line in text.splitlines()
+    )
+
+
+def short(text: str, width: int = 70) -> str:
+    """The text on one line, cut at `width`."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 user`, `2,000 users`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def day(moment: datetime | None) -> str:
+    """The date alone."""
+    return f"{moment:%Y-%m-%d}" if moment else "-"
+
+
+def instant(moment: datetime | None) -> str | None:
+    """The moment as JSON has it."""
+    return moment.isoformat() if moment else None
+
+
+def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
+    """An empty table; the columns in `right` hold numbers."""
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left")
+    return made
+
+
+def name_of(persona: Persona) -> str:
+    """Version and the first digits of the hash."""
+    return f"version {persona.version} ({persona.hash[:8]})"
+
+
+def persona_panel(persona: Persona, *, when: datetime | None = None, reason: str = "") -> Panel:
+    """The whole persona."""
+    parts: list[RenderableType] = []
+    if persona.profile:
+        parts += [Text("Profile", style="bold"), Text(plain(persona.profile)), Text()]
+    parts.append(Text("Directives", style="bold"))
+    for number, directive in enumerate(persona.directives, 1):
+        parts.append(directive_line(number, directive))
+    if not persona.directives:
+        parts.append(Text("none", style="dim"))
+    parts += [Text(), Text(_standing(persona), style="dim")]
+    if when:
+        parts.append(Text(f"published {when:%Y-%m-%d %H:%M}: {plain(reason)}", style="dim"))
+    title = Text(f" {plain(persona.user)} · {plain(persona.task)} · {name_of(persona)} ")
+    return Panel(
+        Group(*parts),
+        title=title,
+        title_align="left",
+        border_style="cyan",
+        padding=(1, 2),
+    )
+
+
+def directive_line(number: int, directive: Directive) -> Text:
+    """One directive with how much speaks for and against it."""
+    evidence = f"  {len(directive.support)} for"
+    if directive.oppose:
+        evidence += f", {len(directive.oppose)} against"
+    return Text.assemble(
+        (f"{number}. ", "cyan"), plain(directive.text), (evidence, "dim"), overflow="fold"
+    )
+
+
+def _standing(persona: Persona) -> str:
+    """What the persona says beyond its text: trust and actions."""
+    if persona.actions is None:
+        actions = "chosen for every query"
+    else:
+        actions = ", ".join(call(action) for action in persona.actions) or "none"
+    trust = f"LM {persona.trust.lm:g}, habit {persona.trust.habit:g}"
+    return f"actions: {actions} · trust: {trust}"
+
+
+def call(action: Action) -> str:
+    """An action as a call: `recall(query="tyres", k=4)`."""
+    arguments = (
+        f"{name}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in action.arguments.items()
+    )
+    return plain(f"{action.tool}({', '.join(arguments)})")
+
+
+def changes(old: Persona | None, new: Persona) -> list[Change]:
+    """What differs between two personas, line by line."""
+    before, after = (
+        [*one.render().splitlines(), _standing(one)] if one else [] for one in (old, new)
+    )
+    return [(line[0], line[2:]) for line in ndiff(before, after) if line[0] in SIGNS]
+
+
+def difference(lines: Sequence[Change]) -> Text:
+    """The coloured difference."""
+    text = Text(overflow="fold")
+    for number, (sign, line) in enumerate(lines):
+        text.append(f"{chr(10) if number else ''}{sign} {plain(line)}", style=SIGNS[sign])
+    return text
+
+
+def bars(
+    distribution: Mapping[str, float],
+    lm: Mapping[str, float] | None,
+    habit: Mapping[str, float] | None,
+) -> Table:
+    """A distribution as bars, the most probable label first, and what it was fused from."""
+    made = Table.grid(padding=(0, 1))
+    rare = 0
+    for label, p in sorted(distribution.items(), key=lambda item: -item[1]):
+        if p < _RARE:
+            rare += 1
+            continue
+        parts = [f"{name} {of[label]:.0%}" for name, of in (("LM", lm), ("habit", habit)) if of]
+        made.add_row(
+            plain(label),
+            Text(f"{p:.0%}".rjust(4), style="bold"),
+            Text("█" * round(p * _BAR) or "▏", style="cyan"),
+            Text(", ".join(parts), style="dim"),
+        )
+    if rare:
+        made.add_row(Text(f"{rare} more", style="dim"), Text(f"<{_RARE:.0%}".rjust(4), style="dim"))
+    return made
+
+
+def past(interaction: Interaction, head: str = "", style: str = "") -> Text:
+    """A past interaction on one line: date, response, as much of the text as there is room for."""
+    return Text.assemble(
+        (head, style),
+        (day(interaction.time), "dim"),
+        "  ",
+        (short(interaction.response, 20) or "(no answer)", "bold"),
+        "  ",
+        short(interaction.query, 300),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def spent(usage: Usage) -> str:
+    """What the LM cost."""
+    calls = counted(usage.calls, "LM call")
+    tokens = counted(usage.tokens, "token")
+    parts = [
+        f"{calls} ({usage.hits:,} from the cache)" if usage.hits else calls,
+        f"{tokens} ({usage.cached_tokens:,} cached)" if usage.cached_tokens else tokens,
+        f"{usage.busy_seconds:.1f} s",
+    ]
+    if usage.money:
+        parts.append(f"${usage.money:.4f}")
+    if usage.failed:
+        parts.append(f"{usage.failed:,} failed")
+    return ", ".join(parts)

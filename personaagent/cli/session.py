@@ -1,0 +1,139 @@
+"""What a command works with: the store, the task that is meant, the agent, the next persona."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from personaagent.cli.options import LMChoice
+from personaagent.errors import DataError
+
+if TYPE_CHECKING:
+    from personaagent.data import Persona, Task
+    from personaagent.lm import PersonaLM
+    from personaagent.memory import Published, Store
+    from personaagent.programs import PersonaAgent
+
+
+def open_store(where: str | None) -> Store:
+    """The memory database, by default the one of `Store`."""
+    from personaagent import memory
+
+    return memory.Store(where)
+
+
+def task_named(store: Store, name: str) -> Task:
+    """A task that the store knows.
+
+    Raises:
+        DataError: there is no such task.
+    """
+    from personaagent.data.rows import suggestion
+    from personaagent.memory.tasks import load_tasks
+
+    tasks = load_tasks(store)
+    if name not in tasks:
+        raise DataError(
+            f"there is no task '{name}'{suggestion(name, tasks)}: "
+            "'personaagent import FILE --tasks tasks.json' makes your own tasks known"
+        )
+    return tasks[name]
+
+
+def task_of(store: Store, user: str, name: str | None) -> Task:
+    """The task of this name, or without one the only task that the user has.
+
+    Raises:
+        DataError: there is no such task, or none or several to choose from.
+    """
+    from personaagent.memory.tasks import tasks_of
+
+    if name is not None:
+        return task_named(store, name)
+    names = tasks_of(store, user)
+    if len(names) == 1:
+        return task_named(store, names[0])
+    if names:
+        raise DataError(
+            f"user '{user}' has several tasks: name one with --task ({', '.join(names)})"
+        )
+    close = get_close_matches(user, [one.user for one in store.users()], n=1)
+    raise DataError(
+        f"user '{user}' has no interactions in {store.name}"
+        + (f": did you mean '{close[0]}'?" if close else "")
+        + ": add some with 'personaagent import' or 'personaagent observe', or name the task "
+        "with --task"
+    )
+
+
+def connect(choice: LMChoice, *, like: PersonaLM | None = None) -> PersonaLM:
+    """The LM of a choice; `like` another one it counts into the same meter and budget."""
+    from personaagent import lm
+
+    budget, meter = (like.budget, like.meter) if like else (choice.budget, None)
+    return lm.connect(choice.name, api_base=choice.api_base, budget=budget, meter=meter)
+
+
+@contextmanager
+def agent_of(store: Store, task: Task, lm: PersonaLM) -> Iterator[PersonaAgent]:
+    """The agent for a task, with the LM configured for DSPy inside the block."""
+    import dspy
+
+    from personaagent import memory
+    from personaagent.programs import PersonaAgent
+
+    with dspy.context(lm=lm):
+        yield PersonaAgent(task, memory.EpisodicMemory(store, memory.SentenceEmbedder()))
+
+
+def published(store: Store, user: str, task: Task) -> list[Published]:
+    """The chain of the user's personas, which has one at least.
+
+    Raises:
+        DataError: there is none yet.
+    """
+    chain = store.of(user).history(task.name)
+    if not chain:
+        raise DataError(
+            f"user '{user}' has no persona for task '{task.name}' yet: "
+            f"'personaagent compile --user {user} --task {task.name}' learns one"
+        )
+    return chain
+
+
+def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -> Persona:
+    """Make the champion say what a persona says; the persona that is the champion then.
+
+    It continues the chain: where the persona does not follow the champion already, it becomes the
+    champion's next version. One that says the same as the champion changes nothing.
+
+    Args:
+        over: the champion that the caller read, None if there was none.
+
+    Raises:
+        ConflictError: there is another champion now.
+    """
+    if over is not None and same(over, persona):
+        return over
+    memory = store.of(persona.user)
+    memory.publish(
+        successor := following(over, persona), expected=over.hash if over else None, reason=reason
+    )
+    return successor
+
+
+def following(champion: Persona | None, persona: Persona) -> Persona:
+    """A persona of the same content at the end of the champion's chain."""
+    if champion is None:
+        return replace(persona, version=0, parent=None)
+    if (persona.parent, persona.version) == (champion.hash, champion.version + 1):
+        return persona
+    return replace(persona, version=champion.version + 1, parent=champion.hash)
+
+
+def same(one: Persona, other: Persona) -> bool:
+    """Whether two personas say the same, whatever their place in the chain."""
+    return replace(one, version=0, parent=None) == replace(other, version=0, parent=None)

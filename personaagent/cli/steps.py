@@ -1,0 +1,133 @@
+"""An alignment as it is watched: what it does now, every step as it ends, the scores at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from personaagent.cli import render
+
+if TYPE_CHECKING:
+    from personaagent.data import Persona
+    from personaagent.lm import Meter
+    from personaagent.optimizers import AlignmentLog, Candidate, Gradient, Step
+
+_NEW = 3  # new directives of a candidate that are shown
+
+
+class Display:
+    """Shows one line of progress while it is open, and the steps above it."""
+
+    def __init__(
+        self, screen: Console, meter: Meter, iterations: int, champion: Persona | None
+    ) -> None:
+        self.screen = screen
+        self._iterations = iterations
+        self._directives = _texts(champion)
+        columns = SpinnerColumn(), TextColumn("{task.description}"), _Spent(meter)
+        self._bar = render.progress(*columns, TimeElapsedColumn(), on=screen)
+        self._row = self._bar.add_task("embedding what is new", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def doing(self, what: str) -> None:
+        """Say what is done now."""
+        self._bar.update(self._row, description=what)
+
+    def note(self, text: str) -> None:
+        """Say what did not work."""
+        self.screen.print(Text(render.plain(text), style="yellow"), soft_wrap=True)
+
+    def step(self, step: Step) -> None:
+        """Show a step that has ended."""
+        if not step.candidates:
+            verdict = "no candidate"
+        else:
+            verdict = "kept" if step.accepted is None else "accepted"
+        head = f"iteration {step.iteration} of {self._iterations}: {verdict}"
+        self.screen.print(
+            Text.assemble((head, "bold"), f", loss {step.loss:.3f}, score {step.score:.0%}")
+        )
+        for gradient in step.gradients:
+            self.screen.print(_gradient(gradient))
+        for at, candidate in enumerate(step.candidates):
+            self.screen.print(self._candidate(candidate, accepted=at == step.accepted))
+        if step.accepted is not None:
+            self._directives = _texts(step.candidates[step.accepted].persona)
+        if step.iteration < self._iterations:
+            self.iteration(step.iteration + 1)
+
+    def iteration(self, number: int) -> None:
+        """Say that this iteration is under way."""
+        self.doing(f"iteration {number} of {self._iterations}: replaying and criticizing")
+
+    def _candidate(self, candidate: Candidate, *, accepted: bool) -> Text:
+        loss = "not replayed" if candidate.loss is None else f"loss {candidate.loss:.3f}"
+        score = "" if candidate.score is None else f", score {candidate.score:.0%}"
+        style = "green" if accepted else "dim"
+        reason = render.short(candidate.reason, 100)
+        lines = [
+            Text.assemble(
+                ("  ✓ " if accepted else "  · ", style), f"candidate: {loss}{score}", f"; {reason}"
+            )
+        ]
+        after = _texts(candidate.persona)
+        new = [text for text in after if text not in self._directives]
+        gone = [text for text in self._directives if text not in after]
+        for sign, texts in (("+", new), ("-", gone)):
+            for text in texts[:_NEW]:
+                lines.append(Text(f"      {sign} {render.short(text, 90)}", render.SIGNS[sign]))
+            if len(texts) > _NEW:
+                lines.append(Text(f"      {sign} {len(texts) - _NEW} more", render.SIGNS[sign]))
+        return Text("\n").join(lines)
+
+
+class _Spent(ProgressColumn):
+    """What the LM has cost so far."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self._meter = meter
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002
+        used = self._meter.snapshot()
+        return Text(
+            f"{render.counted(used.calls, 'LM call')}, {render.counted(used.tokens, 'token')}",
+            style="dim",
+        )
+
+
+def scores(log: AlignmentLog, held_out: dict[str, float] | None) -> Table:
+    """Loss and score before and after."""
+    made = render.table("", "before", "after", right=("before", "after"))
+    judged = f"on {render.counted(len(log.judged), 'replayed interaction')}"
+    made.add_row(f"loss {judged}", f"{log.first_loss:.3f}", f"{log.last_loss:.3f}")
+    made.add_row(f"score {judged}", f"{log.first_score:.0%}", f"{log.last_score:.0%}")
+    if held_out:
+        asked = render.counted(round(held_out["questions"]), "held-out question")
+        name = f"score on {asked}"
+        made.add_row(name, f"{held_out['first']:.0%}", f"{held_out['last']:.0%}")
+    return made
+
+
+def _gradient(gradient: Gradient) -> Text:
+    said = render.short(gradient.response, 30)
+    truth = render.short(gradient.truth, 30)
+    return Text.assemble(
+        (f"  {render.plain(gradient.interaction)} ", "cyan"),
+        f"said {said}, the user {truth}: ",
+        (render.short(gradient.text), "italic"),
+    )
+
+
+def _texts(persona: Persona | None) -> list[str]:
+    return [one.text for one in persona.directives] if persona else []

@@ -1,0 +1,26 @@
+"""PersonaAlignment, the teleprompter that writes personas, and its exchangeable parts."""
+
+from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
+from personaagent.optimizers.alignment import PersonaAlignment
+from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
+from personaagent.optimizers.replay import Replay, Replayed
+from personaagent.optimizers.sampling import HardBatch, LatestBatch
+from personaagent.optimizers.stopping import Patience
+from personaagent.optimizers.update import FullRewrite, ItemisedEdits
+
+__all__ = [
+    "AcceptOnReplay",
+    "AlignmentLog",
+    "AlwaysAccept",
+    "Candidate",
+    "FullRewrite",
+    "Gradient",
+    "HardBatch",
+    "ItemisedEdits",
+    "LatestBatch",
+    "Patience",
+    "PersonaAlignment",
+    "Replay",
+    "Replayed",
+    "Step",
+]

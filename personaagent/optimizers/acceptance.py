@@ -1,0 +1,55 @@
+"""Whether a candidate persona takes the champion's place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from personaagent.optimizers.replay import Replayed
+
+
+class Acceptance(Protocol):
+    """Judges a candidate against the champion on interactions that wrote neither."""
+
+    needs_replay: bool
+
+    def accepts(
+        self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
+    ) -> tuple[bool, str]:
+        """The verdict and its reason; both replays are of the same interactions, in order."""
+        ...
+
+
+class AlwaysAccept:
+    """The paper's: the latest rewrite is the persona."""
+
+    needs_replay = False
+
+    def accepts(
+        self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
+    ) -> tuple[bool, str]:
+        del champion, candidate
+        return True, "always accepted"
+
+
+class AcceptOnReplay:
+    """Only what lowers the loss on held-out interactions; without evidence the champion stays."""
+
+    needs_replay = True
+
+    def __init__(self, *, margin: float = 0.5) -> None:
+        self.margin = margin  # nats that the whole replay must save
+
+    def accepts(
+        self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
+    ) -> tuple[bool, str]:
+        saved = [old.loss - new.loss for old, new in zip(champion, candidate, strict=True)]
+        changed = [value for value in saved if value]
+        if not changed:
+            return False, "kept: it changes nothing on replay"
+        verdict = sum(saved) > self.margin
+        better = sum(value > 0 for value in changed)
+        return verdict, (
+            f"{'accepted' if verdict else 'kept'}: {sum(saved):+.1f} nats on replay, better on "
+            f"{better} of {len(changed)} changed answers"
+        )

@@ -1,0 +1,348 @@
+"""Test-time alignment (paper, section 3.3, Algorithm 1) as a DSPy teleprompter.
+
+P <- profile of the user
+for each iteration: take a batch of interactions, simulate the responses, let LLM_grad criticize
+them against the user's own, let LLM_update propose new personas, replay these on interactions
+that wrote none of them, and accept the best one or keep the champion.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+import dspy
+from dspy.teleprompt import Teleprompter
+
+from personaagent.data import Action, Choice, Interaction, Persona, Text, Trust
+from personaagent.errors import DataError
+from personaagent.lm import Usage
+from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
+from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
+from personaagent.optimizers.replay import Record, Replay, Replayed, Scratch, once, parallel
+from personaagent.optimizers.sampling import BatchSampler, HardBatch
+from personaagent.optimizers.stopping import Patience, Stopping
+from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
+from personaagent.programs import (
+    GradientWriter,
+    PersonaAgent,
+    PersonaRewriter,
+    ProfileSummarizer,
+)
+from personaagent.programs.fusion import fit_trust, fuse
+
+Policies = Sequence[tuple[Action, ...]]
+POLICIES: Policies = ((), (Action("recall"),))
+
+
+class PersonaAlignment(Teleprompter):
+    """Learns one user's persona from the user's interactions.
+
+    Args:
+        iterations: steps at most (the paper's E).
+        batch: interactions that a step learns from (the paper's n).
+        replay: interactions held out for judging; they never write a persona.
+        reach: the latest interactions that are considered for writing.
+        sampler: which of them make a batch.
+        update: how candidates are made; by default directives where the task has labels, full
+            rewrites elsewhere.
+        acceptance: whether a candidate replaces the champion.
+        stopping: when to end early.
+        policies: the standing actions to choose from at the end, by replay.
+        gradient_lm: another LM for gradients and updates.
+        seed: of the split into writing and judging.
+        record: where finished work is kept, so that the same run goes on after a kill.
+        report: called with every step as it ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        iterations: int = 4,
+        batch: int = 4,
+        replay: int = 12,
+        reach: int = 40,
+        sampler: BatchSampler | None = None,
+        update: Update | None = None,
+        acceptance: Acceptance | None = None,
+        stopping: Stopping | None = None,
+        policies: Policies = POLICIES,
+        gradient_lm: dspy.LM | None = None,
+        seed: int = 0,
+        record: Record | None = None,
+        report: Callable[[Step], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.iterations = iterations
+        self.batch = batch
+        self.replay = replay
+        self.reach = reach
+        self.sampler = sampler or HardBatch()
+        self.update = update
+        self.acceptance = acceptance or AcceptOnReplay()
+        self.stopping = stopping or Patience()
+        self.policies = policies
+        self.gradient_lm = gradient_lm
+        self.seed = seed
+        self.record = record
+        self.report = report
+        self.write_gradient = GradientWriter()
+        self.rewrite = PersonaRewriter()
+        self.summarize = ProfileSummarizer()
+
+    def compile(
+        self,
+        student: PersonaAgent,
+        *,
+        trainset: Sequence[Interaction],
+        teacher: None = None,
+        valset: Sequence[Interaction] | None = None,
+    ) -> PersonaAgent:
+        """Align a copy of the student's persona to the interactions of one user.
+
+        Args:
+            student: left as it is; where its user has a published persona, that is the start.
+            trainset: what the user really answered, oldest first.
+            teacher: unused; `gradient_lm` is the second LM.
+            valset: what judges the candidates; by default a part of the trainset.
+
+        Returns:
+            A copy with the aligned persona; its `alignment` is an `AlignmentLog`.
+
+        Raises:
+            DataError: no interactions, or those of several users.
+            LMError: the LM failed; the same call with the same record goes on from there.
+        """
+        user = _only_user(trainset)
+        _only_user([*trainset, *(valset or ())])
+        agent: PersonaAgent = student.deepcopy()
+        task = agent.task
+        lms = (dspy.settings.lm, self.gradient_lm)
+        meters = {id(lm.meter): lm.meter for lm in lms if hasattr(lm, "meter")}
+        with ExitStack() as measuring:
+            used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
+            # STEP 1: split the history; what judges a persona never writes one
+            writing, judging = self._split(trainset, valset)
+            replay = Replay(agent, self.record or Scratch())
+
+            # STEP 2: start from the published persona, or from the profile
+            champion = first = self._start(agent, user, writing, replay.record)
+            update = self.update or (
+                FullRewrite() if isinstance(task, Choice | Text) else ItemisedEdits()
+            )
+            judged = replay(champion, judging)
+            first_loss, first_score = _means(judged)
+            steps: list[Step] = []
+            tried: set[str] = set()
+            stopped = "all iterations done"
+            for iteration in range(1, self.iterations + 1):
+                # STEP 3: simulate the writing interactions and sample a batch
+                written_from = replay(champion, writing)
+                batch = self.sampler.sample(written_from, self.batch, tried)
+                if not batch:
+                    stopped = "nothing left to learn from"
+                    break
+                tried.update(one.interaction.id for one in batch)
+
+                # STEP 4: LLM_grad criticizes every simulated response of the batch
+                gradients = self._gradients(agent, batch, replay.record)
+
+                # STEP 5: LLM_update proposes candidates
+                proposal = Proposal(task, champion, batch, gradients, written_from)
+                personas = self._propose(update, proposal, agent, replay.record)
+
+                # STEP 6: replay them on what wrote none of them; accept the best or keep
+                accepted, candidates, champion, judged = self._judge(
+                    personas, champion, judged, replay
+                )
+                step = Step(
+                    iteration,
+                    tuple(one.interaction.id for one in batch),
+                    tuple(gradients),
+                    tuple(candidates),
+                    accepted,
+                    *_means(judged),
+                )
+                steps.append(step)
+                if self.report:
+                    self.report(step)
+                if (why := self.stopping.stops(steps)) is not None:
+                    stopped = why
+                    break
+
+            # STEP 7: what the persona may do without asking, and how far habit is trusted
+            last = self._settle(first, champion, judging, replay)
+        agent.persona.value = last
+        agent.alignment = AlignmentLog(
+            user=user,
+            task=task.name,
+            first=first,
+            last=last,
+            first_loss=first_loss,
+            first_score=first_score,
+            steps=tuple(steps),
+            judged=tuple(one.id for one in judging),
+            stopped=stopped,
+            settings=self.settings(),
+            usage=sum((one.snapshot() for one in used), Usage()).to_dict(),
+        )
+        agent._compiled = True
+        return agent
+
+    def settings(self) -> dict[str, Any]:
+        """The parameters of a run, as plain values."""
+        named = {
+            name: type(getattr(self, name)).__name__ if getattr(self, name) else "by task"
+            for name in ("sampler", "update", "acceptance", "stopping")
+        }
+        numbers = {
+            name: getattr(self, name) for name in ("iterations", "batch", "replay", "reach", "seed")
+        }
+        return {**numbers, **named}
+
+    def key(self, student: PersonaAgent, trainset: Sequence[Interaction], lm: str) -> str:
+        """Names a run: the same settings, LM, start and interactions give the same key."""
+        start = student.persona_of(_only_user(trainset)).hash
+        content = [
+            self.settings(),
+            lm,
+            student.task.name,
+            start,
+            [(one.id, one.digest) for one in trainset],
+        ]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+    def _split(
+        self, trainset: Sequence[Interaction], valset: Sequence[Interaction] | None
+    ) -> tuple[list[Interaction], list[Interaction]]:
+        """Writing and judging interactions, both oldest first; at most a third of them judge."""
+        judges = {one.id for one in valset or ()}
+        writers = [one for one in trainset if one.id not in judges]
+        latest = writers[-(self.reach + self.replay) :]
+        if valset is not None:
+            return latest, list(valset)
+        count = min(self.replay, len(latest) // 3)
+        chosen = set(random.Random(self.seed).sample(range(len(latest)), count))
+        return (
+            [one for at, one in enumerate(latest) if at not in chosen],
+            [one for at, one in enumerate(latest) if at in chosen],
+        )
+
+    def _start(
+        self, agent: PersonaAgent, user: str, writing: Sequence[Interaction], record: Record
+    ) -> Persona:
+        """The published persona, or a first one made of the profile."""
+        persona = agent.persona_of(user)
+        if persona.profile or persona.directives:
+            return persona
+        profile = once(
+            record, "profile", lambda: self._as_lm(self.summarize, agent.task, writing).profile
+        )
+        return replace(persona, profile=profile, actions=())
+
+    def _gradients(
+        self, agent: PersonaAgent, batch: Sequence[Replayed], record: Record
+    ) -> list[Gradient]:
+        def criticize(one: Replayed) -> Gradient:
+            past = one.interaction
+            text = once(
+                record,
+                f"gradient/{past.id}/{one.answer}",
+                lambda: self._as_lm(self.write_gradient, agent.task, past, one.answer).gradient,
+            )
+            return Gradient(past.id, one.answer, past.response, text)
+
+        return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
+
+    def _propose(
+        self, update: Update, proposal: Proposal, agent: PersonaAgent, record: Record
+    ) -> list[Persona]:
+        batch = sorted(one.interaction.id for one in proposal.batch)
+        key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"
+        found = once(
+            record,
+            key,
+            lambda: [
+                one.to_dict()
+                for one in self._as_lm(update.propose, proposal, self.rewrite, agent.memory)
+            ],
+        )
+        return [Persona.from_dict(one) for one in found]
+
+    def _judge(
+        self,
+        personas: Sequence[Persona],
+        champion: Persona,
+        judged: list[Replayed],
+        replay: Replay,
+    ) -> tuple[int | None, list[Candidate], Persona, list[Replayed]]:
+        """Candidates in the order of `personas`, and the champion with its replay afterwards."""
+        candidates: list[Candidate] = []
+        accepted, best, best_judged = None, champion, judged
+        judging = [one.interaction for one in judged]
+        for at, persona in enumerate(personas):
+            again = replay(persona, judging)
+            verdict, reason = self.acceptance.accepts(judged, again)
+            changed = sum(
+                replay.view(champion, one) != replay.view(persona, one) for one in judging
+            )
+            loss, score = _means(again)
+            candidates.append(Candidate(persona, loss, score, changed, reason))
+            if verdict and (accepted is None or loss < _means(best_judged)[0]):
+                accepted, best, best_judged = at, persona, again
+        return accepted, candidates, best, best_judged
+
+    def _settle(
+        self, first: Persona, champion: Persona, judging: Sequence[Interaction], replay: Replay
+    ) -> Persona:
+        """The successor of the first persona: the champion with the standing actions and the trust
+        that do best on replay. The first one itself where nothing changed."""
+        settled = []
+        for actions in self.policies if judging else (champion.actions or (),):
+            replayed = replay(replace(champion, actions=actions), judging)
+            read = [(one.lm, one.habit, one.interaction.response) for one in replayed if one.lm]
+            trust = fit_trust(read, champion.trust)
+            settled.append((_served_loss(replayed, trust), actions, trust))
+        _, actions, trust = min(settled, key=lambda one: one[0])
+        said = (champion.profile, champion.directives, trust, actions)
+        if said == (first.profile, first.directives, first.trust, first.actions):
+            return first
+        profile, directives, *_ = said
+        return first.succeed(profile=profile, directives=directives, trust=trust, actions=actions)
+
+    def _as_lm(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        """Do the work with the LM for gradients and updates, where one is named."""
+        with dspy.context(lm=self.gradient_lm) if self.gradient_lm else nullcontext():
+            return work(*arguments)
+
+
+def _served_loss(replayed: Sequence[Replayed], trust: Trust) -> float:
+    """The summed loss of the answers as they would be served, fused with habit."""
+    return sum(
+        -math.log(max(fuse(one.lm, one.habit, trust)[one.interaction.response], 1e-6))
+        if one.lm
+        else one.loss
+        for one in replayed
+    )
+
+
+def _means(replayed: Sequence[Replayed]) -> tuple[float, float]:
+    if not replayed:
+        return 0.0, 0.0
+    return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
+
+
+def _only_user(trainset: Sequence[Interaction]) -> str:
+    users = {one.user for one in trainset}
+    if not users:
+        raise DataError("no interactions to align to: import the user's history first")
+    if len(users) > 1:
+        raise DataError(f"interactions of {len(users)} users: align one user at a time")
+    return users.pop()

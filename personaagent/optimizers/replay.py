@@ -1,0 +1,111 @@
+"""Replay: answering past queries again under a persona, each one once.
+
+The expensive part is the LM's answer, and it depends only on what the LM is shown. So answers are
+kept by that view: a candidate costs calls only where it shows the LM something new. With a journal
+they outlive the process.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+import dspy
+
+from personaagent.data import Interaction, Persona
+from personaagent.programs import PersonaAgent
+from personaagent.programs.consult import consult
+
+T = TypeVar("T")
+FLOOR = 1e-6  # least probability of the truth, so that a loss stays finite
+
+
+class Record(Protocol):
+    """Where finished work is written down: `personaagent.memory.Journal`, or `Scratch`."""
+
+    def get(self, key: str) -> Any | None: ...
+
+    def put(self, key: str, value: Any) -> Any: ...
+
+
+class Scratch:
+    """A record that lives as long as the process."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def get(self, key: str) -> Any | None:
+        return self._values.get(key)
+
+    def put(self, key: str, value: Any) -> Any:
+        return self._values.setdefault(key, value)
+
+
+def once(record: Record, key: str, work: Callable[[], T]) -> T:
+    """The recorded value of a key; the work is done only where there is none."""
+    value: T | None = record.get(key)
+    if value is None:
+        value = record.put(key, work())
+    return cast(T, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One past query answered again.
+
+    `loss` is the negative log-likelihood of the user's true response in nats where the answer is a
+    distribution, else 1 minus the task's score; `score` is the task's, 1 is best.
+    """
+
+    interaction: Interaction
+    answer: str
+    lm: dict[str, float] | None
+    habit: dict[str, float] | None
+    loss: float
+    score: float
+
+
+class Replay:
+    """Replays interactions with an agent, side by side on the LM's slots."""
+
+    def __init__(self, agent: PersonaAgent, record: Record) -> None:
+        self.agent = agent
+        self.record = record
+
+    def __call__(self, persona: Persona, past: Sequence[Interaction]) -> list[Replayed]:
+        """The interactions in their order, answered under the persona."""
+        slots = getattr(dspy.settings.lm, "slots", 1)
+        return parallel(lambda one: self._one(persona, one), past, slots)
+
+    def view(self, persona: Persona, past: Interaction) -> str:
+        """What the LM would be shown; equal views give equal answers."""
+        shown = [
+            persona.standing_prompt(),
+            [one.text for one in consult(self.agent.memory, persona, past.query)],
+            None if persona.actions is None else [[a.tool, a.arguments] for a in persona.actions],
+        ]
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _one(self, persona: Persona, past: Interaction) -> Replayed:
+        def answer() -> dict[str, Any]:
+            said = self.agent.replay(past, persona)
+            return {"answer": said.answer, "lm": said.lm, "habit": said.habit}
+
+        said = once(self.record, f"replay/{past.id}/{self.view(persona, past)}", answer)
+        lm = said["lm"]
+        score = self.agent.task.score(said["answer"], past.response)
+        loss = 1 - score if lm is None else -math.log(max(lm[past.response], FLOOR))
+        return Replayed(past, said["answer"], lm, said["habit"], loss, score)
+
+
+def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:
+    """Work on items side by side, each in a copy of this context (LM, adapter, meters)."""
+    contexts = [contextvars.copy_context() for _ in items]
+    with ThreadPoolExecutor(max(1, min(threads, len(items) or 1))) as pool:
+        return list(pool.map(lambda context, item: context.run(work, item), contexts, items))

@@ -1,0 +1,52 @@
+"""Which interactions a step learns from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from personaagent.optimizers.replay import Replayed
+
+
+class BatchSampler(Protocol):
+    """Picks a batch from the writing interactions, replayed under the present persona."""
+
+    def sample(
+        self, replayed: Sequence[Replayed], size: int, tried: Collection[str]
+    ) -> list[Replayed]:
+        """At most `size` of `replayed` (oldest first), empty when nothing is left to learn from.
+
+        `tried` are the ids of interactions that batches before this one were made of.
+        """
+        ...
+
+
+class LatestBatch:
+    """The latest n interactions in every iteration, as in the paper (Algorithm 1)."""
+
+    def sample(
+        self, replayed: Sequence[Replayed], size: int, tried: Collection[str]
+    ) -> list[Replayed]:
+        return list(replayed[-size:])
+
+
+class HardBatch:
+    """The interactions that surprise the most, among those with one common response.
+
+    What the user answered alike has a reason in common, which a batch of mixed answers hides.
+    Choose it where users have habits; `LatestBatch` to follow the paper.
+    """
+
+    def __init__(self, *, easy: float = 0.7) -> None:
+        self.easy = easy  # nats below which an answer is no surprise (a probability of one half)
+
+    def sample(
+        self, replayed: Sequence[Replayed], size: int, tried: Collection[str]
+    ) -> list[Replayed]:
+        groups: dict[str, list[Replayed]] = defaultdict(list)
+        for one in replayed:
+            if one.loss > self.easy and one.interaction.id not in tried:
+                groups[one.interaction.response].append(one)
+        hardest = max(groups.values(), key=lambda g: sum(one.loss for one in g), default=[])
+        return sorted(hardest, key=lambda one: -one.loss)[:size]

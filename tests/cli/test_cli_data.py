@@ -1,0 +1,183 @@
+"""`import`, `users` and `observe`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from cli_world import TASKS, Run, rows, write
+
+from personaagent.data import LAMP_TASKS
+
+MOVIES = LAMP_TASKS["lamp-2m"]
+
+
+def lamp_files(folder: Path) -> tuple[Path, Path]:
+    """Two users with a question and two past movies each."""
+    records, golds = [], []
+    for user in ("7", "8"):
+        profile = [
+            {"id": f"{user}{n}", "description": f"film {n} of {user}", "tag": tag, "date": "2019"}
+            for n, tag in enumerate(("comedy", "classic"))
+        ]
+        asked = MOVIES.prompt(f"a new film for {user}")
+        records.append({"id": f"q{user}", "user_id": user, "input": asked, "profile": profile})
+        golds.append({"id": f"q{user}", "output": "comedy"})
+    questions, outputs = folder / "questions.json", folder / "outputs.json"
+    questions.write_text(json.dumps(records))
+    outputs.write_text(json.dumps({"task": "LaMP_2M", "golds": golds}))
+    return questions, outputs
+
+
+def test_an_import_tells_what_was_new_and_known(run, told, tasks, tmp_path):
+    first = write(tmp_path / "one.jsonl", rows(count=3))
+    second = write(tmp_path / "two.jsonl", [*rows(count=4), *rows("bela", 2)])
+    run("import", first, "--tasks", tasks)
+    assert told("import", second) == {
+        "files": [str(second)],
+        "tasks": [],
+        "interactions": 6,
+        "new": 3,
+        "known": 3,
+        "users": [
+            {"user": "amira", "new": 1, "known": 3},
+            {"user": "bela", "new": 2, "known": 0},
+        ],
+    }
+
+
+def test_importing_twice_changes_nothing_and_says_so(run: Run, told, imported):
+    before = told("users")
+    assert "nothing new: 22 interactions known already" in run("import", imported).stdout
+    assert told("users") == before
+
+
+def test_a_malformed_line_is_named_and_nothing_is_stored(run: Run, told, tasks, tmp_path):
+    lines = rows(count=3)
+    lines[2]["response"] = "mony"
+    path = write(tmp_path / "history.jsonl", lines)
+    said = run("import", path, "--tasks", tasks, ok=False).stderr
+    assert f"{path}: line 3: field 'response'" in said
+    assert "'mony' is not one of its answers: money, travel, family" in said
+    assert told("users") == {"users": []}
+    lines[2]["response"] = "money"
+    said = run("import", write(path, lines), ok=False).stderr
+    assert "'inbox' is not a known task" in said  # not even the tasks were kept
+    assert "--tasks" in said
+
+
+def test_one_broken_file_of_two_stores_neither(run: Run, told, tasks, tmp_path):
+    good = write(tmp_path / "good.jsonl", rows())
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"id": "x"')
+    assert f"{bad}: line 1" in run("import", good, bad, "--tasks", tasks, ok=False).stderr
+    assert told("users") == {"users": []}
+
+
+def test_a_known_id_with_other_content_stores_nothing(run: Run, told, imported, tasks, tmp_path):
+    changed = [*rows("carla", 2), rows()[0] | {"response": "family"}]
+    said = run("import", write(tmp_path / "changed.jsonl", changed), ok=False).stderr
+    assert "interaction 'amira-0' of user 'amira' is known with other content" in said
+    assert {row["user"] for row in told("users")["users"]} == {"amira", "bela"}
+
+
+def test_a_packed_file_is_read(run: Run, tasks, tmp_path):
+    path = tmp_path / "history.jsonl.gz"
+    path.write_bytes(gzip.compress(json.dumps(rows(count=1)[0]).encode()))
+    assert "1 new interaction of 1 user" in run("import", path, "--tasks", tasks).stdout
+
+
+def test_tasks_alone_can_be_imported(run: Run, told, tasks, tmp_path):
+    assert told("import", "--tasks", tasks)["tasks"] == ["inbox", "stars"]
+    run("import", write(tmp_path / "history.jsonl", rows()))
+
+
+def test_the_wording_of_a_task_may_change_but_not_its_answers(run: Run, imported, tasks):
+    tasks.write_text(json.dumps([TASKS[0] | {"instruction": "Which folder is right?"}, TASKS[1]]))
+    run("import", imported, "--tasks", tasks)
+    tasks.write_text(json.dumps([TASKS[0] | {"labels": ["money", "play"]}]))
+    said = run("import", imported, "--tasks", tasks, ok=False).stderr
+    assert "task 'inbox' is known as a classification with the answers money, travel" in said
+
+
+def test_a_missing_file_is_an_error(run: Run, tasks):
+    assert "cannot be read" in run("import", "none.jsonl", "--tasks", tasks, ok=False).stderr
+
+
+def test_lamp_histories_are_imported_and_questions_held_out(run: Run, told, tmp_path):
+    questions, outputs = lamp_files(tmp_path)
+    said = told("import", questions, "--task", "lamp-2m", "--outputs", outputs)
+    assert (said["new"], said["known"], said["questions"]) == (4, 0, 2)
+    found = told("users", "--task", "lamp-2m")["users"]
+    assert [(row["user"], row["interactions"]) for row in found] == [("7", 2), ("8", 2)]
+    assert "nothing new" in run("import", questions, "--task", "lamp-2m").stdout
+
+
+def test_a_misspelt_lamp_task_is_suggested(run: Run, tmp_path):
+    questions, _ = lamp_files(tmp_path)
+    said = run("import", questions, "--task", "lamp-2", ok=False).stderr
+    assert "did you mean 'lamp-2" in said
+
+
+def test_the_users_are_listed_with_their_interactions(run: Run, told, imported):
+    assert told("users", "--task", "inbox")["users"][1] == {
+        "user": "bela",
+        "task": "inbox",
+        "interactions": 4,
+        "first": "2026-03-01T12:00:00+00:00",
+        "last": "2026-03-04T12:00:00+00:00",
+        "persona": None,
+    }
+    shown = run("users").stdout.split()
+    assert {"amira", "inbox", "18", "2026-03-01", "none"} <= set(shown)
+
+
+def test_an_empty_memory_says_what_to_do(run: Run):
+    assert "personaagent import" in run("users").stdout
+
+
+def test_an_observation_is_remembered_once(run: Run, told, imported):
+    said = told("observe", "the car is clean", " Money", "--user", "amira", "--id", "mail-1")
+    assert (said["id"], said["response"], said["new"]) == ("mail-1", "money", True)
+    again = told("observe", "the car is clean", "money", "--user", "amira", "--id", "mail-1")
+    assert again == said | {"new": False}
+    assert told("users")["users"][0]["interactions"] == 19
+
+
+def test_the_same_id_with_other_content_is_refused(run: Run, imported):
+    run("observe", "the car is clean", "money", "--user", "amira", "--id", "mail-1")
+    said = run("observe", "the car", "family", "-u", "amira", "--id", "mail-1", ok=False).stderr
+    assert "known with other content (differs in: query, response)" in said
+
+
+def test_without_an_id_content_and_time_make_one(run: Run, told, imported):
+    given = ("observe", "rain", "family", "-u", "bela", "--time", "2026-04-01T08:00:00+02:00")
+    first, again = told(*given), told(*given)
+    assert (first["new"], again["new"]) == (True, False)
+    assert first["id"] == again["id"]
+    assert first["time"] == "2026-04-01T06:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rain", "sun", "-u", "bela"), "'sun' is not one of its answers"),
+        (("rain", "money", "-u", "belas"), "did you mean 'bela'?"),
+        (("rain", "money", "-u", "bela", "-t", "inbix"), "did you mean 'inbox'?"),
+        (("rain", "money", "-u", "bela", "--time", "2026-04-01"), "--time: "),
+        (("rain", "money", "-u", "bela", "--time", "2099-04-01T00:00Z"), "lies in the future"),
+        (("rain", "money", "-u", " "), "the user is empty"),
+    ],
+)
+def test_a_wrong_observation_is_refused(run: Run, told, imported, arguments, message):
+    before = told("users")
+    assert message in run("observe", *arguments, ok=False).stderr
+    assert told("users") == before
+
+
+def test_several_tasks_of_a_user_are_named(run: Run, imported):
+    run("observe", "a fine place", "4", "--user", "amira", "--task", "stars")
+    said = run("observe", "a fine place", "4", "--user", "amira", ok=False).stderr
+    assert "user 'amira' has several tasks: name one with --task (inbox, stars)" in said

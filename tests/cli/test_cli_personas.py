@@ -1,0 +1,262 @@
+"""`compile`, `ask`, `show`, `history`, `rollback`, `export` and `restore`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_world import CAR, rows, write
+from test_cli_data import lamp_files
+
+from personaagent.data import LAMP_TASKS, Interaction, Persona
+from personaagent.memory import Store
+
+COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")
+
+
+@pytest.fixture
+def compiled(told, imported):
+    return told(*COMPILE)
+
+
+def test_ask_works_before_there_is_a_persona(run, told, imported):
+    said = told("ask", "the car is old", "--user", "amira")
+    assert said["answer"] == "travel"
+    assert said["persona"]["version"] == 0
+    assert [action["tool"] for action in said["actions"]] == ["recall"]
+    assert {memory["response"] for memory in said["memories"]} == {"money"}
+    assert said["usage"]["calls"] == 2
+    assert run("ask", "the car is old", "--user", "amira").stdout == "travel\n"
+
+
+def test_a_trace_shows_what_the_answer_came_from(run, imported, compiled):
+    shown = run("ask", "the car is old", "--user", "amira", "--trace").stdout
+    assert shown.startswith("money\n")
+    assert f"version 0 ({compiled['hash'][:8]})" in shown
+    assert CAR in shown
+    assert "1 LM call, 12 tokens (4 cached)" in shown
+
+
+def test_somebody_unknown_is_answered_with_a_note(run, imported):
+    result = run("ask", "the car", "--user", "nobody", "--task", "inbox")
+    assert result.stdout == "travel\n"
+    assert "nothing is known of user 'nobody'" in result.stderr
+
+
+def test_a_budget_that_is_used_up_is_an_error(run, imported):
+    said = run("ask", "the car", "--user", "amira", "--max-calls", "1", ok=False).stderr
+    assert "the budget of 1 calls is used up" in said
+
+
+def test_compile_publishes_a_persona_that_does_better(told, imported, compiled):
+    assert compiled["score"]["first"] < compiled["score"]["last"]
+    (rule,) = compiled["log"]["last"]["directives"]
+    assert CAR in rule["text"]
+    assert {"sign": "+", "text": f"- {rule['text']}"} in compiled["lines"]
+    assert told("ask", "the car is old", "--user", "amira")["answer"] == "money"
+    shown = told("show", "--user", "amira")
+    assert (shown["hash"], shown["version"]) == (compiled["hash"], 0)
+    assert shown["reason"] == compiled["reason"]
+    assert rule["text"] in shown["system"]
+
+
+def test_compile_shows_gradients_candidates_and_scores(run, imported):
+    shown = run(*COMPILE).stdout
+    assert "iteration 1 of 4: accepted" in shown
+    assert "said travel, the user money: car" in shown
+    assert CAR in shown
+    assert "score on 6 replayed interactions" in shown
+    assert "published version 0" in shown
+
+
+def test_compile_again_keeps_what_cannot_be_bettered(run, told, compiled):
+    assert "stays: nothing better was found" in run(*COMPILE).stdout
+    assert len(told("history", "--user", "amira")["versions"]) == 1
+
+
+def test_a_stopped_compile_goes_on_where_it_was(run, told, imported):
+    whole = _calls(told(*COMPILE, "--db", _copy(imported)))
+    said = run(*COMPILE, "--max-calls", 10, ok=False).stderr
+    assert "the same command goes on from there" in said
+    assert _calls(told(*COMPILE)) == whole - 10
+
+
+def _calls(said):
+    return said["log"]["usage"]["calls"]
+
+
+def _copy(imported: Path) -> Path:
+    copy = imported.with_name("copy.db")
+    copy.write_bytes(imported.with_name("memory.db").read_bytes())
+    return copy
+
+
+def test_restart_forgets_what_was_done(run, told, imported):
+    whole = _calls(told(*COMPILE, "--db", _copy(imported)))
+    run(*COMPILE, "--max-calls", 10, ok=False)
+    assert _calls(told(*COMPILE, "--restart")) == whole
+
+
+def test_the_papers_way_can_be_chosen(told, imported):
+    options = ("--update", "rewrite", "--accept", "always", "--sampler", "latest")
+    said = told(*COMPILE, *options, "--iterations", "1", "--gradient-lm", "openai/larger")
+    assert said["log"]["settings"]["update"] == "FullRewrite"
+    assert said["log"]["settings"]["acceptance"] == "AlwaysAccept"
+    assert said["log"]["settings"]["sampler"] == "LatestBatch"
+    assert said["log"]["last"]["directives"][0]["text"] == "File the car under money."
+
+
+def test_an_answer_that_cannot_be_read_is_an_error(run, imported, monkeypatch):
+    monkeypatch.setattr("cli_world.Engine.answers", {"Which folder": "I cannot say."})
+    said = run("ask", "the car", "--user", "amira", "--lm", "openai/tiny", ok=False).stderr
+    assert "did not answer in the form that was asked for" in said
+
+
+def test_an_empty_history_says_how_to_import(run, imported):
+    said = run("compile", "--user", "carla", "--task", "inbox", ok=False).stderr
+    assert "user 'carla' has no interactions of task 'inbox'" in said
+    assert "personaagent import FILE" in said
+
+
+def test_compile_is_tracked_unless_told_otherwise(told, imported):
+    tracked = told(*COMPILE[:-1])["tracked"]
+    assert tracked
+    assert (imported.parent / "mlflow.db").is_file()
+
+
+def test_compile_imports_a_user_of_lamp_and_asks_the_held_out_question(told, tmp_path, monkeypatch):
+    monkeypatch.setattr("cli_world.Engine.answers", {"Which tag": '{"answer": "comedy"}'})
+    questions, outputs = lamp_files(tmp_path)
+    given = ("--task", "lamp-2m", "--questions", questions, "--outputs", outputs)
+    said = told("compile", "--user", "7", *given, "--no-track")
+    assert said["held_out"] == {"questions": 1, "first": 1.0, "last": 1.0}
+    assert [row["user"] for row in told("users")["users"]] == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--questions", "q.json"), "--questions goes with --task"),
+        (("--outputs", "o.json"), "--outputs goes with --questions"),
+        (("--questions", "q.json", "--task", "inbox"), "is no task of LaMP"),
+    ],
+)
+def test_options_of_lamp_go_together(run, imported, options, message):
+    assert message in run(*COMPILE, *options, ok=False).stderr
+
+
+def papers(user: str, count: int) -> list[Interaction]:
+    """Papers of LaMP-1, which are evidence without an answer."""
+    return [Interaction(f"{user}{n}", user, "lamp-1", f"{user} {n}", "") for n in range(count)]
+
+
+def test_lamp_1_is_aligned_to_questions_made_of_papers(run, told, tmp_path, monkeypatch):
+    monkeypatch.setattr("cli_world.Engine.answers", {"Which reference": '{"answer": "[1]"}'})
+    with Store(tmp_path / "memory.db") as store:
+        store.add(papers("ann", 6))
+    given = ("compile", "--user", "ann", "--no-track", "--iterations", "1")
+    assert "need papers of others" in run(*given, ok=False).stderr
+    with Store(tmp_path / "memory.db") as store:
+        store.add(papers("bob", 1))
+    log = told(*given)["log"]
+    assert len(log["judged"]) == 2
+    assert {one["truth"] for step in log["steps"] for one in step["gradients"]} <= {"[1]", "[2]"}
+    assert "two are needed" in run(*given[:2], "bob", *given[3:], ok=False).stderr
+
+
+def test_show_tells_the_evidence_of_each_directive(run, told, compiled):
+    (directive,) = told("show", "--user", "amira", "--evidence")["directives"]
+    assert CAR in directive["text"]
+    assert {one["response"] for one in directive["support"]} == {"money"}
+    first = directive["support"][0]
+    shown = run("show", "--user", "amira", "--evidence").stdout
+    assert f"+ {first['time'][:10]}  money  {first['query']}" in shown
+
+
+def test_without_a_persona_show_says_how_to_learn_one(run, imported):
+    for command in ("show", "history", "export"):
+        said = run(command, "--user", "bela", ok=False).stderr
+        assert "'personaagent compile --user bela --task inbox' learns one" in said
+
+
+def publish(path: Path, *texts: str) -> list[Persona]:
+    """A chain of personas for bela, one a profile."""
+    with Store(path) as store:
+        memory, chain = store.of("bela"), [Persona("bela", "inbox", texts[0])]
+        memory.publish(chain[0], expected=None, reason="first")
+        for text in texts[1:]:
+            chain.append(chain[-1].succeed(profile=text))
+            memory.publish(chain[-1], expected=chain[-2].hash, reason=f"because {text}")
+    return chain
+
+
+def test_history_lists_the_versions(run, told, imported):
+    chain = publish(imported.with_name("memory.db"), "Hikes.", "Sails.")
+    versions = told("history", "--user", "bela")["versions"]
+    assert [one["hash"] for one in versions] == [one.hash for one in chain]
+    assert [one["reason"] for one in versions] == ["first", "because Sails."]
+    shown = run("history", "--user", "bela").stdout
+    assert chain[1].hash[:8] in shown
+    assert "because Sails." in shown
+
+
+def test_show_gives_an_old_version_and_what_changed(run, told, imported):
+    publish(imported.with_name("memory.db"), "Hikes.", "Sails.")
+    assert told("show", "--user", "bela", "--version", 0)["profile"] == "Hikes."
+    lines = told("show", "--user", "bela", "--diff", 0, 1)["lines"]
+    changed = [(line["sign"], line["text"]) for line in lines if line["sign"] != " "]
+    assert changed == [("-", "About this user: Hikes."), ("+", "About this user: Sails.")]
+    assert "+ About this user: Sails." in run("show", "--user", "bela", "--diff", 0, 1).stdout
+    said = run("show", "--user", "bela", "--version", 2, ok=False).stderr
+    assert "there is no version 2: there are 0 to 1" in said
+
+
+def test_a_rollback_is_a_new_version_with_the_old_content(run, told, imported):
+    publish(imported.with_name("memory.db"), "Hikes.", "Sails.")
+    said = told("rollback", "--user", "bela", "--to", 0)
+    assert (said["version"], said["changed"]) == (2, True)
+    assert told("show", "--user", "bela")["profile"] == "Hikes."
+    assert told("history", "--user", "bela")["versions"][2]["reason"] == "rolled back to version 0"
+    assert not told("rollback", "--user", "bela", "--to", 0)["changed"]
+
+
+def test_export_and_restore_carry_a_persona_over(run, told, compiled, tasks, tmp_path):
+    said = told("export", "--user", "amira", "--out", "personas")
+    assert Path(said["json"]).name == "amira-inbox-v0.json"
+    assert CAR in Path(said["markdown"]).read_text()
+    elsewhere = ("--db", tmp_path / "other.db")
+    restored = told("restore", said["json"], "--user", "amira-at-work", *elsewhere)
+    assert (restored["user"], restored["changed"]) == ("amira-at-work", True)
+    again = run("restore", said["json"], "--user", "amira-at-work", *elsewhere).stdout
+    assert "nothing changed" in again
+    run("import", "--tasks", tasks, *elsewhere)
+    shown = told("show", "--user", "amira-at-work", *elsewhere)
+    assert shown["directives"] == told("show", "--user", "amira")["directives"]
+
+
+def test_restore_says_when_the_task_is_not_known(run, compiled, tmp_path):
+    run("export", "--user", "amira")
+    shown = run("restore", "amira-inbox-v0.json", "--db", tmp_path / "other.db").stdout
+    assert "task 'inbox' is not known here yet" in shown
+
+
+def test_a_changed_export_is_refused(run, compiled, tmp_path):
+    run("export", "--user", "amira")
+    path = tmp_path / "amira-inbox-v0.json"
+    data = json.loads(path.read_text())
+    data["persona"]["profile"] = "Somebody else."
+    path.write_text(json.dumps(data))
+    assert "the checksum is wrong" in run("restore", path, ok=False).stderr
+
+
+def test_texts_of_users_are_never_markup_nor_control_characters(run, tasks, tmp_path):
+    line = rows(count=1)[0] | {"user": "[red]eve\x1b[31m"}
+    shown = run("import", write(tmp_path / "history.jsonl", [line]), "--tasks", tasks).stdout
+    assert "[red]eve" in shown
+    assert "\x1b" not in shown
+
+
+def test_every_task_of_lamp_can_be_named(run):
+    for name in LAMP_TASKS:
+        run("users", "--task", name)

@@ -1,0 +1,91 @@
+"""The user's own posterior."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds_of_mail import DAWN, INBOX, mail
+
+from personaagent.data import Choice
+from personaagent.memory import Memory
+from personaagent.programs import MemoryRetriever, Situation
+from personaagent.programs.habits import label_posterior, vote
+
+PAIR = Choice("papers", "Which paper?")
+
+
+def posterior(memory, query, user="ann", task=INBOX, **seen):
+    return label_posterior(MemoryRetriever(memory), Situation(user, task, query, **seen))
+
+
+voters = st.lists(
+    st.builds(
+        Memory,
+        st.builds(
+            mail,
+            st.integers(0, 9),
+            st.just("x"),
+            st.sampled_from(INBOX.labels),
+            weight=st.floats(0.1, 5),
+        ),
+        st.floats(-1, 1),
+    ),
+    min_size=1,
+)
+
+
+@given(voters)
+def test_it_sums_to_one_and_gives_every_label_something(memories):
+    shares = vote(INBOX.labels, memories)
+    assert list(shares) == list(INBOX.labels)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(p > 0 for p in shares.values())
+
+
+@given(voters, st.sampled_from(INBOX.labels))
+def test_one_more_vote_for_a_label_never_makes_it_less_likely(memories, label):
+    if len(memories) >= 8:  # then the votes share what they are worth
+        memories = memories[:7]
+    more = [*memories, Memory(mail(99, "x", label), max(m.score for m in memories))]
+    assert vote(INBOX.labels, more)[label] >= vote(INBOX.labels, memories)[label] - 0.25
+
+
+def test_near_memories_count_more_than_far_ones(memory):
+    shares = posterior(memory, "dog walk")
+    assert max(shares, key=shares.get) == "travel"
+    shares = posterior(memory, "meeting on budgets")
+    assert max(shares, key=shares.get) == "work"
+
+
+def test_who_has_no_memories_has_no_habits(memory):
+    assert posterior(memory, "dog", user="nobody") is None
+    assert posterior(memory, "dog", before=DAWN) is None
+    assert posterior(memory, "dog", exclude=("ann-1", "ann-2", "ann-3")) is None
+
+
+def test_memories_without_an_answer_are_no_habits(memory):
+    memory.add([mail(1, "a paper", "", "carl")])
+    assert posterior(memory, "dog", user="carl") is None
+
+
+def test_the_future_and_what_is_excluded_do_not_vote(memory):
+    noon = DAWN + timedelta(days=3)
+    without = posterior(memory, "dog walk", before=noon, exclude=("ann-1",))
+    assert max(without, key=without.get) == "work"
+    assert posterior(memory, "dog walk", before=noon) == posterior(
+        memory, "dog walk", exclude=("ann-3",)
+    )
+
+
+def test_of_a_pair_the_option_nearer_to_memory_is_likelier(memory):
+    memory.add(mail(n, text, "", "carl", task="papers") for n, text in enumerate(["dogs", "cats"]))
+    first = posterior(memory, 'Which? [1]: "dogs cats" [2]: "steel"', "carl", PAIR)
+    second = posterior(memory, 'Which? [1]: "steel" [2]: "dogs cats"', "carl", PAIR)
+    assert first["[1]"] > 0.5
+    assert sum(first.values()) == pytest.approx(1)
+    assert first["[1]"] == pytest.approx(second["[2]"])
+
+
+def test_a_pair_without_memories_has_no_habits(memory):
+    assert posterior(memory, 'Which? [1]: "a" [2]: "b"', "carl", PAIR) is None
