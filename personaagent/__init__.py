@@ -1,12 +1,12 @@
 """PersonaAgent: LLM agents whose per-user persona is learned from the user's own history.
 
-    import dspy
-    from personaagent import EpisodicMemory, PersonaAgent, PersonaAlignment, connect
+import dspy
+from personaagent import EpisodicMemory, PersonaAgent, PersonaAlignment, connect
 
-    dspy.configure(lm=connect("embedded"))
-    agent = PersonaAgent(task, EpisodicMemory(store, SentenceEmbedder()))
-    alice = PersonaAlignment().compile(agent, trainset=interactions_of_alice)
-    alice(query="The car needs new tyres.", user="alice").answer
+dspy.configure(lm=connect("embedded"))
+agent = PersonaAgent(task, EpisodicMemory(store, SentenceEmbedder()))
+alice = PersonaAlignment().compile(agent, trainset=interactions_of_alice)
+alice(query="The car needs new tyres.", user="alice").answer
 """
 
 from importlib import import_module

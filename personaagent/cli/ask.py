@@ -34,6 +34,9 @@ def ask(
     trace: Annotated[
         bool, typer.Option("--trace", help="Show the persona, actions, memories and probabilities.")
     ] = False,
+    wikipedia: Annotated[
+        bool, typer.Option("--wikipedia", help="Let the agent search Wikipedia; needs a network.")
+    ] = False,
     db: Database = None,
     lm: LMName = "embedded",
     api_base: ApiBase = None,
@@ -57,6 +60,8 @@ def ask(
         kind = session.task_of(store, user, task)
         connected = session.connect(LMChoice(lm, api_base, max_calls, max_tokens, max_money))
         with session.agent_of(store, kind, connected) as agent:
+            if wikipedia:
+                agent.tools.append(session.wikipedia())
             agent.memory.ready(user, progress=True)
             persona = agent.persona_of(user)
             if not (store.of(user).count(kind.name) or persona.profile or persona.directives):

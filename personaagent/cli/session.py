@@ -12,6 +12,8 @@ from personaagent.cli.options import LMChoice
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
+    import dspy
+
     from personaagent.data import Persona, Task
     from personaagent.lm import PersonaLM
     from personaagent.memory import Published, Store
@@ -87,6 +89,15 @@ def agent_of(store: Store, task: Task, lm: PersonaLM) -> Iterator[PersonaAgent]:
 
     with dspy.context(lm=lm):
         yield PersonaAgent(task, memory.EpisodicMemory(store, memory.SentenceEmbedder()))
+
+
+def wikipedia() -> dspy.Tool:
+    """The general tool that the paper gives its agent."""
+    import dspy
+
+    from personaagent.programs.tools import wikipedia
+
+    return dspy.Tool(wikipedia)
 
 
 def published(store: Store, user: str, task: Task) -> list[Published]:

@@ -37,6 +37,7 @@ from personaagent.programs import (
     ProfileSummarizer,
 )
 from personaagent.programs.fusion import fit_trust, fuse
+from personaagent.programs.situation import derived_from
 
 Policies = Sequence[tuple[Action, ...]]
 POLICIES: Policies = ((), (Action("recall"),))
@@ -125,7 +126,7 @@ class PersonaAlignment(Teleprompter):
         agent: PersonaAgent = student.deepcopy()
         task = agent.task
         lms = (dspy.settings.lm, self.gradient_lm)
-        meters = {id(lm.meter): lm.meter for lm in lms if hasattr(lm, "meter")}
+        meters = {id(meter): meter for lm in lms if (meter := getattr(lm, "meter", None))}
         with ExitStack() as measuring:
             used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
             # STEP 1: split the history; what judges a persona never writes one
@@ -133,7 +134,7 @@ class PersonaAlignment(Teleprompter):
             replay = Replay(agent, self.record or Scratch())
 
             # STEP 2: start from the published persona, or from the profile
-            champion = first = self._start(agent, user, writing, replay.record)
+            champion = first = self._start(agent, user, writing, judging, replay.record)
             update = self.update or (
                 FullRewrite() if isinstance(task, Choice | Text) else ItemisedEdits()
             )
@@ -236,14 +237,25 @@ class PersonaAlignment(Teleprompter):
         )
 
     def _start(
-        self, agent: PersonaAgent, user: str, writing: Sequence[Interaction], record: Record
+        self,
+        agent: PersonaAgent,
+        user: str,
+        writing: Sequence[Interaction],
+        judging: Sequence[Interaction],
+        record: Record,
     ) -> Persona:
         """The published persona, or a first one made of the profile."""
         persona = agent.persona_of(user)
         if persona.profile or persona.directives:
             return persona
+        # Derived interactions say little of the user; what they were made from says more.
+        sources = {id for one in writing for id in derived_from(one)}
+        hidden = {id for one in judging for id in derived_from(one)}
+        papers = agent.memory.store.of(user).get(sorted(sources - hidden))
         profile = once(
-            record, "profile", lambda: self._as_lm(self.summarize, agent.task, writing).profile
+            record,
+            "profile",
+            lambda: self._as_lm(self.summarize, agent.task, papers or writing).profile,
         )
         return replace(persona, profile=profile, actions=())
 

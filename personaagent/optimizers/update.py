@@ -100,7 +100,7 @@ def _directive(
     """The directive for a cue, reaching where it helps most, and the nats it should save.
 
     Over all thresholds on the cosine between cue and query: what following the directive would
-    save or cost on the writing interactions that it then speaks to.
+    save or cost on the writing interactions that it then speaks to, of which most must agree.
     """
     vector = memory.embed(cue)
     fits = np.array([float(vector @ memory.embed(one.interaction.query)) for one in replayed])

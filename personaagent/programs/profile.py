@@ -19,7 +19,7 @@ class ProfileSummarizer(dspy.Module):
 
     def __init__(self, *, chunk: int = 40) -> None:
         super().__init__()
-        self.chunk = chunk
+        self.chunk = max(chunk, 2)  # of one each, merging would never end
         self.summarize = dspy.Predict(SummarizeProfile, max_tokens=TOKENS)
         self.merge = dspy.Predict(MergeProfiles, max_tokens=TOKENS)
 

@@ -28,10 +28,14 @@ class Situation:
 
         A derived interaction names the memories it was made from; they would give it away.
         """
-        sources = (past.metadata[key] for key in ("stem", "own") if key in past.metadata)
-        return cls(past.user, task, past.query, past.time, (past.id, *sources))
+        return cls(past.user, task, past.query, past.time, (past.id, *derived_from(past)))
 
     @classmethod
     def asking(cls, task: Task, query: Query) -> Situation:
         """The situation of a held-out query."""
         return cls(query.user, task, query.query, query.time)
+
+
+def derived_from(past: Interaction) -> tuple[str, ...]:
+    """The ids of the interactions that a derived one was made from (see `data.lamp_pairs`)."""
+    return tuple(past.metadata[key] for key in ("stem", "own") if key in past.metadata)

@@ -293,7 +293,7 @@ def test_a_folder_is_not_a_database(tmp_path: Path) -> None:
 
 
 def test_a_commit_survives_power_loss_and_readers_do_not_wait(tmp_path: Path) -> None:
-    with Store(tmp_path / "memory.db") as store, store._database.read() as connection:
+    with Store(tmp_path / "memory.db") as store, store.database.read() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys", "page_size")

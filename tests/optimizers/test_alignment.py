@@ -114,7 +114,7 @@ def test_what_is_accepted_is_the_candidate_that_the_champion_becomes(agent, hist
     assert (log.last.version, log.last.parent) == (1, log.first.hash)  # the next of the chain
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000), latest=st.booleans())
 def test_judged_interactions_never_write(agent, history, seed, latest):
     rules = book()
@@ -341,7 +341,7 @@ def uninterrupted(memory, history):
     return align(PersonaAgent(INBOX, memory), history, rules), len(rules.asked)
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 0.99), slots=st.integers(1, 3))
 def test_an_lm_that_dies_half_way_costs_nothing_that_was_finished(
     agent, history, memory, uninterrupted, share, slots

@@ -111,7 +111,8 @@ def test_replaying_a_past_query_hides_its_answer_and_what_came_after(agent, memo
     assert [one.interaction.id for one in said.memories] == ["ann-1"]
 
 
-words = st.lists(st.sampled_from(["dog", "marker", "ann", "bob", "secret", "x"])).map(" ".join)
+mentioned = st.sampled_from(["dog", "marker", "ann", "bob", "secret", "x"])
+words = st.lists(mentioned, max_size=4).map(" ".join)
 chosen = st.lists(
     st.tuples(st.just("recall"), st.fixed_dictionaries({"query": words, "k": st.integers(1, 20)}))
     | st.sampled_from([("habits", {}), ("read_profile", {})]),

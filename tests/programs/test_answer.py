@@ -147,3 +147,9 @@ def test_labels_of_which_one_is_all_that_is_listed_still_have_a_probability():
         said = Answerer(INBOX)(query="dinner")
     assert sum(said.distribution.values()) == pytest.approx(1)
     assert said.answer == "work"
+
+
+def test_an_lm_that_says_none_of_the_labels_has_told_nothing():
+    with dspy.context(lm=stand_in(book(says={"label": {"Sorry": 0.9, "I": 0.1}}))):
+        said = Answerer(INBOX)(query="dinner")
+    assert said.distribution == pytest.approx(dict.fromkeys(INBOX.labels, 1 / 3))
