@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from statistics import fmean
 from typing import Any
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Action, Choice, Interaction, Persona, Text, Trust
+from personaagent.data import Action, Choice, Interaction, Persona, Text
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
-from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
+from personaagent.optimizers.judging import Policies, evidence_of, judge, means, settle, split
+from personaagent.optimizers.log import AlignmentLog, Gradient, Step
 from personaagent.optimizers.replay import Record, Replay, Replayed, Scratch, once, parallel
 from personaagent.optimizers.sampling import BatchSampler, HardBatch
 from personaagent.optimizers.stopping import Patience, Stopping
@@ -36,10 +34,8 @@ from personaagent.programs import (
     PersonaRewriter,
     ProfileSummarizer,
 )
-from personaagent.programs.fusion import fit_trust, fuse
 from personaagent.programs.situation import derived_from
 
-Policies = Sequence[tuple[Action, ...]]
 POLICIES: Policies = ((), (Action("recall"),))
 
 
@@ -130,7 +126,14 @@ class PersonaAlignment(Teleprompter):
         with ExitStack() as measuring:
             used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
             # STEP 1: split the history; what judges a persona never writes one
-            writing, judging = self._split(trainset, valset)
+            writing, judging = split(
+                trainset,
+                valset,
+                evidence=evidence_of(agent.persona_of(user)),
+                judges=self.replay,
+                writers=self.reach,
+                seed=self.seed,
+            )
             replay = Replay(agent, self.record or Scratch())
 
             # STEP 2: start from the published persona, or from the profile
@@ -139,7 +142,7 @@ class PersonaAlignment(Teleprompter):
                 FullRewrite() if isinstance(task, Choice | Text) else ItemisedEdits()
             )
             judged = replay(champion, judging)
-            first_loss, first_score = _means(judged)
+            first_loss, first_score = means(judged)
             steps: list[Step] = []
             tried: set[str] = set()
             stopped = "all iterations done"
@@ -160,16 +163,15 @@ class PersonaAlignment(Teleprompter):
                 personas = self._propose(update, proposal, agent, replay.record)
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep
-                accepted, candidates, champion, judged = self._judge(
-                    personas, champion, judged, replay
-                )
+                verdict = judge(personas, champion, judged, self.acceptance, replay)
+                champion, judged = verdict.champion, verdict.judged
                 step = Step(
                     iteration,
                     tuple(one.interaction.id for one in batch),
                     tuple(gradients),
-                    tuple(candidates),
-                    accepted,
-                    *_means(judged),
+                    verdict.candidates,
+                    verdict.accepted,
+                    *means(judged),
                 )
                 steps.append(step)
                 if self.report:
@@ -179,7 +181,7 @@ class PersonaAlignment(Teleprompter):
                     break
 
             # STEP 7: what the persona may do without asking, and how far habit is trusted
-            last = self._settle(first, champion, judging, replay)
+            last = settle(first, champion, judging, self.policies, replay)
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,
@@ -219,22 +221,6 @@ class PersonaAlignment(Teleprompter):
             [(one.id, one.digest) for one in trainset],
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-
-    def _split(
-        self, trainset: Sequence[Interaction], valset: Sequence[Interaction] | None
-    ) -> tuple[list[Interaction], list[Interaction]]:
-        """Writing and judging interactions, both oldest first; at most a third of them judge."""
-        judges = {one.id for one in valset or ()}
-        writers = [one for one in trainset if one.id not in judges]
-        latest = writers[-(self.reach + self.replay) :]
-        if valset is not None:
-            return latest, list(valset)
-        count = min(self.replay, len(latest) // 3)
-        chosen = set(random.Random(self.seed).sample(range(len(latest)), count))
-        return (
-            [one for at, one in enumerate(latest) if at not in chosen],
-            [one for at, one in enumerate(latest) if at in chosen],
-        )
 
     def _start(
         self,
@@ -288,67 +274,10 @@ class PersonaAlignment(Teleprompter):
         )
         return [Persona.from_dict(one) for one in found]
 
-    def _judge(
-        self,
-        personas: Sequence[Persona],
-        champion: Persona,
-        judged: list[Replayed],
-        replay: Replay,
-    ) -> tuple[int | None, list[Candidate], Persona, list[Replayed]]:
-        """Candidates in the order of `personas`, and the champion with its replay afterwards."""
-        candidates: list[Candidate] = []
-        accepted, best, best_judged = None, champion, judged
-        judging = [one.interaction for one in judged]
-        for at, persona in enumerate(personas):
-            again = replay(persona, judging)
-            verdict, reason = self.acceptance.accepts(judged, again)
-            changed = sum(
-                replay.view(champion, one) != replay.view(persona, one) for one in judging
-            )
-            loss, score = _means(again)
-            candidates.append(Candidate(persona, loss, score, changed, reason))
-            if verdict and (accepted is None or loss < _means(best_judged)[0]):
-                accepted, best, best_judged = at, persona, again
-        return accepted, candidates, best, best_judged
-
-    def _settle(
-        self, first: Persona, champion: Persona, judging: Sequence[Interaction], replay: Replay
-    ) -> Persona:
-        """The successor of the first persona: the champion with the standing actions and the trust
-        that do best on replay. The first one itself where nothing changed."""
-        settled = []
-        for actions in self.policies if judging else (champion.actions or (),):
-            replayed = replay(replace(champion, actions=actions), judging)
-            read = [(one.lm, one.habit, one.interaction.response) for one in replayed if one.lm]
-            trust = fit_trust(read, champion.trust)
-            settled.append((_served_loss(replayed, trust), actions, trust))
-        _, actions, trust = min(settled, key=lambda one: one[0])
-        said = (champion.profile, champion.directives, trust, actions)
-        if said == (first.profile, first.directives, first.trust, first.actions):
-            return first
-        profile, directives, *_ = said
-        return first.succeed(profile=profile, directives=directives, trust=trust, actions=actions)
-
     def _as_lm(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Do the work with the LM for gradients and updates, where one is named."""
         with dspy.context(lm=self.gradient_lm) if self.gradient_lm else nullcontext():
             return work(*arguments)
-
-
-def _served_loss(replayed: Sequence[Replayed], trust: Trust) -> float:
-    """The summed loss of the answers as they would be served, fused with habit."""
-    return sum(
-        -math.log(max(fuse(one.lm, one.habit, trust)[one.interaction.response], 1e-6))
-        if one.lm
-        else one.loss
-        for one in replayed
-    )
-
-
-def _means(replayed: Sequence[Replayed]) -> tuple[float, float]:
-    if not replayed:
-        return 0.0, 0.0
-    return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
 
 
 def _only_user(trainset: Sequence[Interaction]) -> str:

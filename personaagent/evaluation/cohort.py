@@ -1,0 +1,185 @@
+"""What is asked, of whom: the samples of a data set, and the seeded part of them that is used.
+
+LaMP lets a question see its own history only. Where the questions have times, a user's histories
+are merged and each question sees what was strictly before it. Where they have none, every question
+is a user of its own, so that nothing merges. `Sample.owner` stays the user of the file: halves and
+statistics go by it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from personaagent.data import (
+    Interaction,
+    Query,
+    Task,
+    iter_lamp,
+    read_interactions,
+    read_queries,
+)
+from personaagent.data.reading import opened
+from personaagent.errors import DataError
+
+Half = Literal["dev", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A query with its gold answer; `query.user` is whose memory in the store it sees."""
+
+    query: Query
+    owner: str
+
+    @property
+    def gold(self) -> str:
+        return self.query.gold or ""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationData:
+    """Samples of one task, and the histories of their users.
+
+    `histories` gives the interactions of some owners (None: of all), by store user. `digest` is of
+    the files' content.
+    """
+
+    task: Task
+    name: str
+    digest: str
+    samples: tuple[Sample, ...]
+    histories: Callable[[Iterable[str] | None], Iterator[Interaction]]
+
+    @property
+    def cutoffs(self) -> dict[str, datetime]:
+        """By store user, the time of the first question: a persona may know what is before it."""
+        first: dict[str, datetime] = {}
+        for sample in self.samples:
+            if (time := sample.query.time) is not None:
+                first[sample.query.user] = min(time, first.get(sample.query.user, time))
+        return first
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Which samples are used; None is all. The smaller cohort of a seed is part of the larger one.
+
+    A user's half hangs on the user's name alone, whatever the seed: what was developed on one half
+    is never reported on the same users.
+    """
+
+    samples: int | None = None
+    users: int | None = None
+    seed: int = 0
+    half: Half | None = None
+
+    def choose(self, samples: Sequence[Sample]) -> tuple[Sample, ...]:
+        """The chosen samples, in the order of the data.
+
+        Raises:
+            DataError: there are none, or fewer than were asked for.
+        """
+        owners = {one.owner for one in samples}
+        if self.half is not None:
+            owners = {owner for owner in owners if half_of(owner) == self.half}
+        if self.users is not None:
+            if len(owners) < self.users:
+                raise DataError(f"{self.users} users wanted, there are {len(owners)}: ask for less")
+            owners = set(sorted(owners, key=self._rank)[: self.users])
+        found = [one for one in samples if one.owner in owners]
+        if self.samples is not None:
+            if len(found) < self.samples:
+                raise DataError(
+                    f"{self.samples} samples wanted, there are {len(found)}: ask for less"
+                )
+            ids = sorted((one.query.id for one in found), key=self._rank)[: self.samples]
+            found = [one for one in found if one.query.id in set(ids)]
+        if not found:
+            raise DataError("no samples: the data or this half of its users is empty")
+        return tuple(found)
+
+    def _rank(self, name: str) -> str:
+        return _digest(f"{self.seed} {name}")
+
+
+def half_of(owner: str) -> Half:
+    """The half that a user belongs to."""
+    return "dev" if int(_digest(f"half {owner}"), 16) % 2 == 0 else "report"
+
+
+def lamp_data(task: Task, questions: Path, outputs: Path) -> EvaluationData:
+    """The questions of a LaMP file with their gold answers; malformed records are passed over.
+
+    Raises:
+        DataError: a file breaks the format, or lacks gold answers.
+    """
+    asked = [one.query for one in iter_lamp(task, questions, outputs, skip_malformed=True)]
+    several = {user for user, count in Counter(query.user for query in asked).items() if count > 1}
+    own = {query.id for query in asked if query.user in several and query.time is None}
+    merged = not own  # one rule for the whole file
+
+    def placed(query: Query) -> Query:
+        return query if merged else replace(query, user=query.id)
+
+    def histories(owners: Iterable[str] | None) -> Iterator[Interaction]:
+        users = None if owners is None else sorted(owners)
+        for question in iter_lamp(task, questions, users=users, skip_malformed=True):
+            user = placed(question.query).user
+            for one in question.history:
+                yield one if one.user == user else replace(one, user=user)
+
+    samples = tuple(Sample(placed(query), query.user) for query in asked)
+    return EvaluationData(
+        task, questions.name, _content(questions, outputs), _distinct(samples), histories
+    )
+
+
+def own_data(
+    task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]
+) -> EvaluationData:
+    """A user's own data: interactions and queries as JSON Lines, those of the task.
+
+    Raises:
+        DataError: a line breaks the format, or a query lacks the response to score by.
+    """
+    asked = [one for one in read_queries(queries, tasks) if one.task == task.name]
+    for query in asked:
+        if query.gold is None:
+            raise DataError(
+                f"{queries}: query '{query.id}' has no 'response': an answer to it cannot be scored"
+            )
+
+    def histories(owners: Iterable[str] | None) -> Iterator[Interaction]:
+        wanted = None if owners is None else set(owners)
+        for one in read_interactions(history, tasks):
+            if one.task == task.name and (wanted is None or one.user in wanted):
+                yield one
+
+    samples = tuple(Sample(query, query.user) for query in asked)
+    return EvaluationData(
+        task, queries.name, _content(history, queries), _distinct(samples), histories
+    )
+
+
+def _distinct(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    if not samples:
+        raise DataError("the data holds no queries of this task")
+    return samples
+
+
+def _content(*paths: Path) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with opened(path) as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

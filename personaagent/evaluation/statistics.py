@@ -1,0 +1,119 @@
+"""How sure a result is: intervals, paired tests, their correction, and what n could have shown.
+
+All resampling draws users and not samples, so that several samples of a user, which are alike,
+do not count as so many independent ones. Everything is seeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from personaagent.evaluation.metrics import Floats, Statistic
+
+RESAMPLES = 2_000
+LEVEL = 0.95
+POWER = 0.80
+FEWEST_DISCORDANT = 6
+"""Pairs that must all favour one system before McNemar's exact test falls below 0.05."""
+
+_EQUAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value with its bootstrap interval, which always holds it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One system minus another on the same samples; `error` is its standard error, `p` that of the
+    paired bootstrap (two-sided)."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+    p: float
+
+
+def resamples(users: Sequence[str], *, count: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Weights [count, samples]: how often each sample stands in each resample of users."""
+    names, of = np.unique(np.array(users), return_inverse=True)
+    draws = np.random.default_rng(seed).multinomial(
+        len(names), np.full(len(names), 1 / len(names)), size=count
+    )
+    return draws[:, of].astype(float)
+
+
+def interval(statistic: Statistic, weights: Floats, *, level: float = LEVEL) -> Interval:
+    """The percentile bootstrap interval of a metric."""
+    value = float(statistic(np.ones((1, weights.shape[1])))[0])
+    low, high = _bounds(statistic(weights), level)
+    # A biased statistic such as macro F1 can lie outside its own percentiles.
+    return Interval(value, min(low, value), max(high, value))
+
+
+def difference(
+    ours: Statistic, theirs: Statistic, weights: Floats, *, level: float = LEVEL
+) -> Difference:
+    """The paired bootstrap: both systems on the same resamples.
+
+    `p` is how often the resampled difference, moved to a mean of no difference, is at least as
+    far from 0 as the observed one.
+    """
+    every = np.ones((1, weights.shape[1]))
+    value = float((ours(every) - theirs(every))[0])
+    drawn = ours(weights) - theirs(weights)
+    low, high = _bounds(drawn, level)
+    beyond = int(np.sum(np.abs(drawn - value) >= abs(value) - _EQUAL))
+    return Difference(
+        value=value,
+        low=min(low, value),
+        high=max(high, value),
+        error=float(drawn.std(ddof=1)) if len(drawn) > 1 else 0.0,
+        p=min(1.0, (1 + beyond) / (1 + len(drawn))),
+    )
+
+
+def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
+    """McNemar's exact test: are the samples that only one of two systems gets right one-sided?"""
+    from scipy.stats import binomtest
+
+    only_ours = sum(a and not b for a, b in zip(ours, theirs, strict=True))
+    only_theirs = sum(b and not a for a, b in zip(ours, theirs, strict=True))
+    discordant = only_ours + only_theirs
+    return float(binomtest(only_ours, discordant, 0.5).pvalue) if discordant else 1.0
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's correction of several p-values, in their order: never smaller than they were."""
+    corrected = [0.0] * len(ps)
+    largest = 0.0
+    for rank, at in enumerate(sorted(range(len(ps)), key=lambda at: ps[at])):
+        largest = max(largest, min(1.0, ps[at] * (len(ps) - rank)))
+        corrected[at] = largest
+    return corrected
+
+
+def smallest_effect(error: float, n: int, *, labels: bool) -> float:
+    """The smallest true difference that a test on these samples finds with 80 % power.
+
+    (z(1 - 0.05 / 2) + z(0.80)) times the standard error of the paired difference. For labels at
+    least 6 / n, since McNemar's exact test finds nothing in fewer than 6 discordant pairs.
+    """
+    from scipy.stats import norm
+
+    z = float(norm.ppf(1 - (1 - LEVEL) / 2) + norm.ppf(POWER))
+    return max(z * error, FEWEST_DISCORDANT / n if labels else 0.0)
+
+
+def _bounds(drawn: Floats, level: float) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,131 @@
+"""Judging personas: who may judge, which candidate wins, and what the winner may do and trust."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from personaagent.data import Action, Interaction, Persona, Trust
+from personaagent.optimizers.acceptance import Acceptance
+from personaagent.optimizers.log import Candidate
+from personaagent.optimizers.replay import FLOOR, Replay, Replayed
+from personaagent.programs.fusion import fit_trust, fuse
+
+Policies = Sequence[tuple[Action, ...]]
+
+
+def evidence_of(persona: Persona) -> frozenset[str]:
+    """The ids of the interactions that wrote a persona."""
+    return frozenset(id for one in persona.directives for id in (*one.support, *one.oppose))
+
+
+def split(
+    trainset: Sequence[Interaction],
+    valset: Sequence[Interaction] | None,
+    *,
+    evidence: Collection[str],
+    judges: int,
+    writers: int,
+    seed: int,
+) -> tuple[list[Interaction], list[Interaction]]:
+    """Writing and judging interactions, both oldest first; what judges a persona never wrote it.
+
+    Args:
+        trainset: all interactions, oldest first.
+        valset: the judging ones, where they are given; they do not write.
+        evidence: ids of what wrote the persona that is aligned; they do not judge.
+        judges: how many judge at most; never more than a third.
+        writers: how many of the latest write at most.
+        seed: of the draw.
+    """
+    if valset is not None:
+        named = {one.id for one in valset}
+        return [one for one in trainset if one.id not in named][-writers:], list(valset)
+    latest = trainset[-(writers + judges) :]
+    free = [one.id for one in latest if one.id not in evidence]
+    count = min(judges, len(latest) // 3, len(free))
+    drawn = set(random.Random(seed).sample(free, count))
+    return (
+        [one for one in latest if one.id not in drawn],
+        [one for one in latest if one.id in drawn],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The candidates in their order, which of them is accepted, and the champion afterwards with
+    its replay."""
+
+    candidates: tuple[Candidate, ...]
+    accepted: int | None
+    champion: Persona
+    judged: list[Replayed]
+
+
+def judge(
+    personas: Sequence[Persona],
+    champion: Persona,
+    judged: list[Replayed],
+    acceptance: Acceptance,
+    replay: Replay,
+) -> Verdict:
+    """Replay the candidates on what judged the champion; of those accepted the best one wins."""
+    judging = [one.interaction for one in judged]
+    candidates: list[Candidate] = []
+    verdict = Verdict((), None, champion, judged)
+    for at, persona in enumerate(personas):
+        again = replay(persona, judging)
+        better, reason = acceptance.accepts(judged, again)
+        loss, score = means(again)
+        changed = sum(replay.view(champion, one) != replay.view(persona, one) for one in judging)
+        candidates.append(Candidate(persona, loss, score, changed, reason))
+        if better and (verdict.accepted is None or loss < means(verdict.judged)[0]):
+            verdict = Verdict((), at, persona, again)
+    return replace(verdict, candidates=tuple(candidates))
+
+
+def settle(
+    first: Persona,
+    champion: Persona,
+    judging: Sequence[Interaction],
+    policies: Policies,
+    replay: Replay,
+) -> Persona:
+    """The successor of the first persona: the champion with the standing actions and the trust that
+    do best on replay. The first one itself where nothing changed."""
+    settled = []
+    for actions in policies if judging else (champion.actions or (),):
+        replayed = replay(replace(champion, actions=actions), judging)
+        read = [(one.lm, one.habit, one.interaction.response) for one in replayed if one.lm]
+        trust = fit_trust(read, champion.trust)
+        settled.append((_served_loss(replayed, trust), actions, trust))
+    _, actions, trust = min(settled, key=lambda one: one[0])
+    said = {
+        "profile": champion.profile,
+        "directives": champion.directives,
+        "trust": trust,
+        "actions": actions,
+    }
+    if all(getattr(first, name) == value for name, value in said.items()):
+        return first
+    return first.succeed(**said)
+
+
+def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
+    """The mean loss and score; zeros where nothing was replayed."""
+    if not replayed:
+        return 0.0, 0.0
+    return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
+
+
+def _served_loss(replayed: Sequence[Replayed], trust: Trust) -> float:
+    """The summed loss of the answers as they would be served, fused with habit."""
+    return sum(
+        -math.log(max(fuse(one.lm, one.habit, trust)[one.interaction.response], FLOOR))
+        if one.lm
+        else one.loss
+        for one in replayed
+    )
