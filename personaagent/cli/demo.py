@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -53,11 +54,15 @@ def demo(
 
     personaagent demo --users amira --queries 4
     """
+    from platformdirs import user_cache_path
+
     from personaagent.cli import render, session
 
     screen = render.screen(as_json=as_json)
-    model = session.connect(LMChoice(lm, api_base, None, None, None))
-    memory, asked, tasks = _workplace(users.split(","), queries)
+    # Without the response cache: a second demo must not look faster than the first.
+    model = session.connect(LMChoice(lm, api_base, None, None, None)).copy(cache=False)
+    folder = user_cache_path("personaagent") / "demo"
+    memory, asked, tasks = _workplace(folder, users.split(","), queries)
     logs = [_align(memory, tasks[asked[user][0].task], user, model, screen) for user in asked]
     rows = _compare(memory, tasks, asked, logs, model, screen)
     table = render.table(
@@ -77,6 +82,8 @@ def demo(
         )
     screen.print(table)
     files = [_export(log, model, memory, out) for log in logs]
+    memory.store.close()
+    shutil.rmtree(folder)  # kept only where the demo was interrupted, to go on from
     screen.print(f"The personas are in {out}: the .md file of each is a plain system message.")
     if as_json:
         render.print_json(
@@ -98,12 +105,9 @@ def demo(
 
 
 def _workplace(
-    users: Sequence[str], queries: int
+    folder: Path, users: Sequence[str], queries: int
 ) -> tuple[EpisodicMemory, dict[str, list[Query]], dict[str, Task]]:
-    """A memory of the sample in the cache folder, so that an interrupted demo goes on; and what
-    is asked of each user."""
-    from platformdirs import user_cache_path
-
+    """A memory of the sample in a folder, what is asked of each user, and the tasks."""
     from personaagent.data import read_interactions, read_queries, read_tasks
     from personaagent.errors import DataError
     from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
@@ -113,7 +117,6 @@ def _workplace(
     known = sorted({query.user for query in held_out})
     if unknown := [user for user in users if user not in known]:
         raise DataError(f"the sample has no user '{unknown[0]}'; it has: {', '.join(known)}")
-    folder = user_cache_path("personaagent") / "demo"
     folder.mkdir(parents=True, exist_ok=True)
     memory = EpisodicMemory(Store(folder / "memory.db"), SentenceEmbedder())
     memory.add(read_interactions(SAMPLE / "history.jsonl", tasks), progress=True)
@@ -176,7 +179,7 @@ def _compare(
             todo = [query for queries in asked.values() for query in queries]
             row = bar.add_task(name, total=len(todo))
             started, right = time.perf_counter(), 0
-            with lm.meter.measure() as used, dspy.context(cache=False):
+            with lm.meter.measure() as used:
                 for query in todo:
                     system = make(tasks[query.task])
                     answer = system(query=query.query, user=query.user, before=query.time).answer
