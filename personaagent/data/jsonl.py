@@ -90,7 +90,7 @@ _KINDS: dict[str, tuple[type[_TaskRow], type[Task]]] = {
 }
 
 
-def read_tasks(path: Path) -> dict[str, Task]:
+def read_tasks(path: str | Path) -> dict[str, Task]:
     """The tasks of a tasks file by name.
 
     Raises:
@@ -123,11 +123,11 @@ def _task(entry: object, refuse: Refuse) -> Task:
         raise refuse("labels" if "labels" in fields else "high", str(error)) from error
 
 
-def _refuse_task(path: Path, number: int, field: str, problem: str) -> DataError:
+def _refuse_task(path: str | Path, number: int, field: str, problem: str) -> DataError:
     return DataError(f"{path}: task {number}: field '{field}': {problem}")
 
 
-def read_interactions(path: Path, tasks: Mapping[str, Task]) -> Iterator[Interaction]:
+def read_interactions(path: str | Path, tasks: Mapping[str, Task]) -> Iterator[Interaction]:
     """The interactions of a file, in its order; a line that repeats an earlier one is left out.
 
     Times come out in UTC and labels in the spelling of their task.
@@ -158,19 +158,20 @@ def read_interactions(path: Path, tasks: Mapping[str, Task]) -> Iterator[Interac
         )
 
 
-def read_queries(path: Path, tasks: Mapping[str, Task]) -> Iterator[Query]:
+def read_queries(path: str | Path, tasks: Mapping[str, Task]) -> Iterator[Query]:
     """The queries of a file, in its order, with `response` as gold; for errors see above."""
     for row, task, refuse in _rows(path, _QueryRow, tasks):
         gold = None if row.response is None else _answer(task, row.response, refuse)
         yield Query(row.id, row.user, row.task, row.query, gold, row.time)
 
 
-def write_interactions(path: Path, interactions: Iterable[Interaction]) -> int:
+def write_interactions(path: str | Path, interactions: Iterable[Interaction]) -> int:
     """Write interactions so that `read_interactions` gives them back; the number written.
 
     A name that ends in .gz is packed. The file appears when it is complete, so a file may be
     read and written over in one go.
     """
+    path = Path(path)
     part = path.with_name(f"{path.name}.part")
     count = 0
     try:
@@ -206,7 +207,7 @@ def _text(moment: datetime | None) -> str | None:
 
 
 def _rows(
-    path: Path, model: type[_R], tasks: Mapping[str, Task]
+    path: str | Path, model: type[_R], tasks: Mapping[str, Task]
 ) -> Iterator[tuple[_R, Task, Refuse]]:
     """Each row once, with its task and the way to refuse a field of it."""
     seen: dict[str, tuple[int, bytes]] = {}

@@ -15,14 +15,14 @@ from personaagent.errors import DataError
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BufferedReader | gzip.GzipFile]:
+def opened(path: str | Path) -> Iterator[BufferedReader | gzip.GzipFile]:
     """The bytes of a file, plain or gzip, told by its first bytes and not by its name.
 
     Raises:
         DataError: the file is missing, cannot be read, is cut off, or is a web page.
     """
     try:
-        with path.open("rb") as raw:
+        with Path(path).open("rb") as raw:
             packed = raw.peek(2).startswith(b"\x1f\x8b")
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
             if head(stream).startswith(b"<"):

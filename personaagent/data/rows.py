@@ -37,7 +37,7 @@ Filled = Annotated[str, AfterValidator(_filled)]
 """A text with something in it."""
 
 
-def parse_json(raw: bytes, path: Path, first_line: int = 1) -> object:
+def parse_json(raw: bytes, path: str | Path, first_line: int = 1) -> object:
     """The JSON value of some bytes that begin at `first_line` of a file.
 
     Raises:

@@ -14,6 +14,7 @@ from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.replay import FLOOR, Replay, Replayed
 from personaagent.programs.fusion import fit_trust, fuse
 
+SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 Policies = Sequence[tuple[Action, ...]]
 
 
@@ -95,14 +96,16 @@ def settle(
     replay: Replay,
 ) -> Persona:
     """The successor of the first persona: the champion with the standing actions and the trust that
-    do best on replay. The first one itself where nothing changed."""
-    settled = []
+    do best on the latest of the replay. The first one itself where nothing changed."""
+    latest = judging[-SETTLING:]
+    compared = []
     for actions in policies if judging else (champion.actions or (),):
-        replayed = replay(replace(champion, actions=actions), judging)
-        read = [(one.lm, one.habit, one.interaction.response) for one in replayed if one.lm]
-        trust = fit_trust(read, champion.trust)
-        settled.append((_served_loss(replayed, trust), actions, trust))
-    _, actions, trust = min(settled, key=lambda one: one[0])
+        replayed = replay(replace(champion, actions=actions), latest)
+        trust = _fitted(replayed, champion.trust)
+        compared.append((_served_loss(replayed, trust), actions, trust))
+    _, actions, trust = min(compared, key=lambda one: one[0])
+    if actions == champion.actions:  # all of the judging interactions were replayed so
+        trust = _fitted(replay(champion, judging), champion.trust)
     said = {
         "profile": champion.profile,
         "directives": champion.directives,
@@ -119,6 +122,11 @@ def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
     if not replayed:
         return 0.0, 0.0
     return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
+
+
+def _fitted(replayed: Sequence[Replayed], prior: Trust) -> Trust:
+    read = [(one.lm, one.habit, one.interaction.response) for one in replayed if one.lm]
+    return fit_trust(read, prior)
 
 
 def _served_loss(replayed: Sequence[Replayed], trust: Trust) -> float:

@@ -62,7 +62,7 @@ class FullRewrite:
 class ItemisedEdits:
     """One directive added, or one with the same cue replaced; the rest stays as it is.
 
-    Cues come from the LM: what the batch and its halves have in common, and the gradients. How far
+    Cues come from the LM: what the batch has in common, and the gradients. How far
     a cue reaches and how promising it is follow from the writing interactions without any LM call;
     the best `keep` become candidates.
     """
@@ -114,7 +114,9 @@ def _directive(
     agrees = np.array([one.interaction.response == response for one in replayed])
     gains = np.cumsum(saved[order])
     ends = np.append(np.diff(fits[order]) < 0, True)  # no reach tells equal fits apart
-    enough = (np.cumsum(agrees[order]) >= LEAST) & ends
+    agreeing = np.cumsum(agrees[order])
+    most = 2 * agreeing > np.arange(1, len(order) + 1)
+    enough = (agreeing >= LEAST) & most & ends
     if not enough.any():
         return 0.0, Directive("")
     last = int(np.argmax(np.where(enough, gains, -np.inf)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Action, Interaction, Persona, Task
+from personaagent.data import Interaction, Persona, Task
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
@@ -24,8 +24,8 @@ from personaagent.programs.tools import Observation, personal_tools, run
 class PersonaAgent(dspy.Module):
     """Answers a user's queries under the user's persona.
 
-    One program serves every user: the persona is data of the call, or else the user's published
-    one, or else the program's own.
+    One program serves every user: the persona is data of the call, or else the program's own where
+    it is this user's, or else the user's published one.
 
     Args:
         task: what an answer is.
@@ -83,8 +83,7 @@ class PersonaAgent(dspy.Module):
         Returns:
             `answer`; `distribution` over the labels or None; `lm` and `habit`, the two
             distributions it was fused from; `actions`, `observations`, `memories`; `directives`,
-            those whose cue fits, of
-            which the LM sees the first; `persona`, the hash of the persona.
+            those whose cue fits, of which the LM sees the first; `persona`, its hash.
 
         Raises:
             LMError: the LM failed after its retries, or answered in no usable form.
@@ -140,11 +139,11 @@ class PersonaAgent(dspy.Module):
         return observations
 
     def persona_of(self, user: str) -> Persona:
-        """The user's published persona, else the program's own if it is this user's, else none."""
-        published = self.memory.store.of(user).persona(self.task.name)
+        """The program's own persona if it is this user's, else the published one, else none."""
         own, whose = self.persona.value, (user, self.task.name)
-        mine = own if own and (own.user, own.task) == whose else Persona(*whose)
-        return published or mine
+        if own and (own.user, own.task) == whose:
+            return own
+        return self.memory.store.of(user).persona(self.task.name) or Persona(*whose)
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
         """Answer a past query again, without its answer and what came after it."""
@@ -164,8 +163,3 @@ class PersonaAgent(dspy.Module):
             DataError: the interaction breaks the contract, or its id is known with other content.
         """
         self.memory.add([interaction])
-
-
-def standing(*actions: tuple[str, dict[str, Any]]) -> tuple[Action, ...]:
-    """Standing actions from (tool, arguments) pairs."""
-    return tuple(Action(tool, arguments) for tool, arguments in actions)

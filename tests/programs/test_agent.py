@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 from rulebook import calls, in_turn, stand_in
 from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 
-from personaagent.data import Directive, Persona, Trust
+from personaagent.data import Action, Directive, Persona, Trust
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.lm import Budget
 from personaagent.programs import PersonaAgent
-from personaagent.programs.agent import standing
 
 DOG = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.4)
+
+
+def standing(*actions):
+    return tuple(Action(*action) for action in actions)
 
 
 def persona(**fields) -> Persona:
@@ -179,15 +182,16 @@ def test_the_programs_own_persona_is_not_given_to_another_user(memory, user):
         assert all("BOBS" in one.everything for one in rules.asked[-2:])
 
 
-def test_the_published_persona_goes_before_the_programs_own_and_the_calls_before_both(memory):
+def test_the_calls_persona_goes_before_the_programs_own_and_that_before_the_published(memory):
     rules = book()
     memory.store.of("ann").publish(persona(profile="PUBLISHED"), expected=None, reason="test")
-    agent = PersonaAgent(INBOX, memory, persona=persona(profile="OWN"))
     with dspy.context(lm=stand_in(rules)):
+        PersonaAgent(INBOX, memory)(query="dog", user="ann")
+        agent = PersonaAgent(INBOX, memory, persona=persona(profile="OWN"))
         agent(query="dog", user="ann")
         said = agent(query="dog", user="ann", persona=persona(profile="GIVEN"))
-    assert ["PUBLISHED" in one.system for one in rules.asked] == [True, True, False, False]
-    assert ["GIVEN" in one.system for one in rules.asked] == [False, False, True, True]
+    for said_of, calls_made in (("PUBLISHED", {0, 1}), ("OWN", {2, 3}), ("GIVEN", {4, 5})):
+        assert {at for at, one in enumerate(rules.asked) if said_of in one.system} == calls_made
     assert said.persona == persona(profile="GIVEN").hash
 
 
