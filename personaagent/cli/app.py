@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from personaagent.cli import data, export, show
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
+from personaagent.cli.evaluate import evaluate
 from personaagent.errors import PersonaAgentError
 
 
@@ -89,3 +90,4 @@ app.command("history")(show.history)
 app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
+app.command("evaluate")(evaluate)

@@ -68,7 +68,9 @@ class EvaluationData:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """Which samples are used; None is all. The smaller cohort of a seed is part of the larger one.
+    """Which samples are used: at most so many of them, of at most so many users; None is all.
+
+    The smaller cohort of a seed is part of the larger one.
 
     A user's half hangs on the user's name alone, whatever the seed: what was developed on one half
     is never reported on the same users.
@@ -83,23 +85,17 @@ class Cohort:
         """The chosen samples, in the order of the data.
 
         Raises:
-            DataError: there are none, or fewer than were asked for.
+            DataError: there are none.
         """
         owners = {one.owner for one in samples}
         if self.half is not None:
             owners = {owner for owner in owners if half_of(owner) == self.half}
         if self.users is not None:
-            if len(owners) < self.users:
-                raise DataError(f"{self.users} users wanted, there are {len(owners)}: ask for less")
             owners = set(sorted(owners, key=self._rank)[: self.users])
         found = [one for one in samples if one.owner in owners]
         if self.samples is not None:
-            if len(found) < self.samples:
-                raise DataError(
-                    f"{self.samples} samples wanted, there are {len(found)}: ask for less"
-                )
-            ids = sorted((one.query.id for one in found), key=self._rank)[: self.samples]
-            found = [one for one in found if one.query.id in set(ids)]
+            ids = set(sorted((one.query.id for one in found), key=self._rank)[: self.samples])
+            found = [one for one in found if one.query.id in ids]
         if not found:
             raise DataError("no samples: the data or this half of its users is empty")
         return tuple(found)
@@ -136,13 +132,11 @@ def lamp_data(task: Task, questions: Path, outputs: Path) -> EvaluationData:
 
     samples = tuple(Sample(placed(query), query.user) for query in asked)
     return EvaluationData(
-        task, questions.name, _content(questions, outputs), _distinct(samples), histories
+        task, questions.name, _content(questions, outputs), _some(samples), histories
     )
 
 
-def own_data(
-    task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]
-) -> EvaluationData:
+def own_data(task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]) -> EvaluationData:
     """A user's own data: interactions and queries as JSON Lines, those of the task.
 
     Raises:
@@ -162,12 +156,10 @@ def own_data(
                 yield one
 
     samples = tuple(Sample(query, query.user) for query in asked)
-    return EvaluationData(
-        task, queries.name, _content(history, queries), _distinct(samples), histories
-    )
+    return EvaluationData(task, queries.name, _content(history, queries), _some(samples), histories)
 
 
-def _distinct(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+def _some(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
     if not samples:
         raise DataError("the data holds no queries of this task")
     return samples

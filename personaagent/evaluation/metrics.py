@@ -134,9 +134,10 @@ def _macro_f1(labels: Sequence[str], golds: Sequence[str], answers: Sequence[str
     def statistic(weights: Floats) -> Floats:
         # F1 = 2 tp / (2 tp + fp + fn), and the denominator is how often either side names it.
         named = weights @ either
-        return np.divide(2 * (weights @ hits), named, out=np.zeros_like(named), where=named > 0).mean(
-            axis=1
+        f1: Floats = np.divide(
+            2 * (weights @ hits), named, out=np.zeros_like(named), where=named > 0
         )
+        return np.asarray(f1.mean(axis=1), dtype=np.float64)
 
     return statistic
 

@@ -61,12 +61,13 @@ def interval(statistic: Statistic, weights: Floats, *, level: float = LEVEL) -> 
 
 
 def difference(
-    ours: Statistic, theirs: Statistic, weights: Floats, *, level: float = LEVEL
+    ours: Statistic, theirs: Statistic, weights: Floats, *, users: int, level: float = LEVEL
 ) -> Difference:
     """The paired bootstrap: both systems on the same resamples.
 
     `p` is how often the resampled difference, moved to a mean of no difference, is at least as
-    far from 0 as the observed one.
+    far from 0 as the observed one; never below 2 * 0.5 ** users, which is as much as so many users
+    can show when all of them favour one system.
     """
     every = np.ones((1, weights.shape[1]))
     value = float((ours(every) - theirs(every))[0])
@@ -78,7 +79,7 @@ def difference(
         low=min(low, value),
         high=max(high, value),
         error=float(drawn.std(ddof=1)) if len(drawn) > 1 else 0.0,
-        p=min(1.0, (1 + beyond) / (1 + len(drawn))),
+        p=min(1.0, max((1 + beyond) / (1 + len(drawn)), 2 * 0.5**users)),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from personaagent.lm.connection import connect
     from personaagent.lm.gguf import verify_gguf
-    from personaagent.lm.likelihood import label_distribution, read_labels
+    from personaagent.lm.likelihood import label_distribution, read_labels, truncation_expected
     from personaagent.lm.meter import Budget, Meter, Usage
     from personaagent.lm.model import PersonaLM
     from personaagent.lm.weights import ensure_weights
@@ -23,6 +23,7 @@ _HOME = {
     "ensure_weights": "weights",
     "label_distribution": "likelihood",
     "read_labels": "likelihood",
+    "truncation_expected": "likelihood",
     "verify_gguf": "gguf",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "ensure_weights",
     "label_distribution",
     "read_labels",
+    "truncation_expected",
     "verify_gguf",
 ]
 

@@ -227,7 +227,7 @@ def _first_token(lm: PersonaLM, messages: Sequence[Mapping[str, str]]) -> Any:
             "top_logprobs": lm.top_logprobs,
         }
     )
-    with _truncation_expected():
+    with truncation_expected():
         return lm(request).logprobs
 
 
@@ -239,8 +239,8 @@ def _keep(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def _truncation_expected() -> Iterator[None]:
-    """DSPy warns of every answer cut at max_tokens; here one token is all that was wanted."""
+def truncation_expected() -> Iterator[None]:
+    """No warnings of answers cut at max_tokens inside the block: no more was wanted."""
     logging.getLogger("dspy.clients.lm").addFilter(_keep)
     token = _READING.set(True)
     try:

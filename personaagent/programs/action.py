@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -53,20 +53,23 @@ class ActionChooser(dspy.Module):
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
 
 
+def call_model(name: str, args: Mapping[str, Any], **before: Any) -> type[BaseModel]:
+    """A call of one tool as JSON: `tool` and its arguments, after the fields of `before`."""
+    fields: dict[str, Any] = {**before, "tool": (Literal[name], ...)}
+    for argument, schema in args.items():
+        bounds = {"ge": "minimum", "le": "maximum", "max_length": "maxLength"}
+        given = {bound: schema[key] for bound, key in bounds.items() if key in schema}
+        fields[argument] = (_TYPES.get(schema.get("type"), Any), Field(**given))
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+
+
 @lru_cache(maxsize=64)
 def _offering(signature: type[dspy.Signature], arguments: str) -> type[dspy.Signature]:
     """The signature whose answer is a list of calls: one model a tool, its arguments as fields.
 
     `arguments` is JSON (tool name, its arguments' schemas), so that one set of tools is built once.
     """
-    models: list[type[BaseModel]] = []
-    for name, args in json.loads(arguments):
-        fields: dict[str, Any] = {"tool": (Literal[name], ...)}
-        for argument, schema in args.items():
-            bounds = {"ge": "minimum", "le": "maximum", "max_length": "maxLength"}
-            given = {name: schema[key] for name, key in bounds.items() if key in schema}
-            fields[argument] = (_TYPES.get(schema.get("type"), Any), Field(**given))
-        models.append(create_model(name, __config__=ConfigDict(extra="forbid"), **fields))
+    models = [call_model(name, args) for name, args in json.loads(arguments)]
     union: Any = models[0]
     for model in models[1:]:
         union |= model

@@ -1,4 +1,8 @@
-"""Systems to compare with: the same LM, the same reading of its answer, the same memory."""
+"""Baselines: the same LM, the same reading of its answer, the same memory; no persona, no choice.
+
+They differ in what they show the LM: nothing, the latest interactions, the most similar ones, or
+these and a profile.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,24 @@ from datetime import datetime
 
 import dspy
 
-from personaagent.data import Task
-from personaagent.memory import EpisodicMemory
+from personaagent.data import Action, Task
+from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.answer import Answerer
+from personaagent.programs.history import HistoryProfile
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
 from personaagent.programs.tools import personal_tools
 
 
 class NonPersonalized(dspy.Module):
-    """The LM and the query; nothing of the user."""
+    """The LM and the query; nothing of the user.
 
-    def __init__(self, task: Task) -> None:
-        super().__init__()
+    Source: the non-personalized row of LaMP (Salemi et al., 2023). Adapted: the answer is read as
+    likelihoods, as everywhere here.
+    """
+
+    def __init__(self, task: Task, memory: EpisodicMemory | None = None) -> None:
+        super().__init__()  # a memory is taken as by every system, and left alone
         self.answer = Answerer(task)
 
     def forward(
@@ -32,7 +41,11 @@ class NonPersonalized(dspy.Module):
 
 
 class RAG(dspy.Module):
-    """The top-K memories before the query, in LaMP's snippet wording (Salemi et al., 2023)."""
+    """The top-K memories of the query, in LaMP's snippet wording.
+
+    Source: retrieval augmentation of LaMP (Salemi et al., 2023). Adapted: the best memory stands
+    nearest to the query; the retriever is the one that PersonaAgent has.
+    """
 
     def __init__(
         self, task: Task, memory: EpisodicMemory, *, k: int = 4, retriever: str = "dense"
@@ -46,12 +59,60 @@ class RAG(dspy.Module):
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         situation = Situation(user, self.task, query, before, tuple(exclude))
-        (recall, *_) = personal_tools(self.retrieve, situation, profile="")
-        evidence, memories = recall()
-        said = self.answer(query=query, evidence=evidence)
+        recalled, memories = self.recall(situation)
+        profile = self.profile(situation)
+        about = f"About this user: {profile}" if profile else ""
+        said = self.answer(query=query, evidence="\n".join(filter(None, (about, recalled))))
+        actions = [Action("recall"), *([Action("read_profile")] if profile else [])]
         return dspy.Prediction(
             answer=said.answer,
             distribution=said.distribution,
-            actions=["recall"],
+            actions=actions,
             memories=list(memories),
         )
+
+    def recall(self, situation: Situation) -> tuple[str, tuple[Memory, ...]]:
+        """The memories as PersonaAgent's `recall` words them, and the memories themselves."""
+        recall = personal_tools(self.retrieve, situation, profile="")[0]
+        text, memories = recall()
+        return text, memories
+
+    def profile(self, situation: Situation) -> str:
+        """What the LM is told of the user besides the memories: nothing."""
+        return ""
+
+
+class ICL(RAG):
+    """The user's most recent interactions as examples, whatever the query.
+
+    Source: in-context learning in PersonaAgent's table. Adapted: "most recent" is the order of
+    insertion where a history has no dates; the wording is RAG's, so only the choice differs.
+    """
+
+    def __init__(self, task: Task, memory: EpisodicMemory, *, k: int = 4) -> None:
+        super().__init__(task, memory, k=k, retriever="recency")
+
+
+class PAG(RAG):
+    """RAG with a profile of the user before the memories.
+
+    Source: Richardson et al., 2023, summary-augmented personalization. Adapted: the profile is made
+    as PersonaAgent's first one, of the latest interactions before the query; once for each history
+    and LM, and kept.
+    """
+
+    def __init__(
+        self, task: Task, memory: EpisodicMemory, *, k: int = 4, retriever: str = "dense"
+    ) -> None:
+        super().__init__(task, memory, k=k, retriever=retriever)
+        self.summarize = HistoryProfile()
+
+    def prepare(
+        self, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
+    ) -> None:
+        """Make the profile ahead of the first query, for which it then costs no call."""
+        self.profile(Situation(user, self.task, "", before, tuple(exclude)))
+
+    def profile(self, situation: Situation) -> str:
+        """The profile of what the query may see; empty without a history."""
+        return str(self.summarize(self.retrieve.memory, situation).profile)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dspy
 
 from personaagent.data import Interaction, Task
+from personaagent.lm import truncation_expected
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.tools import quote
 from personaagent.signatures import MergeProfiles, SummarizeProfile
@@ -26,7 +27,7 @@ class ProfileSummarizer(dspy.Module):
     def forward(self, task: Task, interactions: Sequence[Interaction]) -> dspy.Prediction:
         """`profile`: at most two sentences; empty without interactions."""
         lines = [task.example(quote(one.query), one.response) for one in interactions]
-        with dspy.context(adapter=PersonaAdapter()):
+        with dspy.context(adapter=PersonaAdapter()), truncation_expected():
             parts = [
                 self.summarize(interactions="\n".join(some)).profile for some in self._chunks(lines)
             ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import dspy
 
 from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.lm import truncation_expected
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.tools import quote
 from personaagent.signatures import CriticizeText, NameCue, NameReason, RewritePersona
@@ -33,7 +34,7 @@ class GradientWriter(dspy.Module):
     def forward(self, task: Task, past: Interaction, response: str) -> dspy.Prediction:
         """`gradient`: a critique of `response` against what the user really answered."""
         query = quote(past.query)
-        with dspy.context(adapter=PersonaAdapter()):
+        with dspy.context(adapter=PersonaAdapter()), truncation_expected():
             if task.labels:
                 gradient = self.name_reason(query=query).reason
             else:
@@ -56,7 +57,7 @@ class PersonaRewriter(dspy.Module):
 
     def cue(self, interactions: Sequence[Interaction]) -> str:
         """What all these queries mention, in a few words; empty when the LM names nothing."""
-        with dspy.context(adapter=PersonaAdapter()):
+        with dspy.context(adapter=PersonaAdapter()), truncation_expected():
             named = self.name_cue(texts="\n".join(f"- {quote(one.query)}" for one in interactions))
         return clean(named.cue)
 

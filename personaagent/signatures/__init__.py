@@ -8,15 +8,20 @@ from personaagent.signatures.alignment import (
     RewritePersona,
 )
 from personaagent.signatures.answer import AnswerQuery
+from personaagent.signatures.membank import DrawPortrait, SummarizeDay
 from personaagent.signatures.profile import MergeProfiles, SummarizeProfile
+from personaagent.signatures.react import TakeStep
 
 __all__ = [
     "AnswerQuery",
     "ChooseActions",
     "CriticizeText",
+    "DrawPortrait",
     "MergeProfiles",
     "NameCue",
     "NameReason",
     "RewritePersona",
+    "SummarizeDay",
     "SummarizeProfile",
+    "TakeStep",
 ]

@@ -93,7 +93,7 @@ def test_what_the_chosen_actions_found_is_before_the_lm_when_it_answers(agent):
 
 def test_an_answer_never_sees_the_future_of_its_query_nor_what_is_excluded(agent):
     rules = book(
-        says={"actions": calls(("recall", {"query": "dog", "k": 20}), ("habits", {}))},
+        says={"actions": calls(("recall", {"query": "dog", "k": 8}), ("habits", {}))},
     )
     noon = DAWN + timedelta(days=3)  # the very moment of ann-3
     with dspy.context(lm=stand_in(rules)):
@@ -110,7 +110,7 @@ def test_replaying_a_past_query_hides_its_answer_and_what_came_after(agent, memo
     rules = book()
     past = memory.store.of("ann").get(["ann-2"])[0]
     with dspy.context(lm=stand_in(rules)):
-        said = agent.replay(past, persona(actions=standing(("recall", {"k": 20}))))
+        said = agent.replay(past, persona(actions=standing(("recall", {"k": 8}))))
     assert [one.interaction.id for one in said.memories] == ["ann-1"]
 
 
@@ -254,7 +254,7 @@ def test_a_user_without_memories_is_answered_by_the_lm_alone(agent):
 
 def test_a_memory_without_a_response_is_evidence_and_no_vote(agent, memory):
     memory.add([mail(4, "dog paper", "")])
-    mine = persona(actions=standing(("recall", {"k": 20}), ("habits", {})))
+    mine = persona(actions=standing(("recall", {"k": 8}), ("habits", {})))
     with dspy.context(lm=stand_in(book())):
         said = agent(query="dog paper", user="ann", persona=mine)
     assert set(said.habit) == set(INBOX.labels)

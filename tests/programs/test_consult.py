@@ -55,7 +55,7 @@ def test_answering_embeds_nothing_of_another_user(tmp_path):
         store.add([mail(1, "ann's mail", "work"), mail(1, "bob's mail", "work", "bob")])
         embedder = HashEmbedder()
         memory = EpisodicMemory(store, embedder)
-        rules = book(says={"actions": calls(("recall", {"query": "mail", "k": 20}))})
+        rules = book(says={"actions": calls(("recall", {"query": "mail", "k": 8}))})
         mine = persona(Directive("D", cue="dog", reach=0.5))
         with dspy.context(lm=stand_in(rules)):
             PersonaAgent(INBOX, memory)(query="QUERY", user="ann", persona=mine)

@@ -1,0 +1,259 @@
+"""The results database: one row for every sample that a system was asked.
+
+A run is an LM, a task, data files and settings; its key is a digest of them, so an answer is found
+again whenever the same thing would be asked. An experiment is a run on a chosen cohort, with its
+protocol. Rows hold ids, answers and numbers, never a query, a history or a persona: those stay in
+the work folder beside the database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from personaagent.errors import StoreError
+
+BUSY_SECONDS = 30
+
+_metadata = sa.MetaData()
+
+_experiments = sa.Table(
+    "experiments",
+    _metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("run", sa.Text, nullable=False),
+    sa.Column("protocol", sa.JSON, nullable=False),
+    sa.Column("created", sa.Text, nullable=False),
+)
+
+_answers = sa.Table(
+    "answers",
+    _metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("system", sa.Text, primary_key=True),
+    sa.Column("sample", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, nullable=False),
+    sa.Column("gold", sa.Text, nullable=False),
+    sa.Column("answer", sa.Text),
+    sa.Column("distribution", sa.JSON(none_as_null=True)),
+    sa.Column("loss", sa.Float),
+    sa.Column("error", sa.Text),
+    sa.Column("actions", sa.JSON, nullable=False),
+    sa.Column("memories", sa.JSON, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("input_tokens", sa.Integer, nullable=False),
+    sa.Column("cached_tokens", sa.Integer, nullable=False),
+    sa.Column("output_tokens", sa.Integer, nullable=False),
+    sa.Column("money", sa.Float, nullable=False),
+    sa.Column("ahead_seconds", sa.Float, nullable=False),
+    sa.Column("ahead_calls", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+)
+
+_personas = sa.Table(
+    "personas",
+    _metadata,
+    sa.Column("run", sa.Text, primary_key=True),
+    sa.Column("user", sa.Text, primary_key=True),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("accepted", sa.Integer, nullable=False),
+    sa.Column("directives", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("calls", sa.Integer, nullable=False),
+    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("money", sa.Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one system made of one sample. Either `answer` or `error` is None.
+
+    `actions` are names of tools, `memories` ids of interactions. `ahead_…` is what the system made
+    of the history before the question was put (a profile, say), which the other numbers leave out.
+    `attempts` counts the runs that tried it.
+    """
+
+    run: str
+    system: str
+    sample: str
+    user: str
+    gold: str
+    answer: str | None
+    distribution: dict[str, float] | None = None
+    loss: float | None = None
+    error: str | None = None
+    actions: tuple[str, ...] = ()
+    memories: tuple[str, ...] = ()
+    seconds: float = 0.0
+    calls: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    money: float = 0.0
+    ahead_seconds: float = 0.0
+    ahead_calls: int = 0
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PersonaRow:
+    """What one user's persona cost, once, and what became of it."""
+
+    run: str
+    user: str
+    hash: str
+    steps: int
+    accepted: int
+    directives: int
+    seconds: float
+    calls: int
+    tokens: int
+    money: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRow:
+    """A run on a cohort; `protocol` says everything about it in plain values."""
+
+    id: str
+    run: str
+    protocol: dict[str, Any]
+    created: str
+
+
+class Results:
+    """A results database; thread-safe, and several processes may write to it.
+
+    Raises:
+        StoreError: the file is missing (where it must exist), or is something else.
+    """
+
+    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
+        self.path = path
+        if must_exist and not path.is_file():
+            raise StoreError(f"{path}: there is no such results database")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = sa.URL.create("sqlite", database=str(path))
+        self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        with self._explained():
+            present = set(sa.inspect(self._engine).get_table_names())
+            if present and not present.issuperset(_metadata.tables):
+                raise StoreError(f"{path}: this database is no results database: name another one")
+            _metadata.create_all(self._engine)
+
+    def begin(self, experiment: str, run: str, protocol: dict[str, Any]) -> None:
+        """Write an experiment down; one that is known keeps its `systems` beside the new ones."""
+        with self._explained(), self._engine.begin() as connection:
+            known = connection.scalar(
+                sa.select(_experiments.c.protocol).where(_experiments.c.id == experiment)
+            )
+            systems = {**(known["systems"] if known else {}), **protocol["systems"]}
+            row = {
+                "id": experiment,
+                "run": run,
+                "protocol": {**protocol, "systems": systems},
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+            made = insert(_experiments).values(row)
+            connection.execute(
+                made.on_conflict_do_update(
+                    index_elements=["id"], set_={"protocol": made.excluded.protocol}
+                )
+            )
+
+    def record(self, row: Row) -> None:
+        """Write a row: an answer stands for ever, a failure is replaced by what comes after it."""
+        made = insert(_answers).values(**asdict(row))
+        fresh: dict[str, Any] = {
+            c.name: made.excluded[c.name] for c in _answers.c if not c.primary_key
+        }
+        fresh["attempts"] = _answers.c.attempts + 1
+        upsert = made.on_conflict_do_update(
+            index_elements=["run", "system", "sample"],
+            set_=fresh,
+            where=_answers.c.answer.is_(None),
+        )
+        with self._explained(), self._engine.begin() as connection:
+            connection.execute(upsert)
+
+    def record_persona(self, row: PersonaRow) -> None:
+        """Write what a persona cost; the first time counts, later ones find the work done."""
+        with self._explained(), self._engine.begin() as connection:
+            connection.execute(insert(_personas).values(**asdict(row)).on_conflict_do_nothing())
+
+    def answered(self, run: str, system: str) -> set[str]:
+        """The samples that need not be asked again."""
+        c = _answers.c
+        select = sa.select(c.sample).where(c.run == run, c.system == system, c.answer.is_not(None))
+        with self._explained(), self._engine.connect() as connection:
+            return set(connection.scalars(select))
+
+    def rows(self, run: str, samples: Collection[str]) -> list[Row]:
+        """The rows of some samples of a run, by system and in the order of `samples`."""
+        place = {sample: at for at, sample in enumerate(samples)}
+        with self._explained(), self._engine.connect() as connection:
+            found = connection.execute(sa.select(_answers).where(_answers.c.run == run)).mappings()
+            made = [_made(one) for one in found if one["sample"] in place]
+        return sorted(made, key=lambda row: (row.system, place[row.sample]))
+
+    def personas(self, run: str, users: Collection[str]) -> list[PersonaRow]:
+        """What the personas of these users cost."""
+        names = [field.name for field in fields(PersonaRow)]
+        select = sa.select(_personas).where(_personas.c.run == run).order_by(_personas.c.user)
+        with self._explained(), self._engine.connect() as connection:
+            found = connection.execute(select).mappings().all()
+        return [PersonaRow(*(row[n] for n in names)) for row in found if row["user"] in users]
+
+    def experiments(self) -> list[ExperimentRow]:
+        """Every experiment, the oldest first."""
+        order = (_experiments.c.created, _experiments.c.id)
+        with self._explained(), self._engine.connect() as connection:
+            found = connection.execute(sa.select(_experiments).order_by(*order)).all()
+        return [ExperimentRow(*row) for row in found]
+
+    def forget(self, run: str, systems: Sequence[str], *, personas: bool = False) -> int:
+        """Drop what these systems answered in a run, so that it is asked again; how much it was."""
+        c = _answers.c
+        with self._explained(), self._engine.begin() as connection:
+            if personas:
+                connection.execute(_personas.delete().where(_personas.c.run == run))
+            gone = connection.execute(_answers.delete().where(c.run == run, c.system.in_(systems)))
+            return gone.rowcount
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            if not isinstance(error.orig, sqlite3.Error):
+                raise
+            raise StoreError(
+                f"{self.path}: {error.orig}: see that it is a results database, that you may "
+                "write there and that the disk has room"
+            ) from error
+
+
+def _made(found: Any) -> Row:
+    row = dict(found)
+    return Row(**row | {"actions": tuple(row["actions"]), "memories": tuple(row["memories"])})

@@ -1,0 +1,110 @@
+"""How a report says it: titles, protocols, verdicts and numbers as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from personaagent.evaluation.analysis import Analysis, Comparison
+from personaagent.evaluation.lineup import OURS
+from personaagent.evaluation.statistics import RESAMPLES, Interval
+
+NONE = "-"
+FEW_USERS = 10
+
+METHOD = (
+    f"Intervals: percentile bootstrap, {RESAMPLES:,} resamples of users (not samples), seeded. "
+    "Each system on the samples that it answered; a failed sample is counted, never scored, and "
+    "asked again by the next run.",
+    "p: McNemar's exact test for right and wrong answers, which takes samples as independent; else "
+    "the paired bootstrap by users. Both on the samples that the two systems answered. The best "
+    "baseline is the best on these samples, which is to the disadvantage of what is compared with "
+    "it.",
+    "Smallest effect: (1.96 + 0.84) times the bootstrap's standard error of the paired difference, "
+    "which a two-sided test at 5 % finds with 80 % power; for labels at least 6 / n, since "
+    "McNemar's exact test finds nothing in fewer than 6 discordant pairs.",
+    "Seconds are wall time of one answer with as many samples side by side as said above, without "
+    "a response cache, after the models were loaded.",
+)
+
+
+def title(analysis: Analysis) -> str:
+    """Task, data, LM, and what is varied."""
+    said = analysis.experiment.protocol
+    half = said["cohort"]["half"]
+    varied = [f"{name} = {value}" for name, value in said["variant"].items()]
+    sampled = ["sampled answers"] if analysis.task.labels and is_sampled(said) else []
+    parts = [analysis.task.name, said["data"]["name"], said["lm"]["spec"], *sampled, *varied]
+    return " · ".join([*parts, *([f"{half} half"] if half else [])])
+
+
+def verdict(analysis: Analysis) -> str:
+    """PersonaAgent against the best baseline and the best floor; empty where there is neither."""
+    ours = analysis.line(OURS)
+    if ours is None:
+        return ""
+    compared = (("best baseline", ours.against_best), ("best floor", ours.against_floor))
+    return " ".join(_against(analysis, what, one) for what, one in compared if one)
+
+
+def _against(analysis: Analysis, what: str, one: Comparison) -> str:
+    metric, gap = analysis.headline, one.difference
+    gained = metric.gain(gap.value)
+    word = "as good as" if gained == 0 else "better than" if gained > 0 else "worse than"
+    sure = "significant" if one.corrected < 0.05 else "not significant"
+    return (
+        f"PersonaAgent is {word} the {what} ({one.other}): {metric.title} {signed(gap.value)} "
+        f"[{signed(gap.low)}, {signed(gap.high)}], p = {p_value(one.corrected)} corrected, {sure}; "
+        f"{one.n} samples could have shown a difference of {one.smallest:.3f}."
+    )
+
+
+def protocol_lines(analysis: Analysis) -> Iterator[str]:
+    """Who was asked what by which LM, one statement a line."""
+    said = analysis.experiment.protocol
+    data, cohort, lm = said["data"], said["cohort"], said["lm"]
+    yield (
+        f"{len(said['samples'])} samples of {said['users']} users, out of {data['samples']} of "
+        f"{data['users']}; seed {cohort['seed']}"
+        + (f", {cohort['half']} half of the users" if cohort["half"] else "")
+    )
+    if said["users"] < FEW_USERS:
+        yield (
+            f"fewer than {FEW_USERS} users: intervals that resample them are too narrow, so this "
+            "shows that the systems work, and little more"
+        )
+    how = "sampled" if is_sampled(said) else "read from the likelihoods of the labels"
+    yield (
+        f"LM {lm['spec']} ({lm['fingerprint'][:16]}), temperature {lm['temperature']}; answers are "
+        f"{how}; {said['parallel']} samples side by side"
+    )
+    yield (
+        f"data {data['name']} (SHA-256 {data['digest'][:16]}), embedder {said['embedder'][:60]}, "
+        f"PersonaAgent {said['version']}, {said['date']}"
+    )
+    for name, value in said["variant"].items():
+        yield f"{name}: {value}"
+    open_ = [one for one in analysis.lines if one.n + one.failed < one.asked]
+    if open_:
+        left = ", ".join(f"{one.system} {one.asked - one.n - one.failed}" for one in open_)
+        yield f"not asked yet: {left}"
+
+
+def interval(one: Interval | None) -> str:
+    """A value with its bounds."""
+    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" if one else NONE
+
+
+def signed(value: float) -> str:
+    """A difference."""
+    return f"{value:+.3f}"
+
+
+def p_value(p: float) -> str:
+    """A p-value."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def is_sampled(protocol: Mapping[str, Any]) -> bool:
+    """Whether answers are what the LM wrote, and not read from likelihoods."""
+    return bool(protocol["lm"]["answers"] == "sampled")

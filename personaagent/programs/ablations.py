@@ -1,0 +1,108 @@
+"""PersonaAgent without a part (paper, ablation): the same program under another persona.
+
+A part is taken away by what the persona says: its profile, directives, actions and trust. So each
+ablation is a function of personas, and nothing of the agent is written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import dspy
+
+from personaagent.data import Persona, Trust
+from personaagent.errors import DataError
+from personaagent.programs.agent import PersonaAgent
+
+PERSONAL_TOOLS = ("recall", "habits", "read_profile")
+
+
+@dataclass(frozen=True, slots=True)
+class Personas:
+    """The personas of the users of one task: `aligned`, and `first`, as they were before."""
+
+    aligned: Mapping[str, Persona] = field(default_factory=dict)
+    first: Mapping[str, Persona] = field(default_factory=dict)
+
+
+Part = Callable[[Personas, str], Persona]
+"""The persona that a user is answered under."""
+
+
+class UnderPersona(dspy.Module):
+    """PersonaAgent under the personas that `part` gives it, whatever is published.
+
+    Source: Zhang et al., 2025 (PersonaAgent), its method and its ablations. Adapted: see `part`.
+    """
+
+    def __init__(self, agent: PersonaAgent, personas: Personas, part: Part) -> None:
+        super().__init__()
+        self.agent = agent
+        self.personas = personas
+        self.part = part
+
+    def forward(
+        self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
+    ) -> dspy.Prediction:
+        """As every system, with all that PersonaAgent gives back.
+
+        Raises:
+            DataError: the user has no such persona; for a user without a history it is
+                `Persona(user, task)`.
+        """
+        persona = self.part(self.personas, user)
+        return self.agent(query=query, user=user, before=before, exclude=exclude, persona=persona)
+
+
+def full(personas: Personas, user: str) -> Persona:
+    """The aligned persona as it is."""
+    return _of(personas.aligned, user, "aligned")
+
+
+def without_alignment(personas: Personas, user: str) -> Persona:
+    """The paper's "w/o alignment": the first persona, which is the profile alone.
+
+    Nothing is learned: no directives, no trust in habit, and the LM chooses the actions.
+    """
+    first = _of(personas.first, user, "first")
+    return Persona(user, first.task, profile=first.profile)
+
+
+def without_persona(personas: Personas, user: str) -> Persona:
+    """The paper's "w/o persona": the empty persona; the LM chooses actions on the user's memory.
+
+    Trust and standing actions go as well, for they are learned with the persona and carried by it.
+    """
+    return Persona(user, _of(personas.aligned, user, "aligned").task)
+
+
+def without_memory(personas: Personas, user: str) -> Persona:
+    """The paper's "w/o memory": the aligned directives, without profile, recall and habits.
+
+    Of the standing actions those of general tools stay; where the LM would choose, none do, for it
+    would choose among the tools of memory.
+    """
+    aligned = _of(personas.aligned, user, "aligned")
+    actions = tuple(one for one in aligned.actions or () if one.tool not in PERSONAL_TOOLS)
+    return replace(aligned, profile="", actions=actions, trust=Trust())
+
+
+def without_action(personas: Personas, user: str) -> Persona:
+    """The paper's "w/o action": the aligned persona in the prompt, and nothing else.
+
+    The user's label posterior is an action on memory that needs no LM, so it goes too.
+    """
+    return replace(_of(personas.aligned, user, "aligned"), actions=(), trust=Trust())
+
+
+def without_habit(personas: Personas, user: str) -> Persona:
+    """Ours: the aligned persona and its actions, but the LM's likelihoods decide alone."""
+    return replace(_of(personas.aligned, user, "aligned"), trust=Trust())
+
+
+def _of(personas: Mapping[str, Persona], user: str, which: str) -> Persona:
+    if user not in personas:
+        raise DataError(f"user '{user}' has no {which} persona: align it before it is evaluated")
+    return personas[user]

@@ -1,0 +1,118 @@
+"""Cohorts and data: seeded, halves apart, every question with its own history."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from lamp_world import lamp_record, lamp_write
+
+from personaagent.data import LAMP_TASKS, Classification, Query
+from personaagent.errors import DataError
+from personaagent.evaluation.cohort import Cohort, Sample, half_of, lamp_data, own_data
+
+NEWS = LAMP_TASKS["lamp-2n"]
+SAMPLES = [
+    Sample(Query(f"q{n}", f"u{n // 2}", "t", "text", "gold"), f"u{n // 2}") for n in range(80)
+]
+
+
+def ids(cohort: Cohort) -> list[str]:
+    return [one.query.id for one in cohort.choose(SAMPLES)]
+
+
+def test_a_seed_chooses_the_same_and_another_one_others():
+    assert ids(Cohort(samples=10)) == ids(Cohort(samples=10))
+    assert ids(Cohort(samples=10)) != ids(Cohort(samples=10, seed=1))
+
+
+def test_the_smaller_cohort_is_part_of_the_larger():
+    assert set(ids(Cohort(samples=5))) < set(ids(Cohort(samples=20))) < set(ids(Cohort()))
+    assert set(ids(Cohort(users=3))) < set(ids(Cohort(users=9)))
+    assert len(ids(Cohort(users=3))) == 6
+
+
+def test_the_halves_share_no_user_whatever_the_seed():
+    dev = {one.owner for s in range(5) for one in Cohort(seed=s, half="dev").choose(SAMPLES)}
+    rest = {one.owner for s in range(5) for one in Cohort(seed=s, half="report").choose(SAMPLES)}
+    assert not dev & rest
+    assert dev | rest == {one.owner for one in SAMPLES}
+    assert all(half_of(user) == "dev" for user in dev)
+    assert 10 <= len(dev) <= 30
+
+
+def test_more_than_there_is_is_all_there_is():
+    assert len(ids(Cohort(samples=500, users=500))) == 80
+
+
+def test_nothing_to_choose_from_is_an_error():
+    with pytest.raises(DataError):
+        Cohort().choose([])
+
+
+def test_without_times_every_question_is_a_user_of_its_own(tmp_path):
+    data = lamp_data(
+        NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann"), lamp_record("2", "ann")])
+    )
+    assert [(one.query.user, one.owner) for one in data.samples] == [("1", "ann"), ("2", "ann")]
+    of = {}
+    for one in data.histories(["ann"]):
+        of.setdefault(one.user, []).append(one.query)
+    assert of == {"1": ["news 1"], "2": ["news 2"]}
+    assert data.cutoffs == {}
+
+
+def test_with_times_a_user_is_one_and_the_first_question_is_the_cutoff(tmp_path):
+    records = [
+        lamp_record("2", "ann", date="2020-02-02", past="2020-01-20"),
+        lamp_record("1", "ann", date="2020-01-01", past="2019-12-01"),
+    ]
+    data = lamp_data(NEWS, *lamp_write(tmp_path, records))
+    assert {one.query.user for one in data.samples} == {"ann"}
+    assert data.cutoffs["ann"].isoformat() == "2020-01-01T00:00:00+00:00"
+
+
+def test_a_change_of_a_file_changes_the_digest(tmp_path):
+    one = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann")]))
+    same = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann")]))
+    other = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann"), lamp_record("2", "b")]))
+    assert one.digest == same.digest != other.digest
+
+
+def test_malformed_records_are_passed_over(tmp_path):
+    broken = {**lamp_record("2", "bob"), "input": "not the official wording"}
+    data = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann"), broken]))
+    assert [one.query.id for one in data.samples] == ["1"]
+    assert [one.user for one in data.histories(None)] == ["ann"]
+
+
+TASK = Classification("inbox", "Which?", labels=("a", "b"))
+
+
+def own(folder: Path, query: dict[str, str]) -> tuple[Path, Path]:
+    past = {"id": "1", "user": "ann", "task": "inbox", "query": "x", "response": "a"}
+    (folder / "history.jsonl").write_text(json.dumps(past))
+    (folder / "queries.jsonl").write_text(json.dumps(query))
+    return folder / "history.jsonl", folder / "queries.jsonl"
+
+
+def test_ones_own_data_is_lines_of_json(tmp_path):
+    query = {"id": "2", "user": "ann", "task": "inbox", "query": "y", "response": "b"}
+    data = own_data(TASK, *own(tmp_path, query), {"inbox": TASK})
+    assert [(one.query.id, one.gold, one.owner) for one in data.samples] == [("2", "b", "ann")]
+    assert [one.id for one in data.histories(None)] == ["1"]
+    assert list(data.histories(["bob"])) == []
+
+
+def test_a_query_without_gold_cannot_be_scored(tmp_path):
+    query = {"id": "2", "user": "ann", "task": "inbox", "query": "y"}
+    with pytest.raises(DataError, match="query '2' has no 'response'"):
+        own_data(TASK, *own(tmp_path, query), {"inbox": TASK})
+
+
+def test_a_task_without_queries_is_an_error(tmp_path):
+    query = {"id": "2", "user": "ann", "task": "other", "query": "y", "response": "b"}
+    other = Classification("other", "Which?", labels=("a", "b"))
+    with pytest.raises(DataError, match="no queries of this task"):
+        own_data(TASK, *own(tmp_path, query), {"inbox": TASK, "other": other})

@@ -1,0 +1,163 @@
+"""`personaagent evaluate` from files to a report, with a stand-in LM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lamp_world import lamp_record, lamp_write
+from standins import HashEmbedder
+from typer.testing import CliRunner, Result
+
+from personaagent.cli.app import app
+
+TASKS = [
+    {
+        "name": "inbox",
+        "kind": "classification",
+        "instruction": "Which folder does this message belong in?",
+        "item": "message",
+        "answer": "folder",
+        "labels": ["money", "travel", "family"],
+    }
+]
+
+
+def mail(user: str, n: int) -> dict[str, Any]:
+    return {
+        "id": f"{user}-{n}",
+        "user": user,
+        "task": "inbox",
+        "query": f"the car needs part {n}" if n % 2 else f"a ferry sails at {n}",
+        "response": "money" if n % 2 else "travel",
+        "time": f"2026-03-{n + 1:02}T12:00:00Z",
+    }
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> list[str]:
+    users = ("amira", "bela", "cem")
+    past = lines(tmp_path / "history.jsonl", [mail(u, n) for u in users for n in range(12)])
+    asked = lines(tmp_path / "queries.jsonl", [mail(u, n) for u in users for n in range(12, 16)])
+    (tmp_path / "tasks.json").write_text(json.dumps(TASKS))
+    return [
+        *("--task", "inbox", "--history", str(past), "--queries", str(asked)),
+        *("--tasks", str(tmp_path / "tasks.json"), "--results", str(tmp_path / "results.db")),
+    ]
+
+
+Evaluate = Callable[..., Result]
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
+    from rulebook import RuleBook, stand_in
+
+    from personaagent.data import LAMP_TASKS, read_tasks
+
+    def connect(spec: str, *, api_base: Any = None, budget: Any = None, meter: Any = None) -> Any:
+        news = LAMP_TASKS["lamp-2n"]
+        task = read_tasks(tmp_path / "tasks.json")["inbox"] if spec == "sim/inbox" else news
+        lm = stand_in(RuleBook(task, {"ferry": "travel"}), budget=budget, meter=meter)
+        from dataclasses import replace
+
+        lm.identity = replace(lm.identity, spec=spec, fingerprint=spec)
+        return lm
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "180")
+    monkeypatch.setattr("personaagent.lm.connect", connect)
+    monkeypatch.setattr("personaagent.memory.SentenceEmbedder", HashEmbedder)
+
+    def run(*arguments: object, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def test_files_become_a_table_and_a_report(evaluate, own, tmp_path):
+    said = evaluate(*own, "--lm", "sim/inbox", "--report", tmp_path / "out").stdout
+    assert "personaagent: 12 of 12, Accuracy" in said
+    assert "inbox · queries.jsonl · sim/inbox" in said
+    assert "PersonaAgent is as good as the best baseline (non-personalized)" in said
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert (tmp_path / "out" / "report.md").is_file()
+
+
+def test_json_is_one_document_and_recomputing_gives_the_same(evaluate, own):
+    first = json.loads(evaluate(*own, "--lm", "sim/inbox", "--json").stdout)
+    again = json.loads(evaluate("--recompute", "--results", "results.db", "--json").stdout)
+    assert first == again
+    (experiment,) = first["experiments"]
+    assert {one["system"]: one["answered"] for one in experiment["systems"]} == {
+        "non-personalized": 12,
+        "rag": 12,
+        "personaagent": 12,
+    }
+
+
+def test_two_lms_are_in_one_report(evaluate, own, tmp_path):
+    evaluate(*own, "--lm", "sim/inbox", "--systems", "rag")
+    evaluate(*own, "--lm", "sim/inbox", "--systems", "rag", "--sampled")
+    evaluate("--recompute", "--results", "results.db", "--report", "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "## inbox · queries.jsonl · sim/inbox\n" in text
+    assert "## inbox · queries.jsonl · sim/inbox · sampled answers\n" in text
+    assert "## All experiments" in text
+
+
+def test_redo_asks_again(evaluate, own):
+    evaluate(*own, "--lm", "sim/inbox", "--systems", "rag,knn")
+    said = evaluate(*own, "--lm", "sim/inbox", "--systems", "rag,knn", "--redo", "rag").stdout
+    assert "forgot 12 answers" in said
+    assert "rag: 12 of 12" in said
+    assert "knn: 12 of 12" not in said
+
+
+def test_lamp_files_of_a_half(evaluate, tmp_path):
+    records = [lamp_record(str(n), f"user {n}") for n in range(20)]
+    questions, outputs = lamp_write(tmp_path, records)
+    given = ("--task", "lamp-2n", "--questions", questions, "--outputs", outputs, "--json")
+    chosen = ("--systems", "majority,non-personalized", "--lm", "sim/news")
+    counts = {}
+    for half in ("dev", "report"):
+        said = json.loads(evaluate(*given, *chosen, "--half", half).stdout)
+        counts[half] = said["experiments"][0]["systems"][0]["asked"]
+    assert sum(counts.values()) == 20
+    assert min(counts.values()) > 3
+
+
+def test_a_budget_that_is_used_up_keeps_what_was_answered(evaluate, own):
+    result = evaluate(*own, "--lm", "sim/inbox", "--max-calls", 8, code=1)
+    assert "what was answered is kept" in result.stderr
+    said = json.loads(evaluate(*own, "--lm", "sim/inbox", "--json").stdout)
+    assert all(one["answered"] == 12 for one in said["experiments"][0]["systems"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "name the task"),
+        (("--task", "lamp-2n"), "give --questions and --outputs"),
+        (("--task", "lamp-9", "--questions", "q", "--outputs", "o"), "'lamp-9' is no task of LaMP"),
+        (("--task", "x", "--history", "h", "--queries", "q"), "there is no task 'x'"),
+        (("--recompute", "--results", "none.db"), "no such results database"),
+    ],
+)
+def test_what_is_missing_is_said(evaluate, arguments, problem):
+    assert problem in evaluate(*arguments, code=1).stderr
+
+
+def test_an_unknown_system_is_an_error_that_names_the_known(evaluate, own):
+    said = evaluate(*own, "--lm", "sim/inbox", "--systems", "ragg", code=1).stderr
+    assert "there is no system 'ragg': did you mean 'rag'?" in said

@@ -1,0 +1,143 @@
+"""Reports: self-contained, computed from the database alone, texts only where they are wanted."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import xml.dom.minidom
+
+import pytest
+from contest import NAMES, failing, world
+
+from personaagent.errors import DataError
+from personaagent.evaluation import document
+from personaagent.evaluation.analysis import analyse, summary
+from personaagent.evaluation.document import Heading, Items, Paragraph, Quote, Table
+from personaagent.evaluation.lineup import entrants
+from personaagent.evaluation.protocol import Setup, task_from_dict, task_to_dict
+from personaagent.evaluation.report import write_report
+from personaagent.evaluation.results import Results
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    with world(tmp_path_factory.mktemp("contest")) as made:
+        made.run([*entrants(["majority", "knn", *NAMES, "personaagent-without-alignment"])])
+        made.run([failing()])
+        yield made
+
+
+def test_a_report_needs_nothing_else(here, tmp_path):
+    page, twin = write_report(here.results, tmp_path)
+    text = page.read_text()
+    assert not re.search(r"<(script|link|img|iframe)|@import|url\((?!#)", text)
+    assert text.count("<svg") == 2
+    assert "https://" not in re.sub(r"http://www\.w3\.org\S*", "", text)
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", twin.read_text()):
+        drawn = (tmp_path / image).read_text()
+        assert drawn.startswith("<svg")
+        xml.dom.minidom.parseString(drawn)
+
+
+def test_a_report_says_what_was_done_and_how_sure_it_is(here, tmp_path):
+    text = write_report(here.results, tmp_path)[1].read_text()
+    assert "12 samples of 2 users" in text
+    assert "majority (floor)" in text
+    assert re.search(r"\| (\*\*)?personaagent(\*\*)? \| (\*\*)?12", text)
+    assert "Smallest effect" in text
+    assert "fewer than 10 users" in text
+    assert "PersonaAgent is better than the best baseline (non-personalized): Accuracy +" in text
+    assert "PersonaAgent is worse than the best floor (knn): Accuracy -" in text
+
+
+def test_failures_are_shown(here, tmp_path):
+    text = write_report(here.results, tmp_path)[1].read_text()
+    failed = sum("dog" in one.query.query for one in here.data.samples)
+    assert f"| fragile | {12 - failed} | {failed} |" in text
+
+
+def test_no_text_of_the_data_is_in_a_report_but_with_traces(here, tmp_path):
+    queries = [one.query.query for one in here.data.samples]
+    plain = [path.read_text() for path in write_report(here.results, tmp_path)]
+    assert not any(query in text for query in queries for text in plain)
+    traced = [path.read_text() for path in write_report(here.results, tmp_path, traces=True)]
+    for text in traced:
+        assert sum(query in text for query in queries) >= 2
+        assert "You answer on behalf of one user" in text
+
+
+def test_no_text_of_the_data_is_in_the_results_database(here):
+    stored = here.results.path.read_bytes()
+    assert not any(one.query.query.encode() in stored for one in here.data.samples)
+
+
+def test_the_same_database_gives_the_same_report(here, tmp_path):
+    one, other = (write_report(here.results, tmp_path / name)[0] for name in "ab")
+    assert one.read_text() == other.read_text()
+
+
+def test_a_report_is_computed_again_without_lm_and_data(here, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; "
+        "from personaagent.evaluation.report import write_report; "
+        "from personaagent.evaluation.results import Results; "
+        f"write_report(Results(Path({str(here.results.path)!r})), Path({str(tmp_path / 'b')!r})); "
+        "print({'dspy', 'torch', 'faiss', 'mlflow'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"
+    first = write_report(here.results, tmp_path / "a")[0]
+    assert first.read_text() == (tmp_path / "b" / "report.html").read_text()
+
+
+def test_a_summary_is_plain_and_names_every_system(here):
+    said = summary(analyse(here.results, here.results.experiments()[0]))
+    assert [one["system"] for one in said["systems"]][:2] == ["majority", "knn"]
+    ours = next(one for one in said["systems"] if one["system"] == "personaagent")
+    assert ours["against_best"]["other"] == said["best"]
+    assert 0 <= ours["against_best"]["p"] <= ours["against_best"]["p_corrected"] <= 1
+    assert "samples" not in said["protocol"]
+
+
+def test_what_was_varied_becomes_a_curve(tmp_path):
+    with world(tmp_path) as here:
+        for k in (1, 2, 4):
+            here.run(entrants(["rag", "non-personalized"]), setup=Setup(k=k))
+        page, twin = write_report(here.results, tmp_path / "out")
+    assert "inbox: Accuracy by k" in page.read_text()
+    assert "| System | 1 | 2 | 4 |" in twin.read_text()
+
+
+def test_an_experiment_that_nobody_answered_is_reported(tmp_path):
+    with world(tmp_path) as here:
+        here.run([failing(on=" ")])
+        assert "Nothing is answered yet." in write_report(here.results, tmp_path)[0].read_text()
+
+
+def test_an_empty_database_is_an_error(tmp_path):
+    with Results(tmp_path / "results.db") as results, pytest.raises(DataError):
+        write_report(results, tmp_path)
+
+
+def test_a_task_comes_back_from_its_protocol(here):
+    assert task_from_dict(task_to_dict(here.data.task)) == here.data.task
+
+
+WILD = "<b>&amp; *x* | [a](b) `c` ```\n# d"
+
+
+def test_texts_are_never_read_as_markup():
+    blocks = [
+        Heading(WILD),
+        Paragraph(WILD),
+        Items([WILD]),
+        Table([WILD], [[WILD]]),
+        Quote(WILD, [(WILD, WILD)]),
+    ]
+    page = document.to_html(WILD, blocks)
+    assert "<b>" not in page
+    twin = document.to_markdown(WILD, blocks)
+    assert f"````text\n{WILD}\n````" in twin
+    outside = twin.replace(f"````text\n{WILD}\n````", "")
+    assert not re.search(r"(?<!\\)[<`*\[](?!\*)", outside.replace("**", ""))

@@ -1,0 +1,244 @@
+"""The runner: every sample asked once, failures counted, the future unseen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from contest import NAMES, failing, inbox, world
+from dspy import lm15
+
+from personaagent.errors import BudgetError, LMError
+from personaagent.evaluation.analysis import analyse
+from personaagent.evaluation.cohort import Cohort
+from personaagent.evaluation.lineup import Entrant, entrants
+from personaagent.evaluation.protocol import Setup
+from personaagent.evaluation.results import Results
+from personaagent.lm.meter import Budget
+
+
+@pytest.fixture
+def here(tmp_path):
+    with world(tmp_path) as made:
+        yield made
+
+
+def test_every_system_answers_every_sample(here):
+    done = here.run()
+    rows = here.results.rows(done.run, done.protocol["samples"])
+    assert Counter(row.system for row in rows) == dict.fromkeys(NAMES, 12)
+    assert all(row.answer in here.data.task.labels for row in rows)
+    assert all(row.seconds > 0 and row.calls == 1 and row.input_tokens == 10 for row in rows)
+    assert all(row.distribution and row.loss is not None for row in rows)
+    rag = [row for row in rows if row.system == "rag"]
+    assert all(row.actions == ("recall",) and len(row.memories) == 4 for row in rag)
+
+
+def test_a_persona_that_was_learned_does_better(here):
+    found = analyse(here.results, here.run())
+    plain, ours = found.line("non-personalized"), found.line("personaagent")
+    assert ours.scores["accuracy"].value > plain.scores["accuracy"].value
+    assert ours.against_plain.difference.value > 0
+    assert [one.user for one in found.personas] == ["ann", "bob"]
+    assert all(one.accepted and one.calls and one.directives for one in found.personas)
+
+
+def test_the_same_again_asks_nothing(here):
+    here.run()
+    asked = len(here.book.asked)
+    here.run()
+    assert len(here.book.asked) == asked
+
+
+def test_another_system_does_not_redo_the_first(here):
+    here.run(entrants(["rag"]))
+    before = len(here.asked())
+    done = here.run(entrants(["non-personalized"]))
+    assert len(here.asked()) == before + 12
+    assert list(done.protocol["systems"]) == ["rag", "non-personalized"]
+
+
+def test_a_larger_cohort_asks_only_for_the_rest(here):
+    systems = entrants(["non-personalized"])
+    here.run(systems, cohort=Cohort(samples=5))
+    assert len(here.asked()) == 5
+    here.run(systems, cohort=Cohort(samples=9))
+    assert len(here.asked()) == 9
+
+
+def test_what_was_killed_goes_on_and_asks_nothing_twice(tmp_path):
+    """The LM is gone after so many requests, again and again, until all is done."""
+    with world(tmp_path / "whole") as whole:
+        whole.run()
+        expected = Counter(whole.asked())
+    with world(tmp_path / "broken") as broken:
+        for limit in range(7, 400, 23):
+            broken.book.dies_after = limit
+            broken.book.failure = KeyboardInterrupt()
+            try:
+                done = broken.run()
+                break
+            except (KeyboardInterrupt, LMError):
+                continue
+        assert limit > 7
+        assert Counter(broken.asked()) == expected
+        rows = broken.results.rows(done.run, done.protocol["samples"])
+        assert [row.error for row in rows] == [None] * 36
+
+
+def test_failures_are_counted_and_not_scored(here):
+    found = analyse(here.results, here.run([failing(), *entrants(["non-personalized"])]))
+    fragile = found.line("fragile")
+    dogs = sum("dog" in one.query.query for one in here.data.samples)
+    right = sum(one.gold == "work" and "dog" not in one.query.query for one in here.data.samples)
+    assert (fragile.failed, fragile.n) == (dogs, 12 - dogs)
+    assert fragile.scores["accuracy"].value == pytest.approx(right / (12 - dogs))
+    assert fragile.against_plain.n == 12 - dogs
+
+
+def test_failures_say_why_and_are_asked_again(here):
+    done = here.run([failing()])
+    failed = [r for r in here.results.rows(done.run, done.protocol["samples"]) if r.error]
+    assert {row.error for row in failed} == {"ValueError: it broke"}
+    assert all(row.answer is None and row.loss is None for row in failed)
+    here.run([failing(on="")])
+    rows = here.results.rows(done.run, done.protocol["samples"])
+    assert all(row.error is None for row in rows)
+    assert {row.attempts for row in rows} == {1, 2}
+
+
+def test_a_system_that_always_fails_does_not_end_the_others(here):
+    found = analyse(here.results, here.run([failing(on=" "), *entrants(["rag"])]))
+    assert found.line("fragile") is None
+    assert [(line.failed, line.n) for line in found.lines] == [(12, 0), (0, 12)]
+
+
+def test_who_cannot_be_aligned_fails_and_the_others_go_on(here):
+    here.book.dies_after = 30
+    done = here.run()
+    rows = here.results.rows(done.run, done.protocol["samples"])
+    assert all("Error" in (row.error or "Error") for row in rows)
+    assert any("no persona" in (row.error or "") for row in rows)
+    here.book.dies_after = None
+    done = here.run()
+    rows = here.results.rows(done.run, done.protocol["samples"])
+    assert [row.error for row in rows] == [None] * 36
+
+
+def test_a_budget_ends_the_run_and_keeps_what_was_answered(tmp_path):
+    with world(tmp_path, budget=Budget(calls=8)) as here:
+        with pytest.raises(BudgetError):
+            here.run(entrants(["non-personalized"]))
+        (done,) = here.results.experiments()
+        rows = here.results.rows(done.run, done.protocol["samples"])
+        assert 5 <= len(rows) <= 8
+        assert all(row.answer for row in rows)
+
+
+def test_a_system_sees_no_future_and_not_the_question_itself(here):
+    seen = []
+
+    def make(task, memory, personas, /, **options):
+        def system(query, user, before=None, exclude=()):
+            recalled = memory.recall(user, query, 100, before=before, exclude=exclude)
+            seen.append((before, exclude, [one.interaction for one in recalled]))
+            raise ValueError("never mind")
+
+        return system
+
+    here.run([Entrant("watcher", make)])
+    assert len(seen) == 12
+    for before, exclude, recalled in seen:
+        assert recalled
+        assert all(one.time < before and one.id not in exclude for one in recalled)
+
+
+def test_a_cold_start_leaves_the_latest_interactions(here):
+    here.run(entrants(["rag"]), setup=Setup(latest=3))
+    for user in ("ann", "bob"):
+        past = here.memory.store.of(user).interactions("inbox")
+        assert [one.id for one in past] == [f"{user}-{n}" for n in (15, 16, 17)]
+
+
+def test_nobody_is_known_at_a_start_from_nothing(here):
+    done = here.run(entrants(["rag", "personaagent"]), setup=Setup(latest=0))
+    rows = here.results.rows(done.run, done.protocol["samples"])
+    assert [row.error for row in rows] == [None] * 24
+
+
+def test_what_is_prepared_is_not_on_the_clock(here):
+    class Prepared:
+        def prepare(self, user, *, before=None, exclude=()):
+            here.lm("make a profile")
+
+        def __call__(self, query, user, before=None, exclude=()):
+            import dspy
+
+            return dspy.Prediction(answer="work")
+
+    done = here.run([Entrant("prepared", lambda *_, **__: Prepared())])
+    for row in here.results.rows(done.run, done.protocol["samples"]):
+        assert (row.calls, row.ahead_calls) == (0, 1)
+
+
+def test_redo_forgets_a_system_and_the_personas(here):
+    here.run()
+    before = len(here.asked())
+    assert here.experiment().redo(entrants(["rag"])) == 12
+    here.run()
+    assert len(here.asked()) == before + 12
+    here.experiment().redo(entrants(["personaagent"]), personas=True)
+    here.run()
+    assert len(here.asked()) > before + 24
+
+
+def test_settings_that_change_answers_make_another_run(here):
+    plain = here.experiment()
+    others = [
+        here.experiment(setup=Setup(k=2)),
+        here.experiment(setup=Setup(alignment={"iterations": 1})),
+    ]
+    here.data = replace(here.data, digest="e" * 64)
+    others.append(here.experiment())
+    assert len({plain.run, *(one.run for one in others)}) == 4
+    assert here.experiment(cohort=Cohort(samples=2)).run == others[-1].run
+
+
+def test_progress_tells_the_stages_and_the_score(here):
+    told = []
+    here.run(watch=told.append)
+    stages = list(dict.fromkeys(one.stage for one in told))
+    assert stages == ["personas", *NAMES]
+    assert all(told[at].done <= told[at].total for at in range(len(told)))
+    last = {one.stage: one for one in told}
+    assert last["rag"].done == 12
+    assert 0 <= last["rag"].score <= 1
+
+
+def test_an_interrupt_writes_down_what_is_under_way(here):
+    here.book.dies_after, here.book.failure = 6, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        here.run(entrants(["non-personalized"]), parallel=1)
+    (done,) = here.results.experiments()
+    assert len(here.results.rows(done.run, done.protocol["samples"])) == 5
+
+
+def test_a_local_lm_that_is_gone_is_an_error_before_anything_fails(here):
+    here.book.dies_after, here.book.failure = 0, lm15.ServerError("gone")
+    with pytest.raises(LMError):
+        here.run(entrants(["non-personalized"]))
+    (done,) = here.results.experiments()
+    assert here.results.rows(done.run, done.protocol["samples"]) == []
+
+
+def test_results_are_shared_by_several_handles(here):
+    here.run(entrants(["rag"]))
+    with Results(here.results.path, must_exist=True) as again:
+        assert again.experiments() == here.results.experiments()
+
+
+def test_the_smallest_worlds_work(tmp_path):
+    with world(tmp_path, inbox(["ann"], questions=1, history=1)) as here:
+        found = analyse(here.results, here.run())
+        assert [line.n for line in found.lines] == [1, 1, 1]
