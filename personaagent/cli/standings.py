@@ -63,16 +63,16 @@ class Watch:
 
 def show(analysis: Analysis, screen: Console) -> None:
     """The main table, and what it says about PersonaAgent."""
-    numbers = ("n", "failed", "p vs plain", "p vs best", "seconds", "calls", "tokens")
-    columns = ("system", "n", "failed", *(f"{one.title} [95 %]" for one in analysis.metrics))
-    shown = render.table(*columns, *numbers[2:], right=numbers)
+    metric = analysis.headline
+    score = f"{metric.title} [95 %]"
+    numbers = ("p vs\nplain", "p vs\nbest", "seconds", "calls", "tokens")
+    shown = render.table("system", "n", score, *numbers, right=numbers)
     for line in analysis.lines:
         cost = line.cost
         shown.add_row(
             f"{line.system} (floor)" if line.role == "floor" else line.system,
-            str(line.n),
-            str(line.failed),
-            *(interval(line.scores.get(one.name)) for one in analysis.metrics),
+            f"{line.n} ({line.failed} failed)" if line.failed else str(line.n),
+            interval(line.scores.get(metric.name)),
             *(
                 p_value(one.corrected) if one else NONE
                 for one in (line.against_plain, line.against_best)
@@ -81,6 +81,8 @@ def show(analysis: Analysis, screen: Console) -> None:
             f"{cost.calls:.1f}",
             f"{cost.input_tokens + cost.output_tokens:,.0f}",
         )
+    for column, least in zip(shown.columns, (10, 2, 11, 5, 5, 7, 5, 6), strict=True):
+        column.overflow, column.min_width = "fold", least
     screen.print(render.plain(title(analysis)), soft_wrap=True)
     screen.print(shown)
     if said := verdict(analysis):

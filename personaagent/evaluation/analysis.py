@@ -20,6 +20,7 @@ from personaagent.evaluation.protocol import task_from_dict
 from personaagent.evaluation.results import ExperimentRow, PersonaRow, Results, Row
 from personaagent.evaluation.statistics import Difference, Interval
 
+NEARLY_ALL = 0.9
 _ORDER = ("floor", "baseline", "personaagent", "ablation")
 
 
@@ -201,10 +202,16 @@ def _line(task: Task, system: str, role: str, rows: Sequence[Row], failed: int, 
 
 
 def _best(lines: Iterable[Line], metric: Metric, role: str) -> str | None:
-    """The best of the systems that play this part, the first of several."""
+    """The best of the systems that play this part, the first of several.
+
+    One that has answered a few samples only may just have had the easy ones: it must have nearly as
+    many as the others.
+    """
     others = [line for line in lines if line.n and line.role == role]
     if not others:
         return None
+    most = max(line.n for line in others)
+    others = [line for line in others if line.n >= NEARLY_ALL * most]
     return max(others, key=lambda line: metric.gain(line.scores[metric.name].value)).system
 
 

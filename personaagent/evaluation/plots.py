@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from personaagent.evaluation.analysis import Analysis, Line
+from personaagent.evaluation.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +24,7 @@ _STYLE = {
 }
 _CYCLE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 _WIDTH = 7.2  # inches
+Box = tuple[float, float, float, float]
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, sharp, and can be searched
     "svg.hashsalt": "personaagent",
@@ -44,7 +47,7 @@ def quality(analysis: Analysis) -> str:
     def draw(axes: Axes) -> None:
         name = analysis.headline.name
         for at, line in enumerate(reversed(lines)):
-            _point(axes, line, line.scores[name].value, at, across=line.scores[name])
+            _point(axes, line, line.scores[name].value, at, line.scores[name])
         plain = analysis.line("non-personalized")
         if plain:
             axes.axvline(plain.scores[name].value, color="#0072b2", linewidth=0.8, alpha=0.5)
@@ -58,26 +61,39 @@ def quality(analysis: Analysis) -> str:
 
 
 def efficiency(analysis: Analysis) -> str:
-    """Quality over seconds a sample: up (for errors: down) and to the left is better."""
-    lines = [line for line in analysis.lines if line.n and line.cost.seconds > 0]
+    """Quality over seconds a sample: to the left and up (errors: down) is better.
+
+    Floors, which take next to no time, are a line.
+    """
+    lines = [line for line in analysis.lines if line.n and line.role != "floor"]
+    name = analysis.headline.name
 
     def draw(axes: Axes) -> None:
-        name = analysis.headline.name
         for line in lines:
-            score = line.scores[name]
-            _point(axes, line, line.cost.seconds, score.value, along=score)
+            _point(axes, line, line.cost.seconds, line.scores[name].value)
+        axes.set_xscale("log")
+        axes.margins(x=0.2, y=0.15)
+        _label(
+            axes,
+            [(line.cost.seconds, line.scores[name].value) for line in lines],
+            [line.system.replace("personaagent-without-", "w/o ") for line in lines],
+        )
+        if floor := analysis.line(analysis.floor or ""):
+            value = floor.scores[name].value
+            axes.axhline(value, color="#8a8a8a", linewidth=1, linestyle="--")
             axes.annotate(
-                line.system,
-                (line.cost.seconds, score.value),
-                xytext=(7, 5),
+                f"{floor.system} (floor)",
+                (0, value),
+                xycoords=("axes fraction", "data"),
+                xytext=(4, 3),
                 textcoords="offset points",
                 fontsize=9,
+                color="#6a6a6a",
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.margins(x=0.18, y=0.12)
+        for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            axis(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "125" else "")
         axes.set_xlabel("seconds a sample (mean, log scale)")
-        axes.set_ylabel(_name(analysis))
+        axes.set_ylabel(_name(analysis).partition(",")[0])
         axes.grid(color="#e6e6e6", linewidth=0.8)
 
     return _svg(draw, height=4.2)
@@ -97,6 +113,7 @@ def curves(
             axes.plot(xs, [one.value for one in scores], marker="o", color=color, label=system)
             lows, highs = [one.low for one in scores], [one.high for one in scores]
             axes.fill_between(xs, lows, highs, color=color, alpha=0.12, linewidth=0)
+        axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
         axes.set_xlabel(over)
         axes.set_ylabel(title)
         axes.grid(color="#e6e6e6", linewidth=0.8)
@@ -105,16 +122,12 @@ def curves(
     return _svg(draw, height=3.6)
 
 
-def _point(
-    axes: Axes, line: Line, x: float, y: float, *, across: Any = None, along: Any = None
-) -> None:
-    """A marker with its interval, which lies across (in x) or along (in y)."""
+def _point(axes: Axes, line: Line, x: float, y: float, across: Interval | None = None) -> None:
+    """A marker, with its interval in x where one is given."""
     color, marker, face = _STYLE[line.role]
     spans: dict[str, Any] = {}
     if across is not None:
         spans["xerr"] = [[across.value - across.low], [across.high - across.value]]
-    if along is not None:
-        spans["yerr"] = [[along.value - along.low], [along.high - along.value]]
     axes.errorbar(
         x,
         y,
@@ -126,6 +139,44 @@ def _point(
         elinewidth=1.4,
         capsize=0,
     )
+
+
+def _label(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> None:
+    """Write names beside points of a log-scaled axis, where none covers another name or point."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    wide, tall = 440.0, 250.0  # the axes in points, near enough
+    placed = [
+        (wide * log(x / left) / log(right / left), tall * (y - low) / (high - low))
+        for x, y in points
+    ]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in placed]
+    for name, point, (x, y) in zip(names, points, placed, strict=True):
+        length = 5.2 * len(name)
+
+        def box(
+            shift: float, rise: float, x: float = x, y: float = y, length: float = length
+        ) -> Box:
+            start = x + shift - (length if shift < 0 else 0)
+            return start, y + rise - 1, start + length, y + rise + 9
+
+        spots = [(side, rise) for rise in (-4, 5, -13, 15, -23, 25, -33) for side in (7, -7)]
+        best = min(spots, key=lambda spot: sum(_overlap(box(*spot), other) for other in taken))
+        taken.append(box(*best))
+        axes.annotate(
+            name,
+            point,
+            xytext=best,
+            textcoords="offset points",
+            ha="right" if best[0] < 0 else "left",
+            fontsize=9,
+        )
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """The area that two boxes (left, bottom, right, top) share."""
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    along = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, across) * max(0.0, along)
 
 
 def _name(analysis: Analysis) -> str:

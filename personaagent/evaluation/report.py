@@ -125,12 +125,12 @@ def _main_table(analysis: Analysis) -> Table:
         *(f"{one.title} [95 %]" for one in metrics),
         "p vs non-pers.",
         "p vs best",
-        *("seconds", "calls", "tokens in", "cached", "out"),
+        *("seconds (median)", "calls", "tokens in", "cached", "out"),
     ]
     rows = []
     for line in analysis.lines:
         cost = line.cost
-        spent = [f"{cost.seconds:.2f}", f"{cost.calls:.1f}"] + [
+        spent = [f"{cost.seconds:.2f} ({cost.median:.2f})", f"{cost.calls:.1f}"] + [
             f"{tokens:,.0f}"
             for tokens in (cost.input_tokens, cost.cached_tokens, cost.output_tokens)
         ]

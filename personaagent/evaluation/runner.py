@@ -192,7 +192,7 @@ class Experiment:
         """Load the models before the first sample is timed; the LM only where calls are free."""
         self.memory.embed("warm up")
         if self.lm.identity.price == 0:
-            self.lm("Hi.", max_tokens=1)
+            self.lm("Say OK.", max_tokens=16)
 
     def _ask(self, entrant: Entrant, todo: Sequence[Sample], personas: Personas) -> None:
         """Ask one system, side by side; each answer is written down before the next one starts."""

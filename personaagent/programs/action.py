@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import dspy
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -47,7 +47,7 @@ class ActionChooser(dspy.Module):
             action = Action(given.pop("tool"), given)
             if action not in actions:
                 actions.append(action)
-        return dspy.Prediction(actions=actions)
+        return dspy.Prediction(actions=actions[:AT_ONCE])
 
 
 _TYPES = {"string": str, "integer": int, "number": float, "boolean": bool}
@@ -73,6 +73,5 @@ def _offering(signature: type[dspy.Signature], arguments: str) -> type[dspy.Sign
     union: Any = models[0]
     for model in models[1:]:
         union |= model
-    calls = Annotated[list[union], Field(max_length=AT_ONCE)]
-    offering: type[dspy.Signature] = signature.with_updated_fields("actions", type_=calls)
+    offering: type[dspy.Signature] = signature.with_updated_fields("actions", type_=list[union])
     return offering

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.data import Action, Interaction, Task
+from personaagent.lm import truncation_expected
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.answer import Answerer
@@ -131,7 +132,7 @@ class MemBank(dspy.Module):
         """The LM's text on one line, written once for the same inputs."""
 
         def work() -> str:
-            with dspy.context(adapter=PersonaAdapter()):
+            with dspy.context(adapter=PersonaAdapter()), truncation_expected():
                 (text,) = predict(**inputs).values()
             return quote(str(text))
 

@@ -25,7 +25,8 @@ from personaagent.programs.situation import Situation
 
 LONGEST_QUOTE = 300  # characters of a past query that the LM is shown
 LONGEST_OBSERVATION = 1500  # characters of what a general tool returned
-MOST_MEMORIES = 8  # of one recall
+MOST_MEMORIES = 8  # that the LM may ask for at once
+MOST_RECALLED = 20  # by standing actions and baselines
 LONGEST_SEARCH = 80  # characters of the LM's own search words
 
 
@@ -47,7 +48,7 @@ def personal_tools(
 
     def recall(query: str = "", k: int = retriever.k) -> tuple[str, tuple[Memory, ...]]:
         """Search this user's past answers by your own search words; k is how many, mostly 4."""
-        memories = retriever(situation, text=query, k=max(1, min(k, 20))).memories
+        memories = retriever(situation, text=query, k=max(1, min(k, MOST_RECALLED))).memories
         lines = [
             task.example(quote(memory.interaction.query), memory.interaction.response)
             for memory in reversed(memories)  # the best one nearest to the question

@@ -65,7 +65,7 @@ class World:
 
     def asked(self) -> list[str]:
         """What the LM was asked, but for the warm-up."""
-        return [one.everything for one in self.book.asked if "Hi." not in one.text]
+        return [one.everything for one in self.book.asked if "Say OK." not in one.text]
 
 
 @contextmanager

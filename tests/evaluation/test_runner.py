@@ -35,6 +35,14 @@ def test_every_system_answers_every_sample(here):
     assert all(row.actions == ("recall",) and len(row.memories) == 4 for row in rag)
 
 
+def test_every_system_there_is_takes_part(here):
+    here.book.says["step"] = {"next_thought": "Enough.", "tool": "finish"}
+    found = analyse(here.results, here.run(entrants(), cohort=Cohort(samples=4)))
+    assert [(line.system, line.failed) for line in found.lines if line.n < 4] == []
+    assert {line.role for line in found.lines} == {"floor", "baseline", "personaagent", "ablation"}
+    assert all(line.cost.calls == 0 for line in found.lines if line.role == "floor")
+
+
 def test_a_persona_that_was_learned_does_better(here):
     found = analyse(here.results, here.run())
     plain, ours = found.line("non-personalized"), found.line("personaagent")

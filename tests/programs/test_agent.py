@@ -1,7 +1,6 @@
 """PersonaAgent: what it asks the LM, what it lets it see, and what it gives back."""
 
 import asyncio
-import time
 from datetime import timedelta
 
 import dspy
@@ -117,7 +116,7 @@ def test_replaying_a_past_query_hides_its_answer_and_what_came_after(agent, memo
 mentioned = st.sampled_from(["dog", "marker", "ann", "bob", "secret", "x"])
 words = st.lists(mentioned, max_size=4).map(" ".join)
 chosen = st.lists(
-    st.tuples(st.just("recall"), st.fixed_dictionaries({"query": words, "k": st.integers(1, 20)}))
+    st.tuples(st.just("recall"), st.fixed_dictionaries({"query": words, "k": st.integers(1, 8)}))
     | st.sampled_from([("habits", {}), ("read_profile", {})]),
     max_size=3,
 )
@@ -316,12 +315,3 @@ def test_a_budget_ends_the_call(agent):
 def test_actions_in_no_usable_form_are_an_lm_error(agent, nonsense):
     with dspy.context(lm=stand_in(book(says={"json": nonsense}))), pytest.raises(LMError):
         agent(query="dog", user="ann")
-
-
-def test_a_query_costs_little_beside_its_lm_calls(agent):
-    with dspy.context(lm=stand_in(book())):
-        agent(query="dog", user="ann")
-        start = time.perf_counter()
-        for n in range(20):
-            agent(query=f"dog {n}", user="ann")
-    assert (time.perf_counter() - start) / 20 < 0.2

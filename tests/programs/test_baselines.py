@@ -43,7 +43,6 @@ def test_icl_and_rag_word_memories_alike_and_put_the_best_nearest_to_the_query(m
         ask(ICL(INBOX, memory, k=3))
         ask(RAG(INBOX, memory, k=3), DOG)
     recent, similar = (one.text.splitlines() for one in rules.asked)
-    assert sorted(recent)[:-1] == sorted(similar)[:-1] or set(similar) - set(recent)
     assert recent[2:5] == [
         INBOX.example(DOG, "travel"),
         INBOX.example("meeting on budgets", "work"),

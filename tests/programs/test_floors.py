@@ -65,9 +65,12 @@ def test_the_neighbours_vote_as_they_do_in_the_agent(memory):
     assert said.memories[0].interaction.id == "ann-2"
 
 
-def test_the_option_nearer_to_the_users_memory_is_chosen(memory):
-    for query, answer in (('[1]: "dog walk" [2]: "tax law"', "[1]"), ('[1]: "tax law" [2]: "dog walk"', "[2]")):  # fmt: skip # noqa: E501
-        assert NearestNeighbour(PAIR, memory)(query=f"Which? {query}", user="ann").answer == answer
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [('[1]: "dog walk" [2]: "tax law"', "[1]"), ('[1]: "tax law" [2]: "dog walk"', "[2]")],
+)
+def test_the_option_nearer_to_the_users_memory_is_chosen(memory, options, answer):
+    assert NearestNeighbour(PAIR, memory)(query=f"Which? {options}", user="ann").answer == answer
 
 
 def test_a_text_is_the_response_to_the_nearest_query(memory):

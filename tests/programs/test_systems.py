@@ -10,6 +10,7 @@ from worlds_of_mail import DAWN, INBOX, READINGS, mail, remembering
 
 from personaagent.data import Action, Choice, Directive, Persona, Rating, Text, Trust
 from personaagent.programs import SYSTEMS, Personas
+from personaagent.programs.tools import MOST_MEMORIES
 
 STARS = Rating("inbox", "How many stars?", item="message", answer="rating")
 PAIR = Choice("inbox", "Which one?")
@@ -62,7 +63,7 @@ def unseen(kind):
 
 def calls(asked):
     """All that the tools on offer can find."""
-    recall = {"tool": "recall", "query": "dog", "k": 8}
+    recall = {"tool": "recall", "query": "dog", "k": MOST_MEMORIES}
     habits = [{"tool": "habits"}] if "Count this user's" in asked.everything else []
     return [recall, *habits, {"tool": "read_profile"}]
 
