@@ -9,9 +9,11 @@ import pytest
 from contest import NAMES, failing, inbox, world
 from dspy import lm15
 
+from personaagent.data import LAMP_TASKS, Interaction, Query
+from personaagent.data.lamp_tasks import CITATION
 from personaagent.errors import BudgetError, LMError
 from personaagent.evaluation.analysis import analyse
-from personaagent.evaluation.cohort import Cohort
+from personaagent.evaluation.cohort import Cohort, EvaluationData, Sample
 from personaagent.evaluation.lineup import Entrant, entrants
 from personaagent.evaluation.protocol import Setup
 from personaagent.evaluation.results import Results
@@ -250,3 +252,25 @@ def test_the_smallest_worlds_work(tmp_path):
     with world(tmp_path, inbox(["ann"], questions=1, history=1)) as here:
         found = analyse(here.results, here.run())
         assert [line.n for line in found.lines] == [1, 1, 1]
+
+
+def test_papers_without_answers_are_aligned_by_questions_made_of_them(tmp_path):
+    task = LAMP_TASKS["lamp-1"]
+    papers = [
+        Interaction(f"{user}{n}", user, "lamp-1", f"{user} paper {n}", "")
+        for user in ("ann", "bob")
+        for n in range(6)
+    ]
+    asked = CITATION.format(title="ann paper 9", one="ann paper 8", two="bob paper 8")
+    sample = Sample(Query("q", "ann", "lamp-1", asked, "[1]"), "ann")
+
+    def histories(owners):
+        return iter([one for one in papers if owners is None or one.user in owners])
+
+    data = EvaluationData(task, "papers", "f" * 64, (sample,), histories)
+    with world(tmp_path, data) as here:
+        here.book.task = task
+        found = analyse(here.results, here.run())
+    assert [(line.n, line.failed) for line in found.lines] == [(1, 0)] * 3
+    (persona,) = found.personas
+    assert persona.calls > 0
