@@ -19,8 +19,9 @@ from typing import Any, Protocol, TypeVar, cast
 import dspy
 
 from personaagent.data import Interaction, Persona
-from personaagent.programs import PersonaAgent
+from personaagent.programs import PersonaAgent, Situation
 from personaagent.programs.consult import consult
+from personaagent.programs.habits import label_posterior
 
 T = TypeVar("T")
 FLOOR = 1e-6  # least probability of the truth, so that a loss stays finite
@@ -95,7 +96,9 @@ class Replay:
     def _one(self, persona: Persona, past: Interaction) -> Replayed:
         def answer() -> dict[str, Any]:
             said = self.agent.replay(past, persona)
-            return {"answer": said.answer, "lm": said.lm, "habit": said.habit}
+            situation = Situation.replaying(self.agent.task, past)
+            habit = label_posterior(self.agent.retrieve, situation) if said.lm else None
+            return {"answer": said.answer, "lm": said.lm, "habit": habit}
 
         said = once(self.record, f"replay/{past.id}/{self.view(persona, past)}", answer)
         lm = said["lm"]

@@ -82,8 +82,9 @@ class PersonaAgent(dspy.Module):
 
         Returns:
             `answer`; `distribution` over the labels or None; `lm` and `habit`, the two
-            distributions it was fused from; `actions`, `observations`, `memories`; `directives`,
-            those whose cue fits, of which the LM sees the first; `persona`, its hash.
+            distributions it was fused from, `habit` None where the persona does not trust it;
+            `actions`, `observations`, `memories`; `directives`, those whose cue fits, of which the
+            LM sees the first; `persona`, its hash.
 
         Raises:
             LMError: the LM failed after its retries, or answered in no usable form.
@@ -101,7 +102,8 @@ class PersonaAgent(dspy.Module):
         )
         distribution, habit = said.distribution, None
         if distribution is not None:
-            habit = label_posterior(self.retrieve, situation)
+            if persona.trust.habit:
+                habit = label_posterior(self.retrieve, situation)
             distribution = fuse(distribution, habit, persona.trust)
         return dspy.Prediction(
             answer=said.answer if distribution is None else self.task.decide(distribution),

@@ -96,7 +96,8 @@ def test_an_answer_never_sees_the_future_of_its_query_nor_what_is_excluded(agent
     )
     noon = DAWN + timedelta(days=3)  # the very moment of ann-3
     with dspy.context(lm=stand_in(rules)):
-        said = agent(query="dog", user="ann", before=noon, exclude=("ann-1",))
+        trusting = persona(trust=Trust(lm=1.0, habit=0.5))
+        said = agent(query="dog", user="ann", before=noon, exclude=("ann-1",), persona=trusting)
     assert [one.interaction.id for one in said.memories] == ["ann-2"]
     seen = "".join(one.everything for one in rules.asked)
     assert "dog walk" not in seen
@@ -253,7 +254,8 @@ def test_a_user_without_memories_is_answered_by_the_lm_alone(agent):
 
 def test_a_memory_without_a_response_is_evidence_and_no_vote(agent, memory):
     memory.add([mail(4, "dog paper", "")])
-    mine = persona(actions=standing(("recall", {"k": 8}), ("habits", {})))
+    habitual = Trust(lm=1.0, habit=0.5)
+    mine = persona(actions=standing(("recall", {"k": 8}), ("habits", {})), trust=habitual)
     with dspy.context(lm=stand_in(book())):
         said = agent(query="dog paper", user="ann", persona=mine)
     assert set(said.habit) == set(INBOX.labels)
