@@ -11,8 +11,6 @@ from personaagent.optimizers.replay import Replayed
 class Acceptance(Protocol):
     """Judges a candidate against the champion on interactions that wrote neither."""
 
-    needs_replay: bool
-
     def accepts(
         self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
     ) -> tuple[bool, str]:
@@ -22,8 +20,6 @@ class Acceptance(Protocol):
 
 class AlwaysAccept:
     """The paper's: the latest rewrite is the persona."""
-
-    needs_replay = False
 
     def accepts(
         self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
@@ -35,8 +31,6 @@ class AlwaysAccept:
 class AcceptOnReplay:
     """Only what lowers the loss on held-out interactions, and not by a few of the answers that it
     changes at the cost of most; without evidence the champion stays."""
-
-    needs_replay = True
 
     def __init__(self, *, margin: float = 0.5) -> None:
         self.margin = margin  # nats that the whole replay must save

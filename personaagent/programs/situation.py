@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from personaagent.data import Interaction, Query, Task
+from personaagent.data import Interaction, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,6 @@ class Situation:
         A derived interaction names the memories it was made from; they would give it away.
         """
         return cls(past.user, task, past.query, past.time, (past.id, *derived_from(past)))
-
-    @classmethod
-    def asking(cls, task: Task, query: Query) -> Situation:
-        """The situation of a held-out query."""
-        return cls(query.user, task, query.query, query.time)
 
 
 def derived_from(past: Interaction) -> tuple[str, ...]:
