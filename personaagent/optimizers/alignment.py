@@ -18,12 +18,21 @@ from typing import Any
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Action, Choice, Interaction, Persona, Text
+from personaagent.data import Choice, Interaction, Persona, Text
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
-from personaagent.optimizers.judging import Policies, evidence_of, judge, means, settle, split
+from personaagent.optimizers.judging import (
+    POLICIES,
+    Policies,
+    evidence_of,
+    judge,
+    means,
+    settle,
+    split,
+)
 from personaagent.optimizers.log import AlignmentLog, Gradient, Step
+from personaagent.optimizers.pooling import Prior, Start
 from personaagent.optimizers.replay import Record, Replay, Replayed, Scratch, once, parallel
 from personaagent.optimizers.sampling import BatchSampler, HardBatch
 from personaagent.optimizers.stopping import Patience, Stopping
@@ -35,8 +44,6 @@ from personaagent.programs import (
     ProfileSummarizer,
 )
 from personaagent.programs.situation import derived_from
-
-POLICIES: Policies = ((), (Action("recall"),))
 
 
 class PersonaAlignment(Teleprompter):
@@ -52,7 +59,9 @@ class PersonaAlignment(Teleprompter):
             rewrites elsewhere.
         acceptance: whether a candidate replaces the champion.
         stopping: when to end early.
-        policies: the standing actions to choose from at the end, by replay.
+        prior: what the cohort learned: where a first persona starts, and whose standing actions it
+            keeps.
+        policies: the standing actions to choose from at the end, by replay, without a prior.
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
@@ -70,6 +79,7 @@ class PersonaAlignment(Teleprompter):
         update: Update | None = None,
         acceptance: Acceptance | None = None,
         stopping: Stopping | None = None,
+        prior: Prior | None = None,
         policies: Policies = POLICIES,
         gradient_lm: dspy.LM | None = None,
         seed: int = 0,
@@ -85,7 +95,8 @@ class PersonaAlignment(Teleprompter):
         self.update = update
         self.acceptance = acceptance or AcceptOnReplay()
         self.stopping = stopping or Patience()
-        self.policies = policies
+        self.prior = prior
+        self.policies = (prior.start.actions,) if prior else policies
         self.gradient_lm = gradient_lm
         self.seed = seed
         self.record = record
@@ -208,7 +219,8 @@ class PersonaAlignment(Teleprompter):
         numbers = {
             name: getattr(self, name) for name in ("iterations", "batch", "replay", "reach", "seed")
         }
-        return {**numbers, **named}
+        prior = {"prior": self.prior.digest} if self.prior else {}
+        return {**numbers, **named, **prior}
 
     def key(self, student: PersonaAgent, trainset: Sequence[Interaction], lm: str) -> str:
         """Names a run: the same settings, LM, start and interactions give the same key."""
@@ -230,10 +242,13 @@ class PersonaAlignment(Teleprompter):
         judging: Sequence[Interaction],
         record: Record,
     ) -> Persona:
-        """The published persona, or a first one made of the profile."""
+        """The published persona, or a first one as the cohort starts: by default a profile."""
         persona = agent.persona_of(user)
         if persona.profile or persona.directives:
             return persona
+        start = self.prior.start if self.prior else Start()
+        if not start.profile:
+            return replace(persona, actions=start.actions, trust=start.trust)
         # Derived interactions say little of the user; what they were made from says more.
         sources = {id for one in writing for id in derived_from(one)}
         hidden = {id for one in judging for id in derived_from(one)}
@@ -243,7 +258,7 @@ class PersonaAlignment(Teleprompter):
             "profile",
             lambda: self._as_lm(self.summarize, agent.task, papers or writing).profile,
         )
-        return replace(persona, profile=profile, actions=())
+        return replace(persona, profile=profile, actions=start.actions, trust=start.trust)
 
     def _gradients(
         self, agent: PersonaAgent, batch: Sequence[Replayed], record: Record
