@@ -6,6 +6,7 @@ from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.stopping import Patience
+from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "Replay",
     "Replayed",
     "Step",
+    "Student",
 ]
