@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ _STYLE = {
     "personaagent": ("#d55e00", "D", "#d55e00"),
     "ablation": ("#e69f00", "s", "white"),
 }
-_CYCLE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+_OURS = "#d55e00"
+_CYCLE = (_OURS, "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 _WIDTH = 7.2  # inches
 Box = tuple[float, float, float, float]
 _SETTINGS: dict[Any, Any] = {
@@ -120,6 +121,41 @@ def curves(
         axes.legend(frameon=False, fontsize=9)
 
     return _svg(draw, height=3.6)
+
+
+def against_calls(
+    series: Mapping[str, Sequence[tuple[float, Interval]]], ours: Collection[str]
+) -> str:
+    """Quality over LM calls, one line a system, with intervals; those in `ours` stand out."""
+    faint = [color for color in _CYCLE if color != _OURS]
+
+    def draw(axes: Axes) -> None:
+        others = 0
+        for at, (name, points) in enumerate(series.items()):
+            mine = name in ours
+            xs = [x + 0.4 * at for x, _ in points]  # equal calls would hide each other
+            ys = [one.value for _, one in points]
+            low = [one.value - one.low for _, one in points]
+            high = [one.high - one.value for _, one in points]
+            axes.errorbar(
+                xs,
+                ys,
+                yerr=[low, high],
+                marker="D" if mine else "o",
+                markersize=6 if mine else 4.5,
+                color=_OURS if mine else faint[others % len(faint)],
+                linestyle=("-", "--")[others // len(faint) % 2] if not mine else "-",
+                linewidth=2 if mine else 1.1,
+                elinewidth=0.8,
+                label=name,
+            )
+            others += not mine
+        axes.set_xlabel("LM calls a user")
+        axes.set_ylabel("score on held-out questions (higher is better)")
+        axes.grid(color="#e6e6e6", linewidth=0.8)
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return _svg(draw, height=4.2)
 
 
 def _point(axes: Axes, line: Line, x: float, y: float, across: Interval | None = None) -> None:
