@@ -127,29 +127,31 @@ def against_calls(
     series: Mapping[str, Sequence[tuple[float, Interval]]], ours: Collection[str]
 ) -> str:
     """Quality over LM calls, one line a system, with intervals; those in `ours` stand out."""
+    others = [name for name in series if name not in ours]
     faint = [color for color in _CYCLE if color != _OURS]
+    most = max(x for points in series.values() for x, _ in points)
 
     def draw(axes: Axes) -> None:
-        others = 0
         for at, (name, points) in enumerate(series.items()):
             mine = name in ours
-            xs = [x + 0.4 * at for x, _ in points]  # equal calls would hide each other
-            ys = [one.value for _, one in points]
-            low = [one.value - one.low for _, one in points]
-            high = [one.high - one.value for _, one in points]
+            place = [one for one in series if one in ours].index(name) if mine else 0
+            color = _OURS if mine else faint[others.index(name) % len(faint)]
             axes.errorbar(
-                xs,
-                ys,
-                yerr=[low, high],
-                marker="D" if mine else "o",
+                [x + 0.006 * most * at for x, _ in points],  # equal calls would hide each other
+                [one.value for _, one in points],
+                yerr=[
+                    [one.value - one.low for _, one in points],
+                    [one.high - one.value for _, one in points],
+                ],
+                fmt="Ds"[place % 2] if mine else "o",
                 markersize=6 if mine else 4.5,
-                color=_OURS if mine else faint[others % len(faint)],
-                linestyle=("-", "--")[others // len(faint) % 2] if not mine else "-",
+                markerfacecolor="white" if place else color,
+                color=color,
+                linestyle="--" if place or (not mine and others.index(name) >= len(faint)) else "-",
                 linewidth=2 if mine else 1.1,
                 elinewidth=0.8,
                 label=name,
             )
-            others += not mine
         axes.set_xlabel("LM calls a user")
         axes.set_ylabel("score on held-out questions (higher is better)")
         axes.grid(color="#e6e6e6", linewidth=0.8)
