@@ -10,6 +10,7 @@ half and all of them. What is done is kept in --db: stop at any time, the same c
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -27,11 +28,12 @@ from personaagent.evaluation.rivals.account import verdicts, write_account
 from personaagent.evaluation.rivals.arms import ARMS
 from personaagent.evaluation.rivals.comparison import Played, compare
 from personaagent.evaluation.rivals.contest import Contest, Setup
-from personaagent.evaluation.rivals.material import hold_out
+from personaagent.evaluation.rivals.material import hold_out, well_known
 from personaagent.evaluation.trace import workplace
 from personaagent.lm import connect
 from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
 
+TIMEOUT = 1_800.0  # seconds: proposals are long, and a retry would cost more than waiting
 SAMPLE = Path(__file__).parent.parent / "personaagent" / "data" / "sample"
 
 
@@ -44,9 +46,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--questions", type=Path, help="LaMP's questions")
     made.add_argument("--outputs", type=Path, help="LaMP's gold answers")
     made.add_argument("--hold-out", type=int, default=0, help="of each user's latest interactions")
+    made.add_argument("--least", type=int, default=20, help="interactions that a user must have")
     made.add_argument("--users", type=int, help="of each task at most")
     made.add_argument("--half", choices=("dev", "report"), help="one half of the users")
-    made.add_argument("--calls", type=int, default=300, help="LM calls a user and optimizer")
+    made.add_argument("--calls", type=int, default=200, help="LM calls a user and optimizer")
     made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
     made.add_argument("--arms", default=",".join(ARMS), help="who, by name")
     made.add_argument("--seed", type=int, default=0)
@@ -70,6 +73,7 @@ def data_of(options: argparse.Namespace, cohort: Cohort) -> list[EvaluationData]
         if unknown := [name for name in options.task.split(",") if name not in tasks]:
             raise SystemExit(f"the sample has no task {unknown[0]}: {', '.join(tasks)}")
         found = [own_data(tasks[n], history, queries, tasks) for n in options.task.split(",")]
+    found = [well_known(one, options.least + options.hold_out) for one in found]
     if options.hold_out:
         found = [
             hold_out(one, options.hold_out, {s.owner for s in cohort.choose(one.samples)})
@@ -85,7 +89,7 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
         raise SystemExit(f"there is no {unknown[0]}: {', '.join(ARMS)}")
     cohort = Cohort(users=options.users, seed=options.seed, half=options.half)
     setup = Setup(options.calls, options.latest, options.seed)
-    lm = lm or connect(options.lm, api_base=options.api_base)
+    lm = lm or connect(options.lm, api_base=options.api_base, timeout=TIMEOUT)
     embedder = embedder or SentenceEmbedder()
     began = time.monotonic()
 
@@ -116,9 +120,13 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
         if options.estimate:
             return
         played = [Played(one.data.task, one.samples, one()) for one in contests]
-    for line in verdicts(compare(played)):
+    comparison = compare(played)
+    for line in verdicts(comparison):
         print(line)
-    for path in write_account(played, setup, lm, options.report):
+    written = write_account(played, setup, lm, options.report)
+    table = options.report / "optimizers.json"
+    table.write_text(json.dumps(comparison.to_dict(), indent=1), encoding="utf-8")
+    for path in (*written, table):
         print(path)
 
 
@@ -127,3 +135,5 @@ if __name__ == "__main__":
         main()
     except PersonaAgentError as error:
         sys.exit(f"{error}; what is done is kept")
+    except KeyboardInterrupt:
+        sys.exit("stopped; what is done is kept")

@@ -12,8 +12,9 @@ from worlds_of_mail import INBOX, book
 
 from personaagent.data import Persona, Text
 from personaagent.errors import BudgetError, LMError
-from personaagent.evaluation.rivals.arms import ARMS, Arm
+from personaagent.evaluation.rivals.arms import ARMS
 from personaagent.evaluation.rivals.contest import FRACTIONS, Contest, Setup
+from personaagent.evaluation.rivals.lesson import Arm
 from personaagent.evaluation.rivals.ration import Stopped, ration, spent
 from personaagent.evaluation.rivals.student import (
     Ledger,
@@ -252,7 +253,7 @@ def test_an_optimizer_that_fails_is_taken_with_its_best_so_far(tmp_path):
 def test_no_arm_sees_a_held_out_answer(played):
     made, _, rules, _ = played
     held = {s.query.query for some in made.samples.values() for s in some}
-    shown = [one.everything for one in rules.asked if one.kind == "json"]
+    shown = [one.everything for one in rules.asked if one.kind != "labels"]
     assert shown
     assert not [text for text in shown for query in held if query in text]
 

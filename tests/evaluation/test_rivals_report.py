@@ -1,5 +1,6 @@
 """From outcomes to the table, the tests and the account; what is learned from and held out."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from personaagent.evaluation.cohort import EvaluationData
 from personaagent.evaluation.rivals.account import verdicts, write_account
 from personaagent.evaluation.rivals.comparison import Played, compare
 from personaagent.evaluation.rivals.contest import Setup
-from personaagent.evaluation.rivals.material import hold_out, material
+from personaagent.evaluation.rivals.material import hold_out, material, well_known
 from personaagent.memory import EpisodicMemory, Store
 
 USERS = [f"user{n}" for n in range(12)]
@@ -143,6 +144,15 @@ def test_a_user_with_next_to_nothing_is_refused(memory):
         material(inbox(history=5), memory, ["ann"], latest=40)
 
 
+def test_only_users_with_enough_before_their_questions_are_well_known():
+    data = inbox(history=8, questions=3)
+    few = list(data.histories({"ann"}))[:5] + list(data.histories({"bob"}))
+    made = replace(data, histories=lambda _: iter(few))
+    assert {one.owner for one in well_known(made, 8).samples} == {"bob"}
+    with pytest.raises(DataError, match="no user has 9"):
+        well_known(made, 9)
+
+
 def test_for_a_choice_questions_are_made_of_papers(memory):
     pick = Choice("pick", "Which?", item="paper", answer="reference")
     papers = [
@@ -180,7 +190,7 @@ def test_the_estimate_asks_nothing_and_names_every_arm(tmp_path, capsys):
     main(options, lm, HashEmbedder())
     said = capsys.readouterr().out
     assert said.startswith("8 users; at most")
-    assert f"gepa: {8 * (300 + 3 * 10):,}" in said
+    assert f"gepa: {8 * (200 + 3 * 10):,}" in said
     assert rules.asked == []
 
 
@@ -196,6 +206,8 @@ def test_the_command_writes_its_account_and_goes_on_where_it_was(tmp_path, capsy
     assert len(rules.asked) == asked
     assert "at most 0 LM calls" in capsys.readouterr().out
     assert (tmp_path / "out" / "optimizers.html").is_file()
+    kept = json.loads((tmp_path / "out" / "optimizers.json").read_text())
+    assert [one["arm"] for one in kept["standings"][::3]] == ["profile", "gepa", "personaagent"]
 
 
 @pytest.mark.parametrize(

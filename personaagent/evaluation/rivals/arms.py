@@ -4,13 +4,14 @@ small a budget, and ours."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import dspy
 
 from personaagent.data import Interaction, Persona, Task, Trust
+from personaagent.evaluation.rivals.lesson import Arm, Lesson, Product
 from personaagent.evaluation.rivals.ration import spent
 from personaagent.evaluation.rivals.student import (
     Ledger,
@@ -24,7 +25,6 @@ from personaagent.evaluation.rivals.student import (
     score,
 )
 from personaagent.lm import PersonaLM
-from personaagent.memory import EpisodicMemory
 from personaagent.optimizers import (
     AlwaysAccept,
     FullRewrite,
@@ -33,58 +33,12 @@ from personaagent.optimizers import (
     Step,
 )
 from personaagent.programs import PersonaAgent
-
-Product = Prompt | Persona | None
-"""What answers: a prompt of DSPy's student, a persona of PersonaAgent, or the bare question."""
+from personaagent.programs.rewriter import REWRITE_TOKENS
 
 BATCH = 8  # of SIMBA, whose 32 would use up a small budget in one step
 CANDIDATES = 4  # of SIMBA, whose default is 6
 STEP, LAST = 60, 160  # calls of one step of SIMBA with these, and of its last evaluation
 STEPS = 8  # of SIMBA at most: its default
-WRITTEN = 1_000  # tokens of a proposal at most
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One user's material, the same for every arm.
-
-    `past` is all of it, oldest first; an optimizer that wants two sets learns from `writing` and
-    decides by `judging`. `calls` is what is left of the budget, `lm` counts them. `trail` takes
-    what would be served if the arm were stopped: (calls, product).
-    """
-
-    task: Task
-    user: str
-    past: Sequence[Interaction]
-    judging: Sequence[Interaction]
-    start: Persona
-    memory: EpisodicMemory
-    lm: PersonaLM
-    calls: int
-    seed: int
-    trail: list[tuple[int, Product]] = field(default_factory=list)
-
-    @property
-    def writing(self) -> list[Interaction]:
-        """What does not judge."""
-        judges = {one.id for one in self.judging}
-        return [one for one in self.past if one.id not in judges]
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """An optimizer under its name; `about` says how it is set.
-
-    `learn` raises what stops it. `profile`: it starts from the profile, and pays for it. Not all
-    arms optimize: some only say where the others start.
-    """
-
-    name: str
-    about: str
-    learn: Callable[[Lesson], Product]
-    ours: bool = False
-    profile: bool = True
-    optimizes: bool = True
 
 
 def _nothing(lesson: Lesson) -> Product:
@@ -243,8 +197,8 @@ def _follow(lesson: Lesson, served: Callable[[Persona], Persona], step: Step) ->
 
 
 def _writer(lesson: Lesson, **settings: Any) -> PersonaLM:
-    """The LM for what an optimizer writes, which is longer than an answer."""
-    lm: PersonaLM = lesson.lm.copy(max_tokens=WRITTEN, **settings)
+    """The LM for what an optimizer writes: as long as our own rewrites, or a small LM rambles."""
+    lm: PersonaLM = lesson.lm.copy(max_tokens=REWRITE_TOKENS, **settings)
     return lm
 
 

@@ -50,13 +50,15 @@ class Versus:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Everything the report says; `stopped` counts, by arm, how its runs ended."""
+    """Everything the report says; by arm, `stopped` counts how its runs ended, and `seconds` is
+    the mean time of one."""
 
     users: int
     samples: int
     standings: tuple[Standing, ...]
     versus: tuple[Versus, ...]
     stopped: Mapping[str, Mapping[str, int]]
+    seconds: Mapping[str, float]
 
     def standing(self, arm: str, fraction: float) -> Standing:
         """One of the standings."""
@@ -93,6 +95,7 @@ class Comparison:
                 for one in self.versus
             ],
             "stopped": {arm: dict(of) for arm, of in self.stopped.items()},
+            "seconds": dict(self.seconds),
         }
 
 
@@ -125,8 +128,13 @@ def compare(contests: Sequence[Played]) -> Comparison:
     for contest in contests:
         for one in contest.outcomes:
             stopped[one.arm][one.stopped] = stopped[one.arm].get(one.stopped, 0) + 1
-    versus = _versus(arms, scores, weights, len(set(users)))
-    return Comparison(len(set(users)), len(users), tuple(standings), tuple(versus), stopped)
+    took = {
+        arm: fmean(one.seconds for of in contests for one in of.outcomes if one.arm == arm)
+        for arm in arms
+    }
+    count = len(set(users))
+    versus = _versus(arms, scores, weights, count)
+    return Comparison(count, len(users), tuple(standings), tuple(versus), stopped, took)
 
 
 def _scored(

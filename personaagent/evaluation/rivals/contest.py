@@ -17,7 +17,7 @@ from personaagent.data import Choice, Interaction, Persona
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.evaluation.cohort import Cohort, EvaluationData, Sample
 from personaagent.evaluation.protocol import digest, lm_to_dict, task_to_dict
-from personaagent.evaluation.rivals.arms import Arm, Lesson, Product
+from personaagent.evaluation.rivals.lesson import Arm, Lesson, Product
 from personaagent.evaluation.rivals.material import material
 from personaagent.evaluation.rivals.ration import Stopped, ration, spent
 from personaagent.evaluation.rivals.student import Prompt, assistant, question
@@ -61,7 +61,7 @@ class Setup:
     """The budget in LM calls a user and arm; `latest` interactions of a user at most to learn from;
     the seed of every optimizer."""
 
-    calls: int = 300
+    calls: int = 200
     latest: int = 40
     seed: int = 0
 

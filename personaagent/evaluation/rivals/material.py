@@ -33,17 +33,8 @@ def material(
         DataError: a user has too few.
     """
     owners = {one.owner for one in data.samples if one.query.user in users}
-    asked, choice = {one.query.id for one in data.samples}, isinstance(data.task, Choice)
-    pasts: dict[str, dict[str, Interaction]] = {user: {} for user in users}
-    for one in data.histories(owners):
-        cutoff = data.cutoffs.get(one.user)
-        early = cutoff is None or one.time is None or one.time < cutoff
-        if one.user in pasts and early and one.id not in asked and (one.response or choice):
-            pasts[one.user].setdefault(one.id, one)
-    found = {
-        user: sorted(past.values(), key=lambda one: one.time or _EPOCH)[-latest:]
-        for user, past in pasts.items()
-    }
+    pasts = _pasts(data, owners)
+    found = {user: pasts.get(user, [])[-latest:] for user in users}
     for user, past in found.items():
         if len(past) < LEAST:
             raise DataError(
@@ -52,7 +43,22 @@ def material(
             )
         memory.store.add(past)
         memory.ready(user)
-    return _paired(found) if choice else found
+    return _paired(found) if isinstance(data.task, Choice) else found
+
+
+def well_known(data: EvaluationData, least: int) -> EvaluationData:
+    """The data with the questions of those users only who have so much to learn from.
+
+    Raises:
+        DataError: nobody has.
+    """
+    enough = {user for user, past in _pasts(data, None).items() if len(past) >= least}
+    samples = tuple(one for one in data.samples if one.query.user in enough)
+    if not samples:
+        raise DataError(
+            f"{data.name}: no user has {least} interactions before a question: ask for fewer"
+        )
+    return replace(data, samples=samples)
 
 
 def hold_out(data: EvaluationData, count: int, owners: Collection[str]) -> EvaluationData:
@@ -84,6 +90,23 @@ def hold_out(data: EvaluationData, count: int, owners: Collection[str]) -> Evalu
         samples=(*data.samples, *held),
         histories=histories,
     )
+
+
+def _pasts(data: EvaluationData, owners: Collection[str] | None) -> dict[str, list[Interaction]]:
+    """By store user, what can be learned from, oldest first: nothing from the first question on,
+    and answers only, but for a choice."""
+    asked, choice = {one.query.id for one in data.samples}, isinstance(data.task, Choice)
+    cutoffs = data.cutoffs
+    found: dict[str, dict[str, Interaction]] = {}
+    for one in data.histories(owners):
+        cutoff = cutoffs.get(one.user)
+        early = cutoff is None or one.time is None or one.time < cutoff
+        if early and one.id not in asked and (one.response or choice):
+            found.setdefault(one.user, {}).setdefault(one.id, one)
+    return {
+        user: sorted(past.values(), key=lambda one: one.time or _EPOCH)
+        for user, past in found.items()
+    }
 
 
 def _paired(papers: dict[str, list[Interaction]]) -> dict[str, list[Interaction]]:
