@@ -7,6 +7,7 @@ from personaagent.optimizers.pooling import Prior, Start, pool
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.stopping import Patience
+from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "Replayed",
     "Start",
     "Step",
+    "Student",
     "pool",
 ]

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
@@ -36,14 +36,12 @@ from personaagent.optimizers.pooling import Prior, Start
 from personaagent.optimizers.replay import Record, Replay, Replayed, Scratch, once, parallel
 from personaagent.optimizers.sampling import BatchSampler, HardBatch
 from personaagent.optimizers.stopping import Patience, Stopping
+from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
-from personaagent.programs import (
-    GradientWriter,
-    PersonaAgent,
-    PersonaRewriter,
-    ProfileSummarizer,
-)
+from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
 from personaagent.programs.situation import derived_from
+
+S = TypeVar("S", bound=Student)
 
 
 class PersonaAlignment(Teleprompter):
@@ -107,12 +105,12 @@ class PersonaAlignment(Teleprompter):
 
     def compile(
         self,
-        student: PersonaAgent,
+        student: S,
         *,
         trainset: Sequence[Interaction],
         teacher: None = None,
         valset: Sequence[Interaction] | None = None,
-    ) -> PersonaAgent:
+    ) -> S:
         """Align a copy of the student's persona to the interactions of one user.
 
         Args:
@@ -130,7 +128,7 @@ class PersonaAlignment(Teleprompter):
         """
         user = _only_user(trainset)
         _only_user([*trainset, *(valset or ())])
-        agent: PersonaAgent = student.deepcopy()
+        agent: Any = student.deepcopy()
         task = agent.task
         lms = (dspy.settings.lm, self.gradient_lm)
         meters = {id(meter): meter for lm in lms if (meter := getattr(lm, "meter", None))}
@@ -192,7 +190,8 @@ class PersonaAlignment(Teleprompter):
                     break
 
             # STEP 7: what the persona may do without asking, and how far habit is trusted
-            last = settle(first, champion, judging, self.policies, replay)
+            policies = self.policies if hasattr(agent, "act") else ((),)
+            last = settle(first, champion, judging, policies, replay)
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,
@@ -208,7 +207,8 @@ class PersonaAlignment(Teleprompter):
             usage=sum((one.snapshot() for one in used), Usage()).to_dict(),
         )
         agent._compiled = True
-        return agent
+        compiled: S = agent
+        return compiled
 
     def settings(self) -> dict[str, Any]:
         """The parameters of a run, as plain values."""
@@ -222,7 +222,7 @@ class PersonaAlignment(Teleprompter):
         prior = {"prior": self.prior.digest} if self.prior else {}
         return {**numbers, **named, **prior}
 
-    def key(self, student: PersonaAgent, trainset: Sequence[Interaction], lm: str) -> str:
+    def key(self, student: Student, trainset: Sequence[Interaction], lm: str) -> str:
         """Names a run: the same settings, LM, start and interactions give the same key."""
         start = student.persona_of(_only_user(trainset)).hash
         content = [
@@ -236,7 +236,7 @@ class PersonaAlignment(Teleprompter):
 
     def _start(
         self,
-        agent: PersonaAgent,
+        agent: Student,
         user: str,
         writing: Sequence[Interaction],
         judging: Sequence[Interaction],
@@ -261,7 +261,7 @@ class PersonaAlignment(Teleprompter):
         return replace(persona, profile=profile, actions=start.actions, trust=start.trust)
 
     def _gradients(
-        self, agent: PersonaAgent, batch: Sequence[Replayed], record: Record
+        self, agent: Student, batch: Sequence[Replayed], record: Record
     ) -> list[Gradient]:
         def criticize(one: Replayed) -> Gradient:
             past = one.interaction
@@ -275,7 +275,7 @@ class PersonaAlignment(Teleprompter):
         return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
 
     def _propose(
-        self, update: Update, proposal: Proposal, agent: PersonaAgent, record: Record
+        self, update: Update, proposal: Proposal, agent: Student, record: Record
     ) -> list[Persona]:
         batch = sorted(one.interaction.id for one in proposal.batch)
         key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"

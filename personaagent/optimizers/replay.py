@@ -19,7 +19,8 @@ from typing import Any, Protocol, TypeVar, cast
 import dspy
 
 from personaagent.data import Interaction, Persona
-from personaagent.programs import PersonaAgent, Situation
+from personaagent.optimizers.student import Student
+from personaagent.programs import Situation
 from personaagent.programs.consult import consult
 from personaagent.programs.fusion import serve
 from personaagent.programs.habits import label_posterior
@@ -77,7 +78,7 @@ class Replayed:
 class Replay:
     """Replays interactions with an agent, side by side on the LM's slots."""
 
-    def __init__(self, agent: PersonaAgent, record: Record) -> None:
+    def __init__(self, agent: Student, record: Record) -> None:
         self.agent = agent
         self.record = record
 

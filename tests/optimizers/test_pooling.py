@@ -50,9 +50,10 @@ def test_habit_is_trusted_where_it_knows_the_cohort_better_than_the_lm(cohort, q
 def test_a_label_that_the_lm_prefers_wrongly_is_corrected(cohort, queries):
     said = {"work": 0.6, "family": 0.2, "travel": 0.2}  # whatever is asked
     with dspy.context(lm=stand_in(book(says={"label": said}))):
-        trust = pool(cohort, queries, starts=[PLAIN]).start.trust
-    assert fuse(said, None, trust)["work"] < 0.4
-    assert trust.lean
+        never_work = [query for query in queries if query.gold != "work"]
+        trust = pool(cohort, never_work, starts=[PLAIN]).start.trust
+    assert fuse(said, None, trust)["work"] < 0.3
+    assert trust.lean["work"] < 0
 
 
 def test_of_starts_that_are_as_good_the_fastest_is_taken(cohort, queries, monkeypatch):
