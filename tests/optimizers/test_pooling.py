@@ -52,7 +52,7 @@ def test_a_label_that_the_lm_prefers_wrongly_is_corrected(cohort, queries):
     with dspy.context(lm=stand_in(book(says={"label": said}))):
         never_work = [query for query in queries if query.gold != "work"]
         trust = pool(cohort, never_work, starts=[PLAIN]).start.trust
-    assert fuse(said, None, trust)["work"] < 0.3
+    assert fuse(said, None, trust)["work"] < 0.4
     assert trust.lean["work"] < 0
 
 
