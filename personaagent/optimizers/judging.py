@@ -128,7 +128,12 @@ def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
 
 
 def _fitted(replayed: Sequence[Replayed], prior: Trust) -> Trust:
-    read = [(one.lm, one.habit, one.interaction.response) for one in replayed if one.lm]
+    """Derived questions are easier than the user's own, so they say nothing of trust."""
+    read = [
+        (one.lm, one.habit, one.interaction.response)
+        for one in replayed
+        if one.lm and one.interaction.source != "derived"
+    ]
     return fit_trust(read, prior)
 
 
