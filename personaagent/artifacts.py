@@ -82,7 +82,7 @@ class Artifact:
         return cls(
             persona=persona,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            package=_package_version(),
+            package=package_version(),
             scores={} if log is None else _scores(log),
             lm=lm.spec if lm else None,
             lm_fingerprint=lm.fingerprint if lm else None,
@@ -122,7 +122,7 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
     """
     target = Path(path)
     if target.suffix.lower() != ".json":
-        target /= _file_name(artifact.persona)
+        target /= file_name(artifact.persona)
     data = json.dumps(artifact.to_dict(), sort_keys=True, ensure_ascii=False, indent=2)
     prompt = target.with_suffix(".md")
     try:
@@ -238,7 +238,7 @@ def _scores(log: AlignmentLog) -> dict[str, float]:
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
-def _file_name(persona: Persona) -> str:
+def file_name(persona: Persona) -> str:
     """User, task and version; what would be ambiguous or forbidden is percent-encoded."""
     user = re.sub(r"[^\w@.+ ]", _encoded, persona.user)  # no hyphen, so that the first one ends it
     task = re.sub(r"[^\w@.+ -]", _encoded, persona.task)
@@ -264,7 +264,8 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _package_version() -> str:
+def package_version() -> str:
+    """The installed version of PersonaAgent."""
     try:
         return version("personaagent")
     except PackageNotFoundError:  # a checkout that is not installed
