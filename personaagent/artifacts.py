@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
     from personaagent.memory import Embedder, UserMemory
     from personaagent.optimizers.log import AlignmentLog
+    from personaagent.programs import PersonaAgent
 
 SCHEMA = 1
 AGAIN = "export the persona again or restore a backup"
@@ -130,11 +131,23 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
         _replace(prompt, artifact.persona.render() + "\n")
         _replace(target, data + "\n")
     except OSError as error:
-        raise ArtifactError(
-            f"{target}: cannot be written ({error.strerror or error}): give a folder that you may "
-            "write to, or a shorter name that ends in .json"
-        ) from error
+        raise _unwritable(target, error) from error
     return target, prompt
+
+
+def save_program(path: str | Path, program: PersonaAgent) -> Path:
+    """Write the state of a program, its persona among it, for `program.load`; JSON, no pickle.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        program.save(str(target))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    return target
 
 
 def load(path: str | Path) -> Artifact:
@@ -193,6 +206,13 @@ def restore(memory: UserMemory, artifact: Artifact, *, source: str | Path) -> Pe
     return restored
 
 
+def _unwritable(path: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: cannot be written ({error.strerror or error}): give a folder that you may write "
+        "to, or a shorter name that ends in .json"
+    )
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_bytes())
@@ -239,7 +259,10 @@ def _scores(log: AlignmentLog) -> dict[str, float]:
 
 
 def file_name(persona: Persona) -> str:
-    """User, task and version; what would be ambiguous or forbidden is percent-encoded."""
+    """What `export` calls the JSON file: user, task and version.
+
+    What would be ambiguous or forbidden is percent-encoded.
+    """
     user = re.sub(r"[^\w@.+ ]", _encoded, persona.user)  # no hyphen, so that the first one ends it
     task = re.sub(r"[^\w@.+ -]", _encoded, persona.task)
     return f"{user}-{task}-v{persona.version}.json"

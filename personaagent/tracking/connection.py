@@ -54,9 +54,12 @@ def connect(uri: str) -> MlflowClient:
     quieten()
     # A server that dies meanwhile: its calls fail within seconds and not after minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ASYNC_TRACE_LOGGING_RETRY_TIMEOUT", "10")
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # it tells of migrations
+    # They tell of migrations, and of the queue of traces at the end of the program.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.tracing.export.async_export_queue").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
 
