@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -111,10 +113,17 @@ def load_agent(folder: Path) -> tuple[PersonaAgent, dict[str, Persona], PersonaL
     found = [artifacts.load(file).persona for file in sorted((folder / _PERSONAS).iterdir())]
     lm = os.environ.get("PERSONAAGENT_LM") or settings["lm"]
     api_base = os.environ.get("PERSONAAGENT_API_BASE") or settings["api_base"]
-    where = os.environ.get("PERSONAAGENT_DB") or Path(tempfile.mkdtemp()) / "memory.db"
+    where = os.environ.get("PERSONAAGENT_DB") or _nowhere()
     remembered = memory.EpisodicMemory(memory.Store(where), memory.SentenceEmbedder())
     agent = PersonaAgent(task_from(settings["task"]), remembered)
     return agent, {one.user: one for one in found}, connect(lm, api_base=api_base)
+
+
+def _nowhere() -> Path:
+    """A database that is gone with the process."""
+    folder = tempfile.mkdtemp(prefix="personaagent-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder) / "memory.db"
 
 
 @contextmanager

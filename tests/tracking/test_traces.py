@@ -18,6 +18,7 @@ from personaagent.errors import DataError, LMError
 from personaagent.optimizers import PersonaAlignment
 from personaagent.programs import PersonaAgent
 from personaagent.tracking import TrackingWarning, traced, track
+from personaagent.tracking.connection import current
 
 Traces = Callable[[], list[Any]]
 
@@ -172,14 +173,12 @@ def test_a_rate_is_a_share(agent: PersonaAgent, rate: float):
 def autolog(uri: str) -> Iterator[None]:
     import mlflow
 
-    before = mlflow.get_tracking_uri()
     callbacks, usage = dspy.settings.callbacks, dspy.settings.track_usage
-    mlflow.set_tracking_uri(uri)
-    mlflow.dspy.autolog(log_compiles=True, silent=True)
-    yield
-    mlflow.dspy.autolog(disable=True, silent=True)
+    with current(uri):
+        mlflow.dspy.autolog(log_compiles=True, silent=True)
+        yield
+        mlflow.dspy.autolog(disable=True, silent=True)
     dspy.configure(callbacks=callbacks, track_usage=usage)
-    mlflow.set_tracking_uri(before)
 
 
 @pytest.mark.usefixtures("no_warning", "autolog")
