@@ -252,11 +252,20 @@ class PersonaAlignment(Teleprompter):
         # Derived interactions say little of the user; what they were made from says more.
         sources = {id for one in writing for id in derived_from(one)}
         hidden = {id for one in judging for id in derived_from(one)}
-        papers = agent.memory.store.of(user).get(sorted(sources - hidden))
+        mine = agent.memory.store.of(user)
+        papers = mine.get(sorted(sources - hidden))
+        # What is known of the user without an answer (a Choice's papers judge, too).
+        last = max((one.time for one in (*writing, *judging) if one.time), default=None)
+        known = (
+            []
+            if isinstance(agent.task, Choice)
+            else mine.interactions(agent.task.name, before=last)
+        )
+        told = [one for one in known if not one.response]
         profile = once(
             record,
             "profile",
-            lambda: self._as_lm(self.summarize, agent.task, papers or writing).profile,
+            lambda: self._as_lm(self.summarize, agent.task, papers or [*told, *writing]).profile,
         )
         return replace(persona, profile=profile, actions=start.actions, trust=start.trust)
 
