@@ -18,6 +18,7 @@ from personaagent.programs.ablations import (
     without_action,
     without_alignment,
     without_habit,
+    without_lean,
     without_memory,
     without_persona,
 )
@@ -107,5 +108,6 @@ SYSTEMS: dict[str, Maker] = {
     "personaagent-without-memory": _agent(without_memory),
     "personaagent-without-action": _agent(without_action),
     "personaagent-without-habit": _agent(without_habit),
+    "personaagent-without-lean": _agent(without_lean),
 }
 """In the order of a table."""

@@ -33,7 +33,8 @@ PERSONA = Persona(
     actions=(Action("recall"), Action("habits")),
     trust=Trust(1.0, 0.5),
 )
-PERSONAS = Personas(aligned={"ann": PERSONA}, first={"ann": PERSONA})
+FIRST = Persona("ann", "inbox", profile="Has a dog.")
+PERSONAS = Personas(aligned={"ann": PERSONA}, first={"ann": FIRST})
 EVERYONE = [(name, kind) for name in SYSTEMS for kind in TASKS]
 
 
@@ -165,6 +166,7 @@ CALLS = {
     "personaagent-without-memory": (0, 1),
     "personaagent-without-action": (0, 1),
     "personaagent-without-habit": (0, 1),
+    "personaagent-without-lean": (0, 1),
 }
 
 
