@@ -34,6 +34,7 @@ from personaagent.programs import (
     PersonaRewriter,
     ProfileSummarizer,
 )
+from personaagent.programs.profile import WORDS
 from personaagent.programs.situation import derived_from
 
 POLICIES: Policies = ((), (Action("recall"),))
@@ -53,6 +54,7 @@ class PersonaAlignment(Teleprompter):
         acceptance: whether a candidate replaces the champion.
         stopping: when to end early.
         policies: the standing actions to choose from at the end, by replay.
+        profile: words that a first profile may have.
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
@@ -71,6 +73,7 @@ class PersonaAlignment(Teleprompter):
         acceptance: Acceptance | None = None,
         stopping: Stopping | None = None,
         policies: Policies = POLICIES,
+        profile: int = WORDS,
         gradient_lm: dspy.LM | None = None,
         seed: int = 0,
         record: Record | None = None,
@@ -86,13 +89,14 @@ class PersonaAlignment(Teleprompter):
         self.acceptance = acceptance or AcceptOnReplay()
         self.stopping = stopping or Patience()
         self.policies = policies
+        self.profile = profile
         self.gradient_lm = gradient_lm
         self.seed = seed
         self.record = record
         self.report = report
         self.write_gradient = GradientWriter()
         self.rewrite = PersonaRewriter()
-        self.summarize = ProfileSummarizer()
+        self.summarize = ProfileSummarizer(words=profile)
 
     def compile(
         self,
@@ -206,7 +210,8 @@ class PersonaAlignment(Teleprompter):
             for name in ("sampler", "update", "acceptance", "stopping")
         }
         numbers = {
-            name: getattr(self, name) for name in ("iterations", "batch", "replay", "reach", "seed")
+            name: getattr(self, name)
+            for name in ("iterations", "batch", "replay", "reach", "profile", "seed")
         }
         return {**numbers, **named}
 
@@ -240,7 +245,7 @@ class PersonaAlignment(Teleprompter):
         papers = agent.memory.store.of(user).get(sorted(sources - hidden))
         profile = once(
             record,
-            "profile",
+            f"profile/{self.profile}",
             lambda: self._as_lm(self.summarize, agent.task, papers or writing).profile,
         )
         return replace(persona, profile=profile, actions=())

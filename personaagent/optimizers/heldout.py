@@ -1,0 +1,144 @@
+"""What a setting brings a user: a persona learned from the earlier interactions, judged on the
+later ones.
+
+The later ones are in no memory while it learns or answers, so nothing of them can be seen; and they
+are the same for every setting, so that settings are compared user by user.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import dspy
+
+from personaagent.data import Interaction, Persona, Task
+from personaagent.errors import DataError
+from personaagent.lm import Usage
+from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.fleet import side_by_side
+from personaagent.optimizers.ledger import Ledger
+from personaagent.optimizers.replay import FLOOR, Replay, Replayed
+from personaagent.optimizers.setting import Setting
+from personaagent.programs import PersonaAgent
+from personaagent.programs.fusion import fuse
+
+FEWEST = 8  # interactions of a user that settings can be compared on
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One setting for one user. `loss` (nats) and `score` (1 is best) are means over the later
+    interactions; `calls`, `tokens` and `seconds` (of the calls, summed) are what learning and
+    answering take where nothing is known yet."""
+
+    loss: float
+    score: float
+    calls: int
+    tokens: int
+    seconds: float
+    directives: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A user's interactions, oldest first: the earlier ones teach, the later ones judge."""
+
+    earlier: tuple[Interaction, ...]
+    later: tuple[Interaction, ...]
+
+    @classmethod
+    def latest(cls, history: Sequence[Interaction], held_out: int) -> Split:
+        """The latest `held_out` judge, at most a third.
+
+        Raises:
+            DataError: the user has too few.
+        """
+        if len(history) < FEWEST:
+            raise DataError(f"{len(history)} interactions are too few to tune on: {FEWEST} at least")
+        cut = len(history) - min(held_out, len(history) // 3)
+        return cls(tuple(history[:cut]), tuple(history[cut:]))
+
+
+class HeldOut:
+    """Judges settings on held-out interactions; every LM call is made once, whoever asks again.
+
+    Args:
+        task: what is answered.
+        memory: over a store of its own, which knows the earlier interactions and no others.
+        splits: by user.
+        run: names the journals: task, LM and splits must be the same where it is.
+        gradient_lm: another LM for gradients and updates; it counts into the same meter.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        memory: EpisodicMemory,
+        splits: Mapping[str, Split],
+        run: str,
+        *,
+        gradient_lm: dspy.LM | None = None,
+    ) -> None:
+        self.task = task
+        self.memory = memory
+        self.splits = splits
+        self.run = run
+        self.gradient_lm = gradient_lm
+        memory.add(one for split in splits.values() for one in split.earlier)
+
+    @property
+    def users(self) -> list[str]:
+        """Whom the settings are judged on, in this order."""
+        return list(self.splits)
+
+    def __call__(self, setting: Setting) -> Generator[tuple[str, Outcome]]:
+        """Every user as it ends, side by side on the slots of DSPy's LM.
+
+        Raises:
+            LMError: the LM failed; what was done is kept.
+        """
+        everyone = side_by_side(lambda user: self.of(setting, user), self.users, dspy.settings.lm)
+        with closing(everyone):
+            for done in everyone:
+                if done.error is not None:
+                    raise done.error
+                assert done.result is not None
+                yield done.user, done.result
+
+    def of(self, setting: Setting, user: str) -> Outcome:
+        """What the setting brings one user."""
+        split = self.splits[user]
+        journal = self.memory.store.of(user).journal(f"held-out/{self.run}")
+        ledger = Ledger(journal, dspy.settings.lm.meter)
+        alignment = setting.alignment(record=ledger, gradient_lm=self.gradient_lm)
+        # A persona of its own: a published one may have learned from the later interactions.
+        agent = PersonaAgent(self.task, self.memory, persona=Persona(user, self.task.name))
+        learned = alignment.compile(agent, trainset=split.earlier).alignment.last
+        answered = Replay(agent, ledger)(learned, split.later)
+        losses, scores = zip(*(self._served(one, learned) for one in answered), strict=True)
+        spent: Usage = ledger.spent
+        return Outcome(
+            sum(losses) / len(losses),
+            sum(scores) / len(scores),
+            spent.calls,
+            spent.tokens,
+            spent.seconds,
+            len(learned.directives),
+        )
+
+    def _served(self, one: Replayed, persona: Persona) -> tuple[float, float]:
+        """Loss and score of an answer as it would be given: fused with habit."""
+        if one.lm is None:
+            return one.loss, one.score
+        truth = one.interaction.response
+        believed = fuse(one.lm, one.habit, persona.trust)
+        loss = -math.log(max(believed.get(truth, 0.0), FLOOR))
+        return loss, self.task.score(self.task.decide(believed), truth)
