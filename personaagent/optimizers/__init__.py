@@ -5,6 +5,7 @@ from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
+from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.stopping import Patience
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
@@ -22,5 +23,6 @@ __all__ = [
     "PersonaAlignment",
     "Replay",
     "Replayed",
+    "Setting",
     "Step",
 ]
