@@ -98,7 +98,8 @@ class Tuner:
         self._seed = seed
         self._claims = FileLock(folder / "claim.lock")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with self._claims:
+        with self._claims, warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the pruner
             self.study = optuna.create_study(
                 study_name=name,
                 storage=storage(folder),
@@ -113,7 +114,7 @@ class Tuner:
         """Try settings until so many are finished or being tried by somebody; the finished ones.
 
         Raises:
-            PersonaAgentError: a setting could not be tried; it is the first to be tried again.
+            PersonaAgentError: a setting could not be tried; it is queued to be tried again.
         """
         with self._at_work() as worker:
             while (claimed := self._claim(trials, worker)) is not None:
@@ -124,6 +125,25 @@ class Tuner:
         """The trials that are finished, dropped ones too, in order."""
         finished = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return [self._tried(one) for one in finished]
+
+    def importances(self) -> dict[str, dict[str, float]]:
+        """Each choice's share of what makes a setting good, by objective (PED-ANOVA); empty where
+        there are too few trials."""
+        objectives = ["loss"] if self.single else ["loss", self.cost]
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.25)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that low values are taken to be good: they are
+                return {
+                    name: optuna.importance.get_param_importances(
+                        self.study,
+                        evaluator=evaluator,
+                        target=lambda trial, at=at: trial.values[at],
+                    )
+                    for at, name in enumerate(objectives)
+                }
+        except (ValueError, RuntimeError):
+            return {}
 
     def _claim(self, trials: int, worker: int) -> tuple[optuna.Trial, Setting] | None:
         """The next trial, one at a time among all workers; None where there are enough."""
@@ -136,11 +156,9 @@ class Tuner:
             counting = (TrialState.COMPLETE, TrialState.RUNNING)
             if sum(one.state in counting for one in known) >= trials:
                 return None
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                trial = self.study.ask()
-                trial.set_user_attr(_WORKER, worker)
-                return trial, self.space.suggest(trial)
+            trial = self.study.ask()
+            trial.set_user_attr(_WORKER, worker)
+            return trial, self.space.suggest(trial)
 
     def _try(self, trial: optuna.Trial, setting: Setting) -> None:
         outcomes: dict[str, Outcome] = {}
