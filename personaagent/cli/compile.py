@@ -6,7 +6,7 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,9 +47,7 @@ def compile_persona(
     ] = None,
     everyone: Annotated[
         bool,
-        typer.Option(
-            "--all", help="Every user who has interactions.", rich_help_panel=_MANY
-        ),
+        typer.Option("--all", help="Every user who has interactions.", rich_help_panel=_MANY),
     ] = False,
     users: Annotated[
         str, typer.Option("--users", help="Names with commas between.", rich_help_panel=_MANY)
@@ -138,7 +136,7 @@ def compile_persona(
         iterations, batch, k, update, accept, sampler, retriever, profile, replay, seed
     )
     choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
-    options = {
+    options: dict[str, Any] = {
         "task": task,
         "gradient_lm": gradient_lm,
         "tracked": not no_track,

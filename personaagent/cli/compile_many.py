@@ -65,7 +65,7 @@ class Many:
             if new and not memo.fresh(trainset):
                 continue
             if (known := memo.known(trainset)) is not None:
-                self.before[user] = memo.once(trainset, lambda known=known: known)
+                self.before[user] = memo.published(known)
             else:
                 todo[user] = trainset
         self.todo = dict(sorted(todo.items(), key=lambda item: -len(item[1])))

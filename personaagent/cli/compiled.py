@@ -40,7 +40,9 @@ class Compiled:
     seconds: float
 
     @classmethod
-    def of(cls, log: AlignmentLog, champion: Persona | None, reason: str, seconds: float) -> Compiled:
+    def of(
+        cls, log: AlignmentLog, champion: Persona | None, reason: str, seconds: float
+    ) -> Compiled:
         """What an alignment came to, for the user whose champion it started from."""
         changed = champion is None or not session.same(champion, log.last)
         persona = session.following(champion, log.last) if changed or not champion else champion
@@ -100,10 +102,8 @@ class Memo:
         """What is known, or is made now; published."""
         done = self.known(trainset)
         if done is None:
-            done = Compiled.from_dict(
-                self._journal.put(self._key(trainset), work().to_dict())
-            )
-        self._publish(done)
+            done = Compiled.from_dict(self._journal.put(self._key(trainset), work().to_dict()))
+        self.published(done)
         self._journal.put(_digest(trainset), True)
         return done
 
@@ -112,16 +112,17 @@ class Memo:
         self._journal.put(self._key(trainset), done.to_dict())
         self._journal.put(_digest(trainset), True)
 
-    def forget(self) -> None:
-        """As if nothing had been compiled."""
-        self._journal.clear()
-
-    def _publish(self, done: Compiled) -> None:
-        """Publish unless that was done, or somebody else has published since."""
+    def published(self, done: Compiled) -> Compiled:
+        """See that it is published, unless somebody else has published since."""
         memory = self.store.of(self.user)
         champion = memory.persona(self.task)
         if done.changed and (champion.hash if champion else None) == done.over:
             memory.publish(done.persona, expected=done.over, reason=done.reason)
+        return done
+
+    def forget(self) -> None:
+        """As if nothing had been compiled."""
+        self._journal.clear()
 
     @property
     def _journal(self) -> Any:

@@ -91,12 +91,8 @@ Config = Annotated[
         rich_help_panel=_ALIGNMENT,
     ),
 ]
-Iterations = Annotated[
-    int, typer.Option(min=1, help="Steps at most.", rich_help_panel=_ALIGNMENT)
-]
-Batch = Annotated[
-    int, typer.Option(min=1, help="Interactions a step.", rich_help_panel=_ALIGNMENT)
-]
+Iterations = Annotated[int, typer.Option(min=1, help="Steps at most.", rich_help_panel=_ALIGNMENT)]
+Batch = Annotated[int, typer.Option(min=1, help="Interactions a step.", rich_help_panel=_ALIGNMENT)]
 TopK = Annotated[
     int,
     typer.Option(

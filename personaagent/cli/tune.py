@@ -92,9 +92,9 @@ def tune(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="The folder of the search and its report.")
-    ] = Path("tuning"),
+    out: Annotated[Path, typer.Option(help="The folder of the search and its report.")] = Path(
+        "tuning"
+    ),
     db: Database = None,
     lm: LMName = "embedded",
     api_base: ApiBase = None,

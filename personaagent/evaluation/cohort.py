@@ -100,6 +100,7 @@ class Cohort:
             raise DataError("no samples: the data or this half of its users is empty")
         return tuple(found)
 
+
 def ranked(names: Iterable[str], seed: int) -> list[str]:
     """The names in the order in which cohorts of a seed take them."""
     return sorted(names, key=lambda name: _digest(f"{seed} {name}"))

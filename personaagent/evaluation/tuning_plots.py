@@ -38,9 +38,7 @@ def front(findings: Findings) -> str:
             label="front",
         )
         if (base := findings.baseline) is not None:
-            axes.plot(
-                [base.cost], [base.loss], "s", color=_DEFAULT, markersize=8, label="defaults"
-            )
+            axes.plot([base.cost], [base.loss], "s", color=_DEFAULT, markersize=8, label="defaults")
         winner = findings.winner
         axes.plot(
             [winner.cost],

@@ -166,4 +166,6 @@ def _gap(gap: Difference) -> str:
 
 
 def _gap_data(gap: Difference | None) -> dict[str, float] | None:
-    return gap and {"value": gap.value, "low": gap.low, "high": gap.high, "p": gap.p}
+    return (
+        None if gap is None else {"value": gap.value, "low": gap.low, "high": gap.high, "p": gap.p}
+    )

@@ -62,7 +62,9 @@ class Split:
             DataError: the user has too few.
         """
         if len(history) < FEWEST:
-            raise DataError(f"{len(history)} interactions are too few to tune on: {FEWEST} at least")
+            raise DataError(
+                f"{len(history)} interactions are too few to tune on: {FEWEST} are needed"
+            )
         cut = len(history) - min(held_out, len(history) // 3)
         return cls(tuple(history[:cut]), tuple(history[cut:]))
 

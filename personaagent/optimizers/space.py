@@ -68,7 +68,7 @@ class Space:
 
     def suggest(self, trial: Suggesting) -> Setting:
         """The setting that a trial is to try."""
-        chosen = {
+        chosen: dict[str, Any] = {
             name: trial.suggest_int(name, *NUMBERS[name], log=True)
             if name in NUMBERS
             else trial.suggest_categorical(name, NAMES[name])

@@ -198,9 +198,7 @@ class Tuner:
         return fmean(float(getattr(one, self.cost)) for one in outcomes.values())
 
     def _tried(self, trial: optuna.trial.FrozenTrial) -> Tried:
-        outcomes = {
-            user: Outcome(**values) for user, values in trial.user_attrs[_OUTCOMES].items()
-        }
+        outcomes = {user: Outcome(**values) for user, values in trial.user_attrs[_OUTCOMES].items()}
         return Tried(
             trial.number,
             self.space.suggest(optuna.trial.FixedTrial(trial.params)),

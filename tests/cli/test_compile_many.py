@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_world import Engine, Run, rows, write
+from cli_world import Engine, rows, write
 from dspy import lm15
 
 from personaagent.cli.app import app

@@ -141,7 +141,9 @@ def test_loss_alone_is_an_objective(told):
     assert said["winner"]["number"] == min(said["trials"], key=lambda one: one["loss"])["number"]
 
 
-def test_a_file_of_lamp_is_tuned_on_as_it_is(told, tmp_path):
+def test_a_file_of_lamp_is_tuned_on_as_it_is(told, tmp_path, monkeypatch):
+    monkeypatch.setattr(Engine, "answers", {"Which category": '{"answer": "travel"}'})
+
     def past(user, n):
         car = n % 2
         text = f"the car {user} number {n}" if car else f"a ferry {user} number {n}"
