@@ -71,9 +71,9 @@ def track(
     Returns:
         The id of the run, or None, after a `TrackingWarning`, when MLflow cannot be used.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home()}/mlflow.db"
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
     try:
-        client = _connect(uri)
+        client = connect(uri)
         found = _run(client, uri, experiment, log, run or _key(log))
         _write(client, found, log, artifact, texts)
     except Exception as error:  # MLflow, its databases and its servers raise anything
@@ -89,7 +89,12 @@ def track(
     return str(found.info.run_id)
 
 
-def _connect(uri: str) -> MlflowClient:
+def default_uri() -> str:
+    """SQLite in the user's data folder."""
+    return f"sqlite:///{_home()}/mlflow.db"
+
+
+def connect(uri: str) -> MlflowClient:
     """A client of a store that answers; MLflow itself would retry for minutes."""
     scheme = urlsplit(uri).scheme
     if scheme in ("http", "https"):
@@ -124,7 +129,7 @@ def _open(uri: str) -> None:
 
 def _run(client: MlflowClient, uri: str, experiment: str, log: AlignmentLog, key: str) -> Run:
     """The run of this key; a new one if there is none."""
-    group = _experiment(client, uri, experiment)
+    group = experiment_of(client, uri, experiment)
     filter_string = f"tags.`{RUN}` = '{key}'"
     if known := client.search_runs([group], filter_string=filter_string, max_results=1):
         return known[0]
@@ -137,7 +142,7 @@ def _run(client: MlflowClient, uri: str, experiment: str, log: AlignmentLog, key
     )
 
 
-def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+def experiment_of(client: MlflowClient, uri: str, name: str) -> str:
     """The id of the experiment; a local one keeps its files beside the database."""
     from mlflow.exceptions import MlflowException
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from personaagent.optimizers.heldout import FEWEST, HeldOut, Outcome, Split
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.space import Space
 from personaagent.optimizers.tuner import Cost, Tried, Tuner
+from personaagent.tracking import TrackingWarning
 
 if TYPE_CHECKING:
     from personaagent.data import Interaction, Task
@@ -61,6 +63,7 @@ class Search:
         self.held_out = held_out
         self.seed = seed
         self.screen = screen
+        self.name = ""  # of the study, once there is one
 
     def cohorts(
         self,
@@ -92,16 +95,15 @@ class Search:
 
     def run(self, cohort: Splits, trials: int) -> Findings:
         """Search until so many settings were tried."""
-        name = digest(
-            [self._run(cohort), self.space.base.to_dict(), self.space.names, self.single, self.cost]
-        )
+        said = [self.space.base.to_dict(), self.space.names, self.single, self.cost]
+        self.name = f"{self.task.name}-{digest([self._run(cohort), said])[:12]}"
         with self._judging(cohort) as judge, render.progress(on=self.screen) as bar:
             watched = _Watched(judge, bar)
             tuner = Tuner(
                 watched,
                 self.space,
                 self.folder,
-                f"{self.task.name}-{name[:12]}",
+                self.name,
                 single=self.single,
                 cost=self.cost,
                 seed=self.seed,
@@ -121,6 +123,24 @@ class Search:
             watched = _Watched(judge, bar)
             both = [dict(watched(one)) for one in (findings.winner.setting, findings.default)]
         return Checked(len(unseen), *both)
+
+    def track(
+        self,
+        findings: Findings,
+        checked: Checked | None,
+        about: Mapping[str, str],
+        files: Sequence[Path],
+    ) -> str | None:
+        """The id of the MLflow run of the search, None where MLflow cannot be used."""
+        from personaagent.evaluation.tuning_tracking import track_tuning
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            tracked = track_tuning(findings, checked, name=self.name, about=about, files=files)
+        for warning in caught:
+            if issubclass(warning.category, TrackingWarning):
+                self.screen.print(str(warning.message), soft_wrap=True)
+        return tracked
 
     @contextmanager
     def _judging(self, splits: Splits) -> Iterator[HeldOut]:

@@ -95,6 +95,10 @@ def tune(
     out: Annotated[Path, typer.Option(help="The folder of the search and its report.")] = Path(
         "tuning"
     ),
+    track: Annotated[
+        bool,
+        typer.Option("--track", help="Keep it in MLflow: a run, and a child run for every trial."),
+    ] = False,
     db: Database = None,
     lm: LMName = "embedded",
     api_base: ApiBase = None,
@@ -164,16 +168,22 @@ def tune(
             f"{sum(one.dropped for one in findings.tried)} dropped early",
         }
         written = tuning_report.write_tuning_report(findings, checked, about, out)
-    files = [str(path) for path in (*written, out / "setting.json")]
+        files = [*written, *sorted(out.glob("*.svg")), out / "setting.json"]
+        tracked = tuning.track(findings, checked, about, files) if track else None
+    shown = [str(path) for path in (*written, out / "setting.json")]
     if as_json:
-        render.print_json({**tuning_report.summary(findings, checked), "files": files})
+        render.print_json(
+            {**tuning_report.summary(findings, checked), "files": shown, "tracked": tracked}
+        )
         return
     screen.print(tuning_report.verdict(findings), soft_wrap=True)
     if checked:
         screen.print(tuning_report.checked_verdict(checked), soft_wrap=True)
     screen.print(render.spent(connected.meter.snapshot()))
-    for path in files:
+    for path in shown:
         screen.print(path, soft_wrap=True)
+    if tracked:
+        screen.print(f"tracked as MLflow run {tracked}")
 
 
 def _lamp(task: str | None, questions: Path) -> tuple[Task, dict[str, list[Interaction]]]:

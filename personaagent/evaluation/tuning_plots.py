@@ -83,14 +83,16 @@ def slice_of(findings: Findings, name: str) -> str:
     def draw(axes: Axes) -> None:
         tried = findings.complete
         values = [getattr(one.setting, name) for one in tried]
-        kinds = sorted(set(values), key=str)
         numbers = all(isinstance(value, int) for value in values)
+        kinds = sorted(set(values), key=None if numbers else str)
         xs = values if numbers else [kinds.index(value) for value in values]
         shades = [0.35 + 0.65 * at / max(1, len(tried) - 1) for at in range(len(tried))]
         for x, one, shade in zip(xs, tried, shades, strict=True):
             axes.plot([x], [one.loss], "o", color=_LOSS, alpha=shade, markersize=6)
         if numbers:
-            axes.set_xticks(sorted(set(values)))
+            axes.set_xscale("log", base=2)  # as it was searched
+            axes.minorticks_off()
+            axes.set_xticks(kinds, [str(kind) for kind in kinds])
         else:
             axes.set_xticks(range(len(kinds)), kinds)
         axes.margins(x=0.08)

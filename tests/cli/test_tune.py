@@ -181,3 +181,30 @@ def test_a_file_of_lamp_is_tuned_on_as_it_is(told, tmp_path, monkeypatch):
 @pytest.mark.usefixtures("six")
 def test_what_is_missing_is_said(run, arguments, problem):
     assert problem in run("tune", *arguments, ok=False).stderr.replace("\n", " ")
+
+
+@pytest.mark.usefixtures("six")
+def test_mlflow_has_a_run_with_a_child_for_every_trial_and_keeps_them_apart(told, tmp_path):
+    from mlflow import MlflowClient
+
+    command = ("tune", "--users", 3, "--track")
+    parent = told(*command, "--trials", 2)["tracked"]
+    assert told(*command, "--trials", 3)["tracked"] == parent
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run = client.get_run(parent)
+    children = client.search_runs(
+        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
+    )
+    assert len(children) == 3
+    assert {one.data.params["iterations"] for one in children} >= {"1", "4"}
+    assert all(one.data.metrics["tokens"] > 0 for one in children)
+    files = {one.path for one in client.list_artifacts(parent)}
+    assert {"report.html", "setting.json", "front.svg"} <= files
+
+
+@pytest.mark.usefixtures("six")
+def test_a_tracking_server_that_is_down_is_said_and_the_search_is_complete(run, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = run("tune", "--users", 2, "--trials", 1, "--track").stdout
+    assert "MLflow cannot be used" in said
+    assert "The winner is" in said
