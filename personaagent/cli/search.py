@@ -78,20 +78,26 @@ class Search:
             DataError: fewer than two users have enough interactions.
         """
         answered = {user: [one for one in mine if one.response] for user, mine in histories.items()}
+        asking = any(answered.values())  # or else they are papers, which questions are made of
+        usable: Mapping[str, Sequence[Interaction]] = answered if asking else histories
         able = [
             user
-            for user, mine in answered.items()
+            for user, mine in usable.items()
             if len(mine) >= FEWEST and half in (None, half_of(user))
         ]
         if len(able) < 2:
             raise DataError(
-                f"task '{self.task.name}': settings are compared on users with {FEWEST} answered "
+                f"task '{self.task.name}': settings are compared on users with {FEWEST} "
                 f"interactions at least, and there are {len(able)} of them (two are needed)"
             )
-        chosen = ranked(able, self.seed)[: users + check]
-        splits = {user: Split.latest(answered[user], self.held_out) for user in chosen}
-        first = dict(list(splits.items())[:users])
-        return first, {user: split for user, split in splits.items() if user not in first}
+
+        def splits(some: Sequence[str]) -> Splits:
+            if asking:
+                return {user: Split.latest(usable[user], self.held_out) for user in some}
+            return Split.papers({user: usable[user] for user in some}, self.held_out, self.seed)
+
+        order = ranked(able, self.seed)
+        return splits(order[:users]), splits(order[users : users + check])
 
     def run(self, cohort: Splits, trials: int) -> Findings:
         """Search until so many settings were tried."""

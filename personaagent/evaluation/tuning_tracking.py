@@ -40,8 +40,8 @@ def track_tuning(
         parent = _run(client, group, name, {})
         for key, value in about.items():
             client.set_tag(parent, f"personaagent.{key}", value)  # parameters cannot grow
-        for key, value in _totals(findings, checked).items():
-            client.log_metric(parent, key, value)
+        for metric, reached in _totals(findings, checked).items():
+            client.log_metric(parent, metric, reached)
         for file in files:
             client.log_artifact(parent, str(file))
         for one in findings.tried:

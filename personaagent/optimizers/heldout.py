@@ -15,7 +15,7 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Interaction, Persona, Task
+from personaagent.data import Interaction, Persona, Task, self_supervised_pairs
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.memory import EpisodicMemory
@@ -49,8 +49,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A user's interactions, oldest first: the earlier ones teach, the later ones judge."""
+    """A user's interactions, oldest first: the earlier ones teach, the later ones judge. `known`
+    is what memory holds."""
 
+    known: tuple[Interaction, ...]
     earlier: tuple[Interaction, ...]
     later: tuple[Interaction, ...]
 
@@ -61,12 +63,40 @@ class Split:
         Raises:
             DataError: the user has too few.
         """
-        if len(history) < FEWEST:
-            raise DataError(
-                f"{len(history)} interactions are too few to tune on: {FEWEST} are needed"
+        cut = _cut(history, held_out)
+        return cls(tuple(history[:cut]), tuple(history[:cut]), tuple(history[cut:]))
+
+    @classmethod
+    def papers(
+        cls, histories: Mapping[str, Sequence[Interaction]], held_out: int, seed: int
+    ) -> dict[str, Split]:
+        """By user, for histories without answers (LaMP-1): the questions are made of the papers.
+        Those about a user's latest papers judge, and of these papers nothing else knows.
+
+        Raises:
+            DataError: a user has too few, or all papers are one user's.
+        """
+        cuts = {user: _cut(papers, held_out) for user, papers in histories.items()}
+        known = {user: tuple(papers[: cuts[user]]) for user, papers in histories.items()}
+        late = {one.id for user, papers in histories.items() for one in papers[cuts[user] :]}
+        earlier = self_supervised_pairs(known, seed)
+        later = [
+            one for one in self_supervised_pairs(histories, seed) if one.metadata["stem"] in late
+        ]
+        return {
+            user: cls(
+                known[user],
+                tuple(one for one in earlier if one.user == user),
+                tuple(one for one in later if one.user == user),
             )
-        cut = len(history) - min(held_out, len(history) // 3)
-        return cls(tuple(history[:cut]), tuple(history[cut:]))
+            for user in histories
+        }
+
+
+def _cut(history: Sequence[Interaction], held_out: int) -> int:
+    if len(history) < FEWEST:
+        raise DataError(f"{len(history)} interactions are too few to tune on: {FEWEST} are needed")
+    return len(history) - min(held_out, len(history) // 3)
 
 
 class HeldOut:
@@ -94,7 +124,7 @@ class HeldOut:
         self.splits = splits
         self.run = run
         self.gradient_lm = gradient_lm
-        memory.add(one for split in splits.values() for one in split.earlier)
+        memory.add(one for split in splits.values() for one in split.known)
 
     @property
     def users(self) -> list[str]:

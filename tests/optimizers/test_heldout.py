@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dspy
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,6 +49,21 @@ def test_a_split_loses_nothing_and_keeps_the_order(count, held_out):
 def test_a_user_with_too_few_interactions_is_refused():
     with pytest.raises(DataError, match="too few"):
         Split.latest(habitual(count=FEWEST - 1), 3)
+
+
+def test_of_papers_the_latest_are_asked_about_and_known_to_nothing_else():
+    histories = {
+        user: [replace(one, response="") for one in habitual(user, 20, seed)]
+        for seed, user in enumerate(("ann", "bob"))
+    }
+    splits = Split.papers(histories, 5, seed=0)
+    for user, split in splits.items():
+        late = {one.id for one in histories[user][-5:]}
+        assert [one.id for one in split.known] == [one.id for one in histories[user][:-5]]
+        assert {one.metadata["stem"] for one in split.later} == late
+        used = {id for one in split.earlier for id in (one.metadata["stem"], one.metadata["own"])}
+        assert not used & late
+        assert all(one.response in ("[1]", "[2]") for one in (*split.earlier, *split.later))
 
 
 def test_what_learns_more_has_less_loss_and_costs_more(judge):
