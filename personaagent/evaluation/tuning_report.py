@@ -57,8 +57,10 @@ def verdict(findings: Findings) -> str:
         return f"{said}: the defaults themselves."
     if gap is None or base is None:
         return f"{said}; the defaults were not tried to the end."
+    n = len(winner.outcomes)
+    apart = "" if gap.high < 0 or gap.low > 0 else f"; {n} users do not tell the two apart"
     saved = f"at {winner.cost / base.cost:.0%} of their {findings.cost}" if base.cost else ""
-    return f"{said}: loss {_gap(gap)} against the defaults{', ' + saved if saved else ''}."
+    return f"{said}: loss {_gap(gap)} against the defaults{', ' + saved if saved else ''}{apart}."
 
 
 def checked_verdict(checked: Checked) -> str:
@@ -126,8 +128,8 @@ def _blocks(
     dropped = sum(one.dropped for one in findings.tried)
     if dropped:
         yield Paragraph(
-            f"{dropped} settings (faint) were dropped as hopeless before all users were tried; "
-            "their loss is an estimate."
+            f"Dropped as hopeless before all users were tried (faint): {dropped}; their loss is an "
+            "estimate."
         )
     yield Heading("How this was computed")
     yield Items(METHOD)
