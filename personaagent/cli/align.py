@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from personaagent.cli import intake
 from personaagent.errors import DataError, LMError
@@ -18,22 +17,14 @@ if TYPE_CHECKING:
     from personaagent.data import Interaction, Persona, Query, Task
     from personaagent.lm import PersonaLM
     from personaagent.memory import Store
-    from personaagent.optimizers import AlignmentLog, Step
+    from personaagent.optimizers import AlignmentLog, Setting, Step
     from personaagent.programs import PersonaAgent
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to align: options of the command, by their names."""
+class Noting(Protocol):
+    """Shows the user what did not work."""
 
-    iterations: int
-    batch: int
-    replay: int
-    sampler: str
-    update: str
-    accept: str
-    seed: int
-    restart: bool
+    def note(self, text: str) -> None: ...
 
 
 def import_lamp(
@@ -100,9 +91,11 @@ def _pairs(store: Store, user: str, task: Task, seed: int) -> list[Interaction]:
 def align(
     agent: PersonaAgent,
     interactions: Sequence[Interaction],
-    settings: Settings,
+    setting: Setting,
     gradient_lm: PersonaLM | None,
     report: Callable[[Step], None],
+    *,
+    restart: bool = False,
 ) -> tuple[AlignmentLog, str]:
     """Align the agent to the interactions of one user; the log, and the key of the run.
 
@@ -113,30 +106,12 @@ def align(
     """
     import dspy
 
-    from personaagent import optimizers
-
-    lm = dspy.settings.lm
-    updates = {"edits": optimizers.ItemisedEdits, "rewrite": optimizers.FullRewrite}
-    options = {
-        "iterations": settings.iterations,
-        "batch": settings.batch,
-        "replay": settings.replay,
-        "sampler": {"hard": optimizers.HardBatch, "latest": optimizers.LatestBatch}[
-            settings.sampler
-        ](),
-        "update": updates[settings.update]() if settings.update in updates else None,
-        "acceptance": {"replay": optimizers.AcceptOnReplay, "always": optimizers.AlwaysAccept}[
-            settings.accept
-        ](),
-        "gradient_lm": gradient_lm,
-        "seed": settings.seed,
-    }
-    names = lm.fingerprint if gradient_lm is None else f"{lm.fingerprint} {gradient_lm.fingerprint}"
-    key = optimizers.PersonaAlignment(**options).key(agent, interactions, names)
+    alignment = setting.alignment(gradient_lm=gradient_lm, report=report)
+    key = alignment.key(agent, interactions, names_of(dspy.settings.lm, gradient_lm))
     journal = agent.memory.store.of(interactions[0].user).journal(key)
-    if settings.restart:
+    if restart:
         journal.clear()
-    alignment = optimizers.PersonaAlignment(**options, record=journal, report=report)
+    alignment.record = journal
     try:
         aligned = alignment.compile(agent, trainset=interactions)
     except LMError as error:
@@ -145,6 +120,11 @@ def align(
         ) from error
     log: AlignmentLog = aligned.alignment
     return log, key
+
+
+def names_of(lm: PersonaLM, gradient_lm: PersonaLM | None) -> str:
+    """The LMs that write a persona, for the key of a run."""
+    return " ".join(one.fingerprint for one in (lm, gradient_lm) if one is not None)
 
 
 def reason(log: AlignmentLog) -> str:
@@ -182,7 +162,7 @@ def answer_held_out(
 
 
 def track(
-    agent: PersonaAgent, log: AlignmentLog, lm: PersonaLM, run: str, display: Display
+    agent: PersonaAgent, log: AlignmentLog, lm: PersonaLM, run: str, display: Noting
 ) -> str | None:
     """The id of the MLflow run that the alignment was written to, None where there is none."""
     from personaagent import artifacts, tracking

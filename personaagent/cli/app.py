@@ -17,6 +17,7 @@ from personaagent.cli import data, export, show
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
+from personaagent.cli.tune import tune
 from personaagent.errors import PersonaAgentError
 
 
@@ -91,3 +92,4 @@ app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
 app.command("evaluate")(evaluate)
+app.command("tune")(tune)

@@ -1,32 +1,73 @@
-"""`compile`: learn a user's persona from what the user really answered, and publish it."""
+"""`compile`: learn personas from what users really answered, and publish them."""
 
 from __future__ import annotations
 
+import time
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from personaagent.cli.options import (
+    AcceptName,
     ApiBase,
+    Batch,
+    Config,
     Database,
+    GradientLM,
+    Iterations,
     Json,
     LMChoice,
     LMName,
     MaxCalls,
     MaxMoney,
     MaxTokens,
+    ProfileWords,
+    ReplayCount,
+    RetrieverName,
+    SamplerName,
+    Seed,
     TaskName,
-    User,
+    TopK,
+    UpdateName,
 )
+from personaagent.errors import DataError
 
-_ALIGNMENT, _LAMP = "Alignment", "LaMP"
+if TYPE_CHECKING:
+    from personaagent.optimizers import Setting
+
+_MANY, _LAMP = "Many users", "LaMP"
 
 
 def compile_persona(
-    user: User,
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", help="Whose persona.", show_default=False)
+    ] = None,
+    everyone: Annotated[
+        bool,
+        typer.Option("--all", help="Every user who has interactions.", rich_help_panel=_MANY),
+    ] = False,
+    users: Annotated[
+        str, typer.Option("--users", help="Names with commas between.", rich_help_panel=_MANY)
+    ] = "",
+    new: Annotated[
+        bool,
+        typer.Option(
+            "--new",
+            help="Those with interactions that no 'compile' has seen.",
+            rich_help_panel=_MANY,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what it will cost, and do nothing.",
+            rich_help_panel=_MANY,
+        ),
+    ] = False,
     task: TaskName = None,
     questions: Annotated[
         Path | None,
@@ -45,40 +86,17 @@ def compile_persona(
             rich_help_panel=_LAMP,
         ),
     ] = None,
-    iterations: Annotated[
-        int, typer.Option(min=1, help="Steps at most.", rich_help_panel=_ALIGNMENT)
-    ] = 4,
-    batch: Annotated[
-        int, typer.Option(min=1, help="Interactions a step.", rich_help_panel=_ALIGNMENT)
-    ] = 4,
-    replay: Annotated[
-        int,
-        typer.Option(min=0, help="Interactions held out to judge by.", rich_help_panel=_ALIGNMENT),
-    ] = 12,
-    update: Annotated[
-        Literal["auto", "edits", "rewrite"],
-        typer.Option(
-            help="Single directives, the whole persona, or what suits the task.",
-            rich_help_panel=_ALIGNMENT,
-        ),
-    ] = "auto",
-    accept: Annotated[
-        Literal["replay", "always"],
-        typer.Option(
-            help="Accept what does better on replay, or always, as in the paper.",
-            rich_help_panel=_ALIGNMENT,
-        ),
-    ] = "replay",
-    sampler: Annotated[
-        Literal["hard", "latest"],
-        typer.Option(
-            help="Learn from what surprises most, or from the latest, as in the paper.",
-            rich_help_panel=_ALIGNMENT,
-        ),
-    ] = "hard",
-    seed: Annotated[
-        int, typer.Option(help="Decides what is held out.", rich_help_panel=_ALIGNMENT)
-    ] = 0,
+    config: Config = None,  # noqa: ARG001  (its callback takes it)
+    iterations: Iterations = 4,
+    batch: Batch = 4,
+    k: TopK = 4,
+    replay: ReplayCount = 12,
+    update: UpdateName = "auto",
+    accept: AcceptName = "replay",
+    sampler: SamplerName = "hard",
+    retriever: RetrieverName = "dense",
+    profile: ProfileWords = 30,
+    seed: Seed = 0,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow run of it.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run has done.")
@@ -86,60 +104,105 @@ def compile_persona(
     db: Database = None,
     lm: LMName = "embedded",
     api_base: ApiBase = None,
-    gradient_lm: Annotated[
-        str | None,
-        typer.Option(
-            "--gradient-lm",
-            help="Another, larger LM that writes the gradients and updates.",
-            rich_help_panel="The language model",
-        ),
-    ] = None,
+    gradient_lm: GradientLM = None,
     max_calls: MaxCalls = None,
     max_tokens: MaxTokens = None,
     max_money: MaxMoney = None,
     as_json: Json = False,
 ) -> None:
-    """Learn a user's persona, and publish it as the next version.
+    """Learn a user's persona, or many users', and publish it as the next version.
 
     Each step answers past queries again, criticizes the answers against the
     user's own (textual gradients), proposes personas, and accepts one only if
     it does better on interactions that wrote none of them. Stop it at any
     time: the same command goes on from there.
 
+    Many users are worked on side by side, as many as the LM has slots. Who is
+    finished is not done again by the same options; who fails does not stop
+    the rest, and the command then ends with 1.
+
     [bold]Examples[/bold]
 
     personaagent compile --user amira
+    personaagent compile --all --dry-run
+    personaagent compile --new --config tuning/setting.json
     personaagent compile --user elif --gradient-lm openai/gpt-4o --max-calls 500
     personaagent compile --user 110 --task lamp-2m --questions dev_questions.json
     personaagent compile --user amira --update rewrite --accept always
     """
+    from personaagent.optimizers import Setting
+
+    setting = Setting(
+        iterations, batch, k, update, accept, sampler, retriever, profile, replay, seed
+    )
+    choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
+    options: dict[str, Any] = {
+        "task": task,
+        "gradient_lm": gradient_lm,
+        "tracked": not no_track,
+        "restart": restart,
+        "db": db,
+        "as_json": as_json,
+    }
+    if [user is not None, everyone, bool(users), new].count(True) != 1:
+        raise DataError("whose persona? Give --user NAME, --users A,B, --all or --new")
+    if user is not None and not dry_run:
+        _one(user, setting, choice, questions=questions, outputs=outputs, **options)
+        return
+    if questions or outputs:
+        raise DataError(
+            "--questions goes with --user: 'personaagent import QUESTIONS --task TASK' imports "
+            "the histories of a whole file"
+        )
+    _many(user or users, setting, choice, new=new, dry_run=dry_run, **options)
+
+
+def _one(
+    user: str,
+    setting: Setting,
+    choice: LMChoice,
+    *,
+    task: str | None,
+    questions: Path | None,
+    outputs: Path | None,
+    gradient_lm: str | None,
+    tracked: bool,
+    restart: bool,
+    db: str | None,
+    as_json: bool,
+) -> None:
     from personaagent.cli import align, render, session
+    from personaagent.cli.compiled import Compiled, Memo
     from personaagent.cli.steps import Display, scores
 
-    settings = align.Settings(iterations, batch, replay, sampler, update, accept, seed, restart)
-    choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file), session.open_store(db) as store:
         asked = align.import_lamp(store, user, task, questions, outputs)
         kind = session.task_of(store, user, task)
-        trainset = align.trainset(store, user, kind, seed)
+        trainset = align.trainset(store, user, kind, setting.seed)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
         second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
         with (
             session.agent_of(store, kind, connected) as agent,
-            Display(screen, connected.meter, settings.iterations, champion) as display,
+            Display(screen, connected.meter, setting.iterations, champion) as display,
         ):
+            started = time.monotonic()
             agent.memory.ready(user)
             display.iteration(1)
-            log, run = align.align(agent, trainset, settings, second or None, display.step)
+            log, run = align.align(
+                agent, trainset, setting, second or None, display.step, restart=restart
+            )
             reason = align.reason(log)
+            done = Compiled.of(log, champion, reason, time.monotonic() - started)
             persona = session.publish(store, log.last, champion, reason)
+            names = align.names_of(connected, second or None)
+            Memo(store, user, kind.name, setting, names).keep(trainset, done)
             log = replace(log, last=persona)
             used = connected.meter.snapshot()
             held_out = align.answer_held_out(agent, asked, log, display)
             display.doing("tracking")
-            tracked = None if no_track else align.track(agent, log, connected, run, display)
+            run_id = align.track(agent, log, connected, run, display) if tracked else None
     lines = render.changes(champion, persona)
     if as_json:
         render.print_json(
@@ -154,7 +217,7 @@ def compile_persona(
                 "score": {"first": log.first_score, "last": log.last_score},
                 "held_out": held_out,
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
-                "tracked": tracked,
+                "tracked": run_id,
                 "log": log.to_dict(),
             }
         )
@@ -167,5 +230,44 @@ def compile_persona(
         screen.print(f"{render.name_of(persona)} stays: nothing better was found")
     else:
         screen.print(f"published {render.name_of(persona)}: {reason}", soft_wrap=True)
-    if tracked:
-        screen.print(f"tracked as MLflow run {tracked}")
+    if run_id:
+        screen.print(f"tracked as MLflow run {run_id}")
+
+
+def _many(
+    named: str,
+    setting: Setting,
+    choice: LMChoice,
+    *,
+    task: str | None,
+    new: bool,
+    dry_run: bool,
+    gradient_lm: str | None,
+    tracked: bool,
+    restart: bool,
+    db: str | None,
+    as_json: bool,
+) -> None:
+    from personaagent.cli import compile_many, render, session
+    from personaagent.cli.board import Board
+
+    screen = render.screen(as_json=as_json)
+    with redirect_stdout(screen.file), session.open_store(db) as store:
+        users = compile_many.chosen_users(store, named, task)
+        kind = compile_many.task_of_all(store, users, task)
+        connected = session.connect(choice)
+        second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
+        many = compile_many.Many(store, kind, setting, connected, second or None)
+        many.choose(users, new=new, restart=restart and not dry_run)
+        estimate = many.estimate()
+        screen.print(compile_many.forecast(estimate, len(many.todo), connected.slots))
+        if many.todo and not dry_run:
+            with Board(screen, len(many.todo), setting.iterations) as board:
+                many.run(board, restart=restart, tracked=tracked)
+    used = connected.meter.snapshot()
+    if as_json:
+        render.print_json(compile_many.to_dict(many, estimate, used))
+    else:
+        compile_many.show(many, used, screen)
+    if many.failed:
+        raise typer.Exit(1)

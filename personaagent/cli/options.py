@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from personaagent.lm import Budget
 
-_LM, _BUDGET = "The language model", "Budget"
+_LM, _BUDGET, _ALIGNMENT = "The language model", "Budget", "Alignment"
+
+
+def configure(context: typer.Context, path: Path | None) -> Path | None:
+    """Take options from a file, where the command line does not give them."""
+    if path is not None:
+        from personaagent.optimizers.setting import read_choices
+
+        context.default_map = {**(context.default_map or {}), **read_choices(path)}
+    return path
+
 
 User = Annotated[str, typer.Option("--user", "-u", help="Whose data.", show_default=False)]
 TaskName = Annotated[
@@ -61,6 +72,85 @@ MaxMoney = Annotated[
     float | None,
     typer.Option("--max-money", min=0, help="Stop after so many dollars.", rich_help_panel=_BUDGET),
 ]
+GradientLM = Annotated[
+    str | None,
+    typer.Option(
+        "--gradient-lm",
+        help="Another, larger LM that writes the gradients and updates.",
+        rich_help_panel=_LM,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        callback=configure,
+        is_eager=True,  # before the options that it gives
+        help="A JSON or TOML file of alignment options, such as 'tune' writes; what the command "
+        "line gives goes before it.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+Iterations = Annotated[int, typer.Option(min=1, help="Steps at most.", rich_help_panel=_ALIGNMENT)]
+Batch = Annotated[int, typer.Option(min=1, help="Interactions a step.", rich_help_panel=_ALIGNMENT)]
+TopK = Annotated[
+    int,
+    typer.Option(
+        "--top-k",
+        "-k",
+        min=1,
+        max=8,
+        help="Memories that the persona's own recall shows the LM.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+ReplayCount = Annotated[
+    int,
+    typer.Option(
+        "--replay", min=0, help="Interactions held out to judge by.", rich_help_panel=_ALIGNMENT
+    ),
+]
+UpdateName = Annotated[
+    Literal["auto", "edits", "rewrite"],
+    typer.Option(
+        "--update",
+        help="Single directives, the whole persona, or what suits the task.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+AcceptName = Annotated[
+    Literal["replay", "always"],
+    typer.Option(
+        "--accept",
+        help="Accept what does better on replay, or always, as in the paper.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+SamplerName = Annotated[
+    Literal["hard", "latest"],
+    typer.Option(
+        "--sampler",
+        help="Learn from what surprises most, or from the latest, as in the paper.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+RetrieverName = Annotated[
+    Literal["dense", "bm25", "recency", "hybrid"],
+    typer.Option(
+        "--retriever", help="How the persona's own recall searches.", rich_help_panel=_ALIGNMENT
+    ),
+]
+ProfileWords = Annotated[
+    int,
+    typer.Option(
+        "--profile",
+        min=5,
+        max=200,
+        help="Words that a first profile may have.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Decides what is held out.", rich_help_panel=_ALIGNMENT)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,17 +91,19 @@ class Cohort:
         if self.half is not None:
             owners = {owner for owner in owners if half_of(owner) == self.half}
         if self.users is not None:
-            owners = set(sorted(owners, key=self._rank)[: self.users])
+            owners = set(ranked(owners, self.seed)[: self.users])
         found = [one for one in samples if one.owner in owners]
         if self.samples is not None:
-            ids = set(sorted((one.query.id for one in found), key=self._rank)[: self.samples])
+            ids = set(ranked((one.query.id for one in found), self.seed)[: self.samples])
             found = [one for one in found if one.query.id in ids]
         if not found:
             raise DataError("no samples: the data or this half of its users is empty")
         return tuple(found)
 
-    def _rank(self, name: str) -> str:
-        return _digest(f"{self.seed} {name}")
+
+def ranked(names: Iterable[str], seed: int) -> list[str]:
+    """The names in the order in which cohorts of a seed take them."""
+    return sorted(names, key=lambda name: _digest(f"{seed} {name}"))
 
 
 def half_of(owner: str) -> Half:

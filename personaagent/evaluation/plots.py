@@ -58,7 +58,7 @@ def quality(analysis: Analysis) -> str:
         axes.set_xlabel(_name(analysis))
         axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
 
-    return _svg(draw, height=1.0 + 0.32 * len(lines))
+    return svg(draw, height=1.0 + 0.32 * len(lines))
 
 
 def efficiency(analysis: Analysis) -> str:
@@ -97,7 +97,7 @@ def efficiency(analysis: Analysis) -> str:
         axes.set_ylabel(_name(analysis).partition(",")[0])
         axes.grid(color="#e6e6e6", linewidth=0.8)
 
-    return _svg(draw, height=4.2)
+    return svg(draw, height=4.2)
 
 
 def curves(
@@ -120,7 +120,7 @@ def curves(
         axes.grid(color="#e6e6e6", linewidth=0.8)
         axes.legend(frameon=False, fontsize=9)
 
-    return _svg(draw, height=3.6)
+    return svg(draw, height=3.6)
 
 
 def against_calls(
@@ -157,7 +157,7 @@ def against_calls(
         axes.grid(color="#e6e6e6", linewidth=0.8)
         axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
-    return _svg(draw, height=4.2)
+    return svg(draw, height=4.2)
 
 
 def _point(axes: Axes, line: Line, x: float, y: float, across: Interval | None = None) -> None:
@@ -223,7 +223,8 @@ def _name(analysis: Analysis) -> str:
     return f"{metric.title} ({better} is better), 95 % interval"
 
 
-def _svg(draw: Any, *, height: float) -> str:
+def svg(draw: Any, *, height: float) -> str:
+    """What `draw` draws on axes, `height` inches high, as the text of an SVG element."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

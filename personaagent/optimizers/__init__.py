@@ -6,6 +6,7 @@ from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.pooling import Prior, Start, pool
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
+from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.stopping import Patience
 from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
@@ -25,6 +26,7 @@ __all__ = [
     "Prior",
     "Replay",
     "Replayed",
+    "Setting",
     "Start",
     "Step",
     "Student",

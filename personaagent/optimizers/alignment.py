@@ -40,6 +40,7 @@ from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
 from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
 from personaagent.programs.fusion import POOLED, SHRINKAGE
+from personaagent.programs.profile import WORDS
 from personaagent.programs.situation import derived_from
 
 S = TypeVar("S", bound=Student)
@@ -61,6 +62,7 @@ class PersonaAlignment(Teleprompter):
         prior: what the cohort learned: where a first persona starts, and whose standing actions it
             keeps.
         policies: the standing actions to choose from at the end, by replay, without a prior.
+        profile: words that a first profile may have.
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
@@ -80,6 +82,7 @@ class PersonaAlignment(Teleprompter):
         stopping: Stopping | None = None,
         prior: Prior | None = None,
         policies: Policies = POLICIES,
+        profile: int = WORDS,
         gradient_lm: dspy.LM | None = None,
         seed: int = 0,
         record: Record | None = None,
@@ -96,13 +99,14 @@ class PersonaAlignment(Teleprompter):
         self.stopping = stopping or Patience()
         self.prior = prior
         self.policies = (prior.start.actions,) if prior else policies
+        self.profile = profile
         self.gradient_lm = gradient_lm
         self.seed = seed
         self.record = record
         self.report = report
         self.write_gradient = GradientWriter()
         self.rewrite = PersonaRewriter()
-        self.summarize = ProfileSummarizer()
+        self.summarize = ProfileSummarizer(words=profile)
 
     def compile(
         self,
@@ -219,7 +223,8 @@ class PersonaAlignment(Teleprompter):
             for name in ("sampler", "update", "acceptance", "stopping")
         }
         numbers = {
-            name: getattr(self, name) for name in ("iterations", "batch", "replay", "reach", "seed")
+            name: getattr(self, name)
+            for name in ("iterations", "batch", "replay", "reach", "profile", "seed")
         }
         prior = {"prior": self.prior.digest} if self.prior else {}
         return {**numbers, **named, **prior}
@@ -266,7 +271,7 @@ class PersonaAlignment(Teleprompter):
         told = [one for one in known if not one.response]
         profile = once(
             record,
-            "profile",
+            f"profile/{self.profile}",
             lambda: self._as_lm(self.summarize, agent.task, papers or [*told, *writing]).profile,
         )
         return replace(persona, profile=profile, actions=start.actions, trust=start.trust)

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar, cast
 import dspy
 
 from personaagent.data import Interaction, Persona
+from personaagent.optimizers.ledger import Ledger
 from personaagent.optimizers.student import Student
 from personaagent.programs import Situation
 from personaagent.programs.consult import consult
@@ -52,6 +53,8 @@ class Scratch:
 
 def once(record: Record, key: str, work: Callable[[], T]) -> T:
     """The recorded value of a key; the work is done only where there is none."""
+    if isinstance(record, Ledger):
+        return record.once(key, work)
     value: T | None = record.get(key)
     if value is None:
         value = record.put(key, work())

@@ -10,19 +10,23 @@ from personaagent.data import Interaction, Task
 from personaagent.lm import truncation_expected
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.tools import quote
-from personaagent.signatures import MergeProfiles, SummarizeProfile
+from personaagent.signatures import MergeProfiles
+from personaagent.signatures.profile import summarize_in
 
-TOKENS = 60  # of a profile
+WORDS = 30  # of a profile
+TOKENS_A_WORD = 2  # at most
 
 
 class ProfileSummarizer(dspy.Module):
-    """Summarizes interactions; more than `chunk` of them hierarchically, chunk by chunk."""
+    """Summarizes interactions in so many `words`; more than `chunk` of them hierarchically, chunk
+    by chunk."""
 
-    def __init__(self, *, chunk: int = 40) -> None:
+    def __init__(self, *, chunk: int = 40, words: int = WORDS) -> None:
         super().__init__()
         self.chunk = max(chunk, 2)  # of one each, merging would never end
-        self.summarize = dspy.Predict(SummarizeProfile, max_tokens=TOKENS)
-        self.merge = dspy.Predict(MergeProfiles, max_tokens=TOKENS)
+        tokens = TOKENS_A_WORD * words
+        self.summarize = dspy.Predict(summarize_in(words), max_tokens=tokens)
+        self.merge = dspy.Predict(MergeProfiles, max_tokens=tokens)
 
     def forward(self, task: Task, interactions: Sequence[Interaction]) -> dspy.Prediction:
         """`profile`: at most two sentences; empty without interactions."""

@@ -18,14 +18,18 @@ class MemoryRetriever(dspy.Module):
         self.retriever = retriever
 
     def forward(
-        self, situation: Situation, text: str = "", k: int | None = None
+        self,
+        situation: Situation,
+        text: str = "",
+        k: int | None = None,
+        retriever: str | None = None,
     ) -> dspy.Prediction:
-        """`memories`, best first; `text` defaults to the query, `k` to the module's own."""
+        """`memories`, best first; `text` defaults to the query, the rest to the module's own."""
         memories = self.memory.recall(
             situation.user,
             text or situation.query,
             k or self.k,
-            retriever=self.retriever,
+            retriever=retriever or self.retriever,
             task=situation.task.name,
             before=situation.before,
             exclude=situation.exclude,

@@ -46,9 +46,14 @@ def personal_tools(
     """D: the tools that read this user's data, as far as the situation allows."""
     task = situation.task
 
-    def recall(query: str = "", k: int = retriever.k) -> tuple[str, tuple[Memory, ...]]:
+    # A standing action may also name its `retriever`; the LM is not told of that.
+    def recall(
+        query: str = "", k: int = retriever.k, **standing: str
+    ) -> tuple[str, tuple[Memory, ...]]:
         """Search this user's past answers by your own search words; k is how many, mostly 4."""
-        memories = retriever(situation, text=query, k=max(1, min(k, MOST_RECALLED))).memories
+        memories = retriever(
+            situation, text=query, k=max(1, min(k, MOST_RECALLED)), **standing
+        ).memories
         lines = [
             task.example(quote(memory.interaction.query), memory.interaction.response)
             for memory in reversed(memories)  # the best one nearest to the question

@@ -12,6 +12,17 @@ class SummarizeProfile(dspy.Signature):
     profile: str = dspy.OutputField()
 
 
+def summarize_in(words: int) -> type[dspy.Signature]:
+    """`SummarizeProfile` with another number of words than its thirty."""
+    if words == 30:
+        return SummarizeProfile
+    asked = SummarizeProfile.instructions.replace(
+        "In one sentence of at most thirty words", f"In at most {words} words"
+    )
+    signature: type[dspy.Signature] = SummarizeProfile.with_instructions(asked)
+    return signature
+
+
 class MergeProfiles(dspy.Signature):
     """Merge these partial descriptions of one user into one of at most two short sentences. Keep
     what several of them say; drop what only one says in passing."""

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from rulebook import RuleBook, stand_in
 from worlds_of_mail import INBOX, book
 
-from personaagent.data import Choice, Rating, Text
+from personaagent.data import Choice, Rating, Text, Trust
 from personaagent.errors import DataError, LMError
 from personaagent.programs import RAG, Answerer, NonPersonalized
+from personaagent.programs.fusion import serve
 
 PAIR = Choice("papers", "Which paper?")
 PAPERS = 'Which did he cite? [1]: "On dogs" [2]: "On cars"'

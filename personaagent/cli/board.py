@@ -1,0 +1,65 @@
+"""Many users' alignments as they are watched: a bar for all, a line for each that is under way."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from personaagent.cli import render
+
+if TYPE_CHECKING:
+    from personaagent.optimizers import Step
+
+
+class Board:
+    """Shows who is worked on while it is open; a line for everyone who is done stays above."""
+
+    def __init__(self, screen: Console, users: int, iterations: int) -> None:
+        self._screen = screen
+        self._iterations = iterations
+        self._lock = threading.Lock()
+        self._bar = render.progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            on=screen,
+        )
+        self._all = self._bar.add_task("users", total=users)
+        self._rows: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, user: str) -> None:
+        """A user's work begins."""
+        with self._lock:
+            self._rows[user] = self._bar.add_task(render.short(user, 30), total=self._iterations)
+
+    def step(self, user: str, step: Step) -> None:
+        """A step of a user has ended."""
+        with self._lock:
+            said = f"{render.short(user, 30)}, loss {step.loss:.3f}"
+            self._bar.update(self._rows[user], completed=step.iteration, description=said)
+
+    def end(self, user: str, said: str, *, failed: bool) -> None:
+        """A user is done."""
+        with self._lock:
+            if user in self._rows:
+                self._bar.remove_task(self._rows.pop(user))
+            self._bar.advance(self._all)
+        sign, style = ("✗", "red") if failed else ("✓", "green")
+        line = Text.assemble((f"{sign} {render.plain(user)}", style), f": {render.plain(said)}")
+        self._screen.print(line, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Say what did not work."""
+        self._screen.print(Text(render.plain(text), style="yellow"), soft_wrap=True)

@@ -1,0 +1,215 @@
+"""`tune`: search the settings of alignment on a cohort of users, and write the best one down."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from personaagent.cli.options import (
+    ApiBase,
+    Database,
+    GradientLM,
+    Json,
+    LMChoice,
+    LMName,
+    MaxCalls,
+    MaxMoney,
+    MaxTokens,
+    TaskName,
+)
+from personaagent.errors import BudgetError, DataError
+
+if TYPE_CHECKING:
+    from personaagent.data import Interaction, Task
+
+_LAMP, _COHORT, _SEARCH = "LaMP", "Cohort", "Search"
+
+
+def tune(
+    trials: Annotated[int, typer.Option(min=1, help="Settings to try, all in all.")] = 20,
+    task: TaskName = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(
+            help="A questions file of LaMP, instead of the memory database.",
+            rich_help_panel=_LAMP,
+        ),
+    ] = None,
+    users: Annotated[
+        int, typer.Option(min=2, help="Try every setting on so many.", rich_help_panel=_COHORT)
+    ] = 12,
+    half: Annotated[
+        Literal["dev", "report"] | None,
+        typer.Option(
+            help="One half of the users, as in 'evaluate': tune on dev.", rich_help_panel=_COHORT
+        ),
+    ] = None,
+    held_out: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="A user's latest interactions that judge; never more than a third.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = 8,
+    check: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Try the winner and the defaults on so many further users at the end.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Chooses the cohort, and seeds the search.", rich_help_panel=_COHORT)
+    ] = 0,
+    search: Annotated[
+        str,
+        typer.Option(
+            help="Also search these, with commas between: update, accept, retriever, profile.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "",
+    objective: Annotated[
+        Literal["both", "loss"],
+        typer.Option(
+            help="Loss and cost, or loss alone: then hopeless settings are dropped early.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "both",
+    cost: Annotated[
+        Literal["tokens", "seconds"],
+        typer.Option(help="What is spent a user.", rich_help_panel=_SEARCH),
+    ] = "tokens",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A JSON or TOML file of alignment options: the defaults to start from.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of the search and its report.")] = Path(
+        "tuning"
+    ),
+    track: Annotated[
+        bool,
+        typer.Option("--track", help="Keep it in MLflow: a run, and a child run for every trial."),
+    ] = False,
+    db: Database = None,
+    lm: LMName = "embedded",
+    api_base: ApiBase = None,
+    gradient_lm: GradientLM = None,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_money: MaxMoney = None,
+    as_json: Json = False,
+) -> None:
+    """Search batch size, iterations and top-k for low held-out loss and low cost.
+
+    Each user's latest interactions are held out. Every setting learns from the
+    earlier ones and is judged on the later ones, with the same users. The
+    paper's defaults and yours are tried first. Stop it at any time: the same
+    command goes on from there, and run in several terminals it shares the work.
+
+    The folder holds report.html, report.md, and setting.json, which
+    'compile --config' takes.
+
+    [bold]Examples[/bold]
+
+    personaagent tune --trials 20
+    personaagent tune --task lamp-2n --questions dev_questions.json --half dev \\
+        --users 12 --check 12
+    personaagent tune --objective loss --search update,accept
+    personaagent compile --all --config tuning/setting.json
+    """
+    from personaagent.cli import render, session
+    from personaagent.cli.search import Search
+    from personaagent.evaluation import tuning_report
+    from personaagent.optimizers.setting import Setting
+    from personaagent.optimizers.space import Space
+
+    screen = render.screen(as_json=as_json)
+    choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
+    with redirect_stdout(screen.file):
+        base = Setting.read(config) if config else Setting()
+        kind, histories = _lamp(task, questions) if questions else _own(task, db)
+        space = Space.of(kind, base, (one.strip() for one in search.split(",") if one.strip()))
+        # An answer of the response cache would cost no tokens and no seconds.
+        connected = session.connect(choice).copy(cache=False)
+        second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
+        tuning = Search(
+            kind,
+            connected,
+            second.copy(cache=False) if second else None,
+            space,
+            out,
+            single=objective == "loss",
+            cost=cost,
+            held_out=held_out,
+            seed=seed,
+            screen=screen,
+        )
+        cohort, unseen = tuning.cohorts(histories, users, check, half)
+        try:
+            findings = tuning.run(cohort, trials)
+            checked = tuning.check(findings, unseen) if unseen else None
+        except BudgetError as error:
+            raise BudgetError(f"{error}; the same command goes on from there") from error
+        findings.winner.setting.write(out / "setting.json")
+        about = {
+            "task": kind.name,
+            "LM": connected.spec,
+            "users": f"{len(cohort)}, {held_out} held-out interactions each at most",
+            "trials": f"{len(findings.tried)}, of which "
+            f"{sum(one.dropped for one in findings.tried)} dropped early",
+        }
+        written = tuning_report.write_tuning_report(findings, checked, about, out)
+        files = [*written, *sorted(out.glob("*.svg")), out / "setting.json"]
+        tracked = tuning.track(findings, checked, about, files) if track else None
+    shown = [str(path) for path in (*written, out / "setting.json")]
+    if as_json:
+        render.print_json(
+            {**tuning_report.summary(findings, checked), "files": shown, "tracked": tracked}
+        )
+        return
+    screen.print(tuning_report.verdict(findings), soft_wrap=True)
+    if checked:
+        screen.print(tuning_report.checked_verdict(checked), soft_wrap=True)
+    screen.print(render.spent(connected.meter.snapshot()))
+    for path in shown:
+        screen.print(path, soft_wrap=True)
+    if tracked:
+        screen.print(f"tracked as MLflow run {tracked}")
+
+
+def _lamp(task: str | None, questions: Path) -> tuple[Task, dict[str, list[Interaction]]]:
+    """The task and everyone's history in a file of LaMP, oldest first."""
+    from datetime import UTC, datetime
+
+    from personaagent.cli import intake
+
+    if task is None:
+        raise DataError("--questions goes with --task: name the task of LaMP, such as lamp-2m")
+    kind = intake.lamp_task(task)
+    epoch = datetime.min.replace(tzinfo=UTC)
+    found: dict[str, list[Interaction]] = {}
+    for one in intake.lamp_histories(kind, [questions], None)[0]:
+        found.setdefault(one.user, []).append(one)
+    return kind, {
+        user: sorted(mine, key=lambda one: one.time or epoch) for user, mine in found.items()
+    }
+
+
+def _own(task: str | None, db: str | None) -> tuple[Task, dict[str, list[Interaction]]]:
+    """The task and everyone's history in the memory database, oldest first."""
+    from personaagent.cli import compile_many, session
+
+    with session.open_store(db) as store:
+        kind = compile_many.task_of_all(store, [one.user for one in store.users()], task)
+        return kind, {
+            one.user: store.of(one.user).interactions(kind.name) for one in store.users(kind.name)
+        }

@@ -1,0 +1,107 @@
+"""What alignments will cost: calls from settings and lengths of histories, the rest from rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Self
+
+from personaagent.data import Choice, Interaction, Task
+from personaagent.lm import PersonaLM, Usage
+from personaagent.optimizers.judging import SETTLING
+from personaagent.optimizers.setting import Setting
+
+CHUNK = 40  # interactions that are summarized at once (`ProfileSummarizer`)
+REACH = 40  # `PersonaAlignment.reach`
+PROPOSED = 2  # candidates a step (`ItemisedEdits.keep`)
+CHANGED = 1 / 3  # of the replayed answers that a candidate is taken to change
+FRAME_TOKENS = 90  # of a prompt beside the query: the task, the persona, the form of the answer
+ANSWER_TOKENS = 4
+CHARACTERS = 4  # a token
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Means a call. `seconds` and `money` are None where nothing is known of them."""
+
+    tokens: float
+    seconds: float | None
+    money: float | None
+
+    @classmethod
+    def measured(cls, spent: Iterable[Usage]) -> Self | None:
+        """The rates of earlier alignments with the same LM, None without any."""
+        total = sum(spent, Usage())
+        calls = total.calls - total.hits
+        if calls < 1:
+            return None
+        money = None if total.unpriced else total.money / calls
+        return cls(total.tokens / calls, total.seconds / calls, money)
+
+    @classmethod
+    def guessed(cls, lm: PersonaLM, interactions: Sequence[Interaction]) -> Self:
+        """From the length of the texts and the price list."""
+        characters = sum(len(one.query) for one in interactions) / max(1, len(interactions))
+        asked = FRAME_TOKENS + characters / CHARACTERS
+        price = lm.identity.price
+        money = _listed(lm.model, round(asked)) if price is None else price
+        return cls(asked + ANSWER_TOKENS, None, money)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`calls` are what is to be expected, `most` cannot be exceeded; `seconds` of wall clock."""
+
+    calls: int
+    most: int
+    tokens: int
+    seconds: float | None
+    money: float | None
+
+    @classmethod
+    def of(
+        cls, task: Task, setting: Setting, counts: Iterable[int], rates: Rates, slots: int
+    ) -> Self:
+        """The estimate for histories of these lengths, on so many slots."""
+        both = [expected_calls(task, setting, count) for count in counts]
+        calls, most = sum(one for one, _ in both), sum(one for _, one in both)
+        return cls(
+            calls,
+            most,
+            round(calls * rates.tokens),
+            None if rates.seconds is None else calls * rates.seconds / slots,
+            None if rates.money is None else calls * rates.money,
+        )
+
+
+def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
+    """LM calls of one alignment to `count` interactions: to be expected, and at most.
+
+    Replays are made once for every view, so an iteration costs what its candidates change.
+    """
+    judges = min(setting.replay, count // 3)
+    writers = min(count, REACH + setting.replay) - judges
+    asks = 2 if isinstance(task, Choice) else 1  # a pair is read in both orders
+    batch = min(setting.batch, writers)
+    chunks = ceil(writers / CHUNK)
+    profile = chunks + (chunks > 1)
+    base = profile + asks * (judges + writers + min(SETTLING, judges))
+    step = batch + 1  # gradients, and an update
+    changed = round(PROPOSED * CHANGED * judges)
+    expected = base + setting.iterations * (step + asks * changed)
+    most = base + setting.iterations * (step + asks * (PROPOSED * judges + writers))
+    return expected, most + asks * judges
+
+
+def _listed(model: str, tokens: int) -> float | None:
+    """The price of such a call by LiteLLM's list, in dollars; None where it is not in it."""
+    import litellm
+
+    try:
+        asked, answered = litellm.cost_per_token(
+            model=model, prompt_tokens=tokens, completion_tokens=ANSWER_TOKENS
+        )
+    except Exception:  # the list raises whatever it likes for a model that it does not know
+        return None
+    return float(asked + answered)

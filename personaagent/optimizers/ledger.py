@@ -1,0 +1,66 @@
+"""A record that knows what its values cost, so that a value which is found again is not free.
+
+Settings are compared by what each would cost alone, in whatever order and after whatever
+interruption they were tried; what is paid once is counted for every setting that needs it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from personaagent.lm import Meter, Usage
+
+if TYPE_CHECKING:
+    from personaagent.optimizers.replay import Record
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """One setting's view of a record that several settings share.
+
+    Args:
+        record: where the values are, with what they took when they were made.
+        meter: counts the LM calls that make a value.
+    """
+
+    def __init__(self, record: Record, meter: Meter) -> None:
+        self._record = record
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._taken: dict[str, Usage] = {}
+
+    @property
+    def spent(self) -> Usage:
+        """What everything that was asked for took, each value once, whoever paid for it."""
+        with self._lock:
+            return sum(self._taken.values(), Usage())
+
+    def get(self, key: str) -> Any | None:
+        """The value of a key, None where there is none."""
+        entry = self._record.get(key)
+        return None if entry is None else self._take(key, entry)
+
+    def put(self, key: str, value: Any) -> Any:
+        """Write a value that cost nothing, unless the key has one; the value that stands."""
+        return self._take(key, self._record.put(key, _entry(value, Usage())))
+
+    def once(self, key: str, work: Callable[[], T]) -> T:
+        """The value of a key; made, metered and written down where there is none."""
+        entry = self._record.get(key)
+        if entry is None:
+            with self._meter.measure() as used:
+                value = work()
+            entry = self._record.put(key, _entry(value, used.snapshot()))
+        return cast(T, self._take(key, entry))
+
+    def _take(self, key: str, entry: dict[str, Any]) -> Any:
+        with self._lock:
+            self._taken[key] = Usage(**entry["spent"])
+        return entry["value"]
+
+
+def _entry(value: Any, spent: Usage) -> dict[str, Any]:
+    return {"value": value, "spent": spent.to_dict()}

@@ -1,0 +1,125 @@
+"""How a persona is to be learned, as one value: what `compile` takes and what a tuner searches."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from personaagent.data import Action
+from personaagent.data.rows import Row, parse_json, validated
+from personaagent.errors import DataError
+from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
+from personaagent.optimizers.alignment import PersonaAlignment
+from personaagent.optimizers.judging import Policies
+from personaagent.optimizers.sampling import HardBatch, LatestBatch
+from personaagent.optimizers.update import FullRewrite, ItemisedEdits
+from personaagent.programs.tools import MOST_MEMORIES
+
+UPDATES = {"auto": None, "edits": ItemisedEdits, "rewrite": FullRewrite}
+ACCEPTANCES = {"replay": AcceptOnReplay, "always": AlwaysAccept}
+SAMPLERS = {"hard": HardBatch, "latest": LatestBatch}
+_DEFAULT_K, _DEFAULT_RETRIEVER = 4, "dense"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The choices of an alignment by the names of `compile`'s options.
+
+    `k` and `retriever` are those of the standing action `recall`, so the persona carries them to
+    wherever it answers; `profile` is the words that a first profile may have.
+    """
+
+    iterations: int = 4
+    batch: int = 4
+    k: int = _DEFAULT_K
+    update: str = "auto"
+    accept: str = "replay"
+    sampler: str = "hard"
+    retriever: str = _DEFAULT_RETRIEVER
+    profile: int = 30
+    replay: int = 12
+    seed: int = 0
+
+    def alignment(self, **options: Any) -> PersonaAlignment:
+        """The alignment; `options` are the arguments of `PersonaAlignment` that are no choices."""
+        update = UPDATES[self.update]
+        return PersonaAlignment(
+            iterations=self.iterations,
+            batch=self.batch,
+            replay=self.replay,
+            sampler=SAMPLERS[self.sampler](),
+            update=update() if update else None,
+            acceptance=ACCEPTANCES[self.accept](),
+            policies=self.policies(),
+            profile=self.profile,
+            seed=self.seed,
+            **options,
+        )
+
+    def policies(self) -> Policies:
+        """The standing actions that replay chooses from: none, or a recall of this kind."""
+        beyond: dict[str, Any] = {}
+        if self.k != _DEFAULT_K:
+            beyond["k"] = self.k
+        if self.retriever != _DEFAULT_RETRIEVER:
+            beyond["retriever"] = self.retriever
+        return (), (Action("recall", beyond),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
+
+    def write(self, path: Path) -> None:
+        """Write the file that `compile --config` takes."""
+        path.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """A setting from a file; what it leaves out is as by default.
+
+        Raises:
+            DataError: see `read_choices`.
+        """
+        return cls(**read_choices(path))
+
+
+def read_choices(path: Path) -> dict[str, Any]:
+    """The choices that a JSON or TOML file makes, by name.
+
+    Raises:
+        DataError: there is no such file, it is neither, or a choice is unknown or impossible.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if path.suffix.lower() == ".toml":
+        try:
+            data: object = tomllib.loads(raw.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: not valid TOML: {error}") from error
+    else:
+        data = parse_json(raw, path)
+
+    def refuse(field: str, problem: str) -> DataError:
+        return DataError(f"{path}: field '{field}': {problem}")
+
+    return validated(_Choices, data, refuse).model_dump(exclude_unset=True)
+
+
+class _Choices(Row):
+    iterations: Annotated[int, Field(ge=1)] = 0
+    batch: Annotated[int, Field(ge=1)] = 0
+    k: Annotated[int, Field(ge=1, le=MOST_MEMORIES)] = 0
+    update: Literal["auto", "edits", "rewrite"] = "auto"
+    accept: Literal["replay", "always"] = "replay"
+    sampler: Literal["hard", "latest"] = "hard"
+    retriever: Literal["dense", "bm25", "recency", "hybrid"] = "dense"
+    profile: Annotated[int, Field(ge=5, le=200)] = 0
+    replay: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0

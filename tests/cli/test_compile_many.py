@@ -1,0 +1,274 @@
+"""`compile` for many users: what is done, what is not done twice, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli_world import Engine, rows, write
+from dspy import lm15
+
+from personaagent.cli.app import app
+from personaagent.memory import Store
+
+TESTS = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The requests that the LM gets; one that holds "boom" fails."""
+    requests = []
+    answer = Engine.complete
+
+    def complete(self, request):
+        requests.append(request)
+        if "boom" in repr(request):
+            raise lm15.ServerError("no answer to that")
+        return answer(self, request)
+
+    monkeypatch.setattr(Engine, "complete", complete)
+    return requests
+
+
+@pytest.fixture
+def three(run, tasks, tmp_path):
+    """amira, bela and cem with 18, 12 and 9 interactions."""
+    given = [*rows(), *rows("bela", 12), *rows("cem", 9)]
+    run("import", write(tmp_path / "three.jsonl", given), "--tasks", tasks)
+
+
+def by_user(said):
+    return {one["user"]: one for one in said["users"]}
+
+
+@pytest.mark.usefixtures("three")
+def test_all_users_are_compiled_and_published(told, tmp_path):
+    said = told("compile", "--all", "--no-track")
+    assert {user: one["state"] for user, one in by_user(said).items()} == dict.fromkeys(
+        ("amira", "bela", "cem"), "compiled"
+    )
+    assert said["failed"] == 0
+    assert said["used"]["calls"] == sum(one["calls"] for one in said["users"])
+    assert 0 < said["slots"]["busy"] <= 1
+    with Store(tmp_path / "memory.db") as store:
+        for user, one in by_user(said).items():
+            assert store.of(user).persona("inbox").hash == one["hash"]
+        learned = store.of("amira").persona("inbox")
+    assert any(one.cue == "car" for one in learned.directives)
+
+
+@pytest.mark.usefixtures("three")
+def test_a_user_is_compiled_as_alone(told, tmp_path):
+    many = by_user(told("compile", "--all", "--no-track"))["amira"]
+    os.environ["PERSONAAGENT_DB"] = str(tmp_path / "other.db")
+    told("import", "three.jsonl", "--tasks", "tasks.json")
+    alone = told("compile", "--user", "amira", "--no-track")
+    assert (many["hash"], many["loss"]) == (alone["hash"], alone["loss"])
+
+
+@pytest.mark.usefixtures("three")
+def test_who_is_finished_is_not_done_again(told, asked):
+    first = by_user(told("compile", "--users", "bela,cem", "--no-track"))
+    spent = len(asked)
+    second = by_user(told("compile", "--all", "--no-track"))
+    assert second["amira"]["state"] == "compiled"
+    assert second["bela"]["state"] == second["cem"]["state"] == "finished before"
+    assert second["bela"]["hash"] == first["bela"]["hash"]
+    assert len(asked) - spent == second["amira"]["calls"]
+    spent = len(asked)
+    told("compile", "--all", "--no-track")
+    told("compile", "--new", "--no-track")
+    assert len(asked) == spent
+    assert "bela" in by_user(told("compile", "--users", "bela", "--restart", "--no-track"))
+    assert len(asked) > spent
+
+
+@pytest.mark.usefixtures("three")
+def test_a_single_compile_counts_as_done_too(told, asked):
+    told("compile", "--user", "bela", "--no-track")
+    assert by_user(told("compile", "--all", "--no-track"))["bela"]["state"] == "finished before"
+
+
+@pytest.mark.usefixtures("three")
+def test_other_options_are_another_compilation(told):
+    told("compile", "--users", "cem", "--no-track")
+    said = by_user(told("compile", "--users", "cem", "--batch", 2, "--no-track"))
+    assert said["cem"]["state"] == "compiled"
+
+
+@pytest.mark.usefixtures("three")
+def test_new_takes_those_with_interactions_that_no_compile_has_seen(told, run):
+    told("compile", "--all", "--no-track")
+    run("observe", "the car needs part 99", "money", "--user", "bela", "--task", "inbox")
+    assert list(by_user(told("compile", "--new", "--no-track"))) == ["bela"]
+    assert by_user(told("compile", "--new", "--no-track")) == {}
+
+
+@pytest.mark.usefixtures("three")
+def test_one_user_who_fails_does_not_stop_the_rest(run, tasks, tmp_path, asked):
+    bad = [{**row, "query": f"boom {row['query']}"} for row in rows("dana", 9)]
+    run("import", write(tmp_path / "bad.jsonl", bad), "--tasks", tasks)
+    from typer.testing import CliRunner
+
+    result = CliRunner().invoke(app, ["compile", "--all", "--no-track", "--json"])
+    assert result.exit_code == 1
+    said = json.loads(result.stdout)
+    found = by_user(said)
+    assert said["failed"] == 1
+    assert found["dana"]["state"] == "failed"
+    assert "no answer to that" in found["dana"]["problem"]
+    assert {found[user]["state"] for user in ("amira", "bela", "cem")} == {"compiled"}
+    with Store(tmp_path / "memory.db") as store:
+        assert store.of("dana").persona("inbox") is None
+
+
+@pytest.mark.usefixtures("three")
+def test_a_dry_run_asks_nothing_and_tells_what_is_to_come(told, asked, tmp_path):
+    said = told("compile", "--all", "--dry-run")
+    ahead = said["estimate"]
+    assert asked == []
+    assert ahead["users"] == 3
+    assert ahead["calls"] <= ahead["most"]
+    assert ahead["seconds"] is None  # nothing was measured yet
+    assert ahead["money"] == 0
+    done = told("compile", "--users", "amira,bela", "--no-track")
+    assert done["used"]["calls"] <= done["estimate"]["most"]
+    assert told("compile", "--all", "--dry-run")["estimate"]["seconds"] > 0
+    assert told("compile", "--user", "cem", "--dry-run")["estimate"]["users"] == 1
+    with Store(tmp_path / "memory.db") as store:
+        assert store.of("cem").persona("inbox") is None
+
+
+@pytest.mark.usefixtures("three")
+def test_a_used_up_budget_keeps_what_is_done_and_the_same_command_finishes(run, told, asked):
+    from typer.testing import CliRunner
+
+    whole = CliRunner().invoke(app, ["compile", "--all", "--max-calls", "30", "--no-track"])
+    assert whole.exit_code == 1
+    assert "the budget of 30 calls is used up" in whole.stdout
+    assert len(asked) == 30
+    said = told("compile", "--all", "--no-track")
+    assert said["failed"] == 0
+    spent = len(asked)
+    os.environ["PERSONAAGENT_DB"] += ".fresh"
+    run("import", "three.jsonl", "--tasks", "tasks.json")
+    told("compile", "--all", "--no-track")
+    assert len(asked) - spent == spent  # nothing was asked twice
+
+
+@pytest.mark.usefixtures("three")
+def test_people_read_a_table(run):
+    said = run("compile", "--all").stdout
+    assert "3 users: about" in said
+    assert "✓ amira: version" in said
+    assert "2 slots busy" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((), "whose persona?"),
+        (("--all", "--user", "amira"), "whose persona?"),
+        (("--users", "amir"), "there is no user 'amir': did you mean 'amira'?"),
+        (("--all", "--task", "stares"), "there is no task 'stares'"),
+        (("--all", "--questions", "q.json"), "--questions goes with --user"),
+    ],
+)
+@pytest.mark.usefixtures("three")
+def test_what_is_missing_is_said(run, arguments, problem):
+    assert problem in run("compile", *arguments, ok=False).stderr
+
+
+# The file that `--config` takes
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.json", '{"iterations": 2, "k": 7}'), ("a.toml", "iterations = 2\nk = 7\n")],
+)
+def test_a_file_gives_the_options_and_the_command_line_goes_before_it(told, tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    given = told("compile", "--user", "cem", "--config", name, "--no-track")
+    assert given["log"]["settings"]["iterations"] == 2
+    assert given["log"]["settings"]["batch"] == 4
+    over = told("compile", "--user", "cem", "--config", name, "--iterations", 1, "--no-track")
+    assert over["log"]["settings"]["iterations"] == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"iteration": 2}', "field 'iteration': it is not known: did you mean 'iterations'?"),
+        ('{"batch": 0}', "field 'batch'"),
+        ('{"update": "none"}', "field 'update'"),
+        ('{"k": 9}', "field 'k'"),
+        ("[1]", "an object {...} is due"),
+        ("{", "not valid JSON"),
+    ],
+)
+@pytest.mark.usefixtures("three")
+def test_a_wrong_file_is_refused_with_its_place(run, tmp_path, text, problem):
+    (tmp_path / "a.json").write_text(text)
+    said = run("compile", "--user", "cem", "--config", "a.json", ok=False).stderr
+    assert problem in said
+    assert "a.json" in said
+
+
+# kill -9
+
+
+def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS / 'cli'}{os.pathsep}{TESTS.parent}",
+        "CALLS": str(folder / "calls"),
+        "SECONDS": str(seconds),
+        "PERSONAAGENT_DB": str(folder / "memory.db"),
+    }
+    command = [sys.executable, str(TESTS / "cli" / "compiler.py")]
+    return subprocess.Popen(
+        [*command, "compile", "--all", "--no-track", "--json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def calls(folder: Path) -> int:
+    log = folder / "calls"
+    return log.stat().st_size if log.exists() else 0
+
+
+def finished(folder: Path) -> set[str]:
+    with Store(folder / "memory.db") as store:
+        return {one for one in ("amira", "bela", "cem") if store.of(one).persona("inbox")}
+
+
+@pytest.mark.usefixtures("three")
+def test_after_kill_9_no_finished_user_is_done_again(tmp_path: Path) -> None:
+    process = start(tmp_path, 0.05)
+    deadline = time.monotonic() + 90
+    while not finished(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    done, killed_at = finished(tmp_path), calls(tmp_path)
+    assert done
+    assert len(done) < 3
+
+    told, _ = start(tmp_path, 0).communicate(timeout=120)
+
+    found = by_user(json.loads(told))
+    assert {user for user, one in found.items() if one["state"] == "finished before"} == done
+    again = {user: one for user, one in found.items() if user not in done}
+    assert {one["state"] for one in again.values()} == {"compiled"}
+    assert calls(tmp_path) - killed_at == sum(one["calls"] for one in again.values())
+    assert finished(tmp_path) == {"amira", "bela", "cem"}
