@@ -19,6 +19,7 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from personaagent.data import Action, Choice, Interaction, Persona, Text
+from personaagent.data.influence import measured
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
@@ -47,6 +48,8 @@ class PersonaAlignment(Teleprompter):
         batch: interactions that a step learns from (the paper's n).
         replay: interactions held out for judging; they never write a persona.
         reach: the latest interactions that are considered for writing.
+        intake: what of the trainset takes part; by default repetitions count once, and a source or
+            a day that crowds out the others is thinned.
         sampler: which of them make a batch.
         update: how candidates are made; by default directives where the task has labels, full
             rewrites elsewhere.
@@ -66,6 +69,7 @@ class PersonaAlignment(Teleprompter):
         batch: int = 4,
         replay: int = 12,
         reach: int = 40,
+        intake: Callable[[Sequence[Interaction]], list[Interaction]] = measured,
         sampler: BatchSampler | None = None,
         update: Update | None = None,
         acceptance: Acceptance | None = None,
@@ -81,6 +85,7 @@ class PersonaAlignment(Teleprompter):
         self.batch = batch
         self.replay = replay
         self.reach = reach
+        self.intake = intake
         self.sampler = sampler or HardBatch()
         self.update = update
         self.acceptance = acceptance or AcceptOnReplay()
@@ -125,9 +130,10 @@ class PersonaAlignment(Teleprompter):
         meters = {id(meter): meter for lm in lms if (meter := getattr(lm, "meter", None))}
         with ExitStack() as measuring:
             used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
-            # STEP 1: split the history; what judges a persona never writes one
+            # STEP 1: split the history; what judges a persona never writes one, and no source
+            # and no day decides alone
             writing, judging = split(
-                trainset,
+                self.intake(trainset),
                 valset,
                 evidence=evidence_of(agent.persona_of(user)),
                 judges=self.replay,
@@ -208,7 +214,7 @@ class PersonaAlignment(Teleprompter):
         numbers = {
             name: getattr(self, name) for name in ("iterations", "batch", "replay", "reach", "seed")
         }
-        return {**numbers, **named}
+        return {**numbers, "intake": self.intake.__name__, **named}
 
     def key(self, student: PersonaAgent, trainset: Sequence[Interaction], lm: str) -> str:
         """Names a run: the same settings, LM, start and interactions give the same key."""
