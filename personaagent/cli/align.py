@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from personaagent.optimizers import AlignmentLog, Step
     from personaagent.programs import PersonaAgent
 
+DRIFT = {
+    "change": "this user's habits have changed; what is older fades from the votes",
+    "oscillation": "this user goes back and forth between habits; all of them are kept",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -115,6 +115,7 @@ def compile_persona(
     """
     from personaagent.cli import align, render, session
     from personaagent.cli.steps import Display, scores
+    from personaagent.optimizers import follow
 
     settings = align.Settings(iterations, batch, replay, sampler, update, accept, seed, restart)
     choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
@@ -131,6 +132,9 @@ def compile_persona(
             Display(screen, connected.meter, settings.iterations, champion) as display,
         ):
             agent.memory.ready(user)
+            drift = follow(agent.memory, kind, user)
+            if drift.kind != "noise":
+                display.note(f"drift: {align.DRIFT[drift.kind]}")
             display.iteration(1)
             log, run = align.align(agent, trainset, settings, second or None, display.step)
             reason = align.reason(log)
@@ -154,6 +158,7 @@ def compile_persona(
                 "score": {"first": log.first_score, "last": log.last_score},
                 "held_out": held_out,
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
+                "drift": drift.kind,
                 "tracked": tracked,
                 "log": log.to_dict(),
             }

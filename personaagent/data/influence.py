@@ -139,9 +139,8 @@ def _source(one: Interaction) -> str | None:
 
 def _day_of(interactions: Iterable[Interaction]) -> Callable[[Interaction], date | None]:
     moments = [one.time.astimezone(UTC) for one in interactions if one.time]
-    if all(moment.time() == time() for moment in moments):
-        return lambda one: None
-    return lambda one: one.time and one.time.astimezone(UTC).date()
+    known = any(moment.time() != time() for moment in moments)
+    return lambda one: one.time.astimezone(UTC).date() if known and one.time else None
 
 
 def _thinned(

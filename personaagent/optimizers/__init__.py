@@ -2,6 +2,7 @@
 
 from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
+from personaagent.optimizers.drift import Drift, follow, tell, watch
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
@@ -13,6 +14,7 @@ __all__ = [
     "AlignmentLog",
     "AlwaysAccept",
     "Candidate",
+    "Drift",
     "FullRewrite",
     "Gradient",
     "HardBatch",
@@ -23,4 +25,7 @@ __all__ = [
     "Replay",
     "Replayed",
     "Step",
+    "follow",
+    "tell",
+    "watch",
 ]
