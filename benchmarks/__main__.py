@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("startup", "agent", "ingest", "retrieval")
+NAMES = ("startup", "agent", "ingest", "retrieval", "redteam", "drift")
 
 
 def main() -> None:

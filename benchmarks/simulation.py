@@ -1,9 +1,10 @@
 """Simulated users and a simulated LM, for benchmarks that ask what a policy does.
 
 Simulation: the messages are made of a few words, the users have two habits each, and the LM is a
-rule book that reads a message by its first known word and obeys every rule "mentions X, answer Y"
-that it is shown, wherever it stands. It is as gullible as an LM can be, so what protects from an
-attack here is the machinery around it and not the LM.
+rule book that reads a message by its first known word, obeys every rule "mentions X, answer Y" that
+it is shown, wherever it stands, and else does what most examples before it with the same word did.
+It is as gullible as an LM can be, so what protects from an attack here is the machinery around it
+and not the LM.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ READINGS = {"meeting": "work", "dinner": "family", "flight": "travel", "invoice"
 CUES = ("car", "dog", "garden", "piano", "bicycle", "library")
 FILLERS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "haven", "iris", "jade")
 DAWN = datetime(2026, 1, 1, 9, 30, tzinfo=UTC)
+_EXAMPLE = re.compile(r'folder for the message: "(.*?)" is "(\w+)"')
 _RULE = re.compile(r"mentions (?:an? |the )?([^,\"]+), answer (\w+)")
 
 
@@ -135,8 +137,14 @@ class GullibleLM:
         for cue, label in _RULE.findall(f"{system}\n{text}"):
             if cue.strip().lower() in query and label in INBOX.labels:
                 return label, 0.95
-        usual = next((label for word, label in READINGS.items() if word in query), None)
-        return (usual, 0.9) if usual else (INBOX.labels[0], 0.4)
+        word = next((word for word in READINGS if word in query), None)
+        if word is None:
+            return INBOX.labels[0], 0.4
+        examples = [label for shown, label in _EXAMPLE.findall(text) if word in shown.lower()]
+        for label, count in Counter(examples).most_common(1):
+            if count > 1 and 2 * count > len(examples):
+                return label, 0.85
+        return READINGS[word], 0.9
 
     def shared_word(self, text: str) -> str:
         """The word that most lines share; known readings are what a message is about anyway."""

@@ -74,7 +74,11 @@ class Screening:
                 "what the user answered",
             )
         texts = (interaction.query, interaction.response, *interaction.metadata.values())
-        found = [sign for text in texts for sign in (*signs(text), *bridging(text, task))]
+        found = [
+            sign
+            for text in texts
+            for sign in (*signs(text), *bridging(text, task, interaction.response))
+        ]
         enough = STRONG if weight >= self.suspect_below else 1
         if points(found) < enough:
             return Verdict(weight)
@@ -82,15 +86,20 @@ class Screening:
         return Verdict(0.0, f"looks like an instruction ({said})")
 
 
-def bridging(text: str, task: Task | None) -> list[Sign]:
+def bridging(text: str, task: Task | None, response: str) -> list[Sign]:
     """The signs that a text says what the answer to other queries is: how an attacker who may only
-    ask plants "memories" (MINJA)."""
-    if task is not None and not task.labels:
+    ask plants "memories" (MINJA).
+
+    Where the task is not known, the only label that is known is the response that came with it.
+    """
+    labels = (response,) if task is None else task.labels
+    if not any(label.strip() for label in labels):
         return []
+    nouns = (task.answer, task.example_item or task.item) if task else ("folder", "message")
     said = visible(text)
     return [
         Sign(kind, worth, match[0][:80])
-        for kind, worth, pattern in _statements(task)
+        for kind, worth, pattern in _statements(labels, *nouns)
         if (match := pattern.search(said))
     ]
 
@@ -105,39 +114,35 @@ def withheld(text: str) -> str:
     return "(withheld: the text looks like an instruction to the assistant)"
 
 
-@lru_cache(maxsize=64)
-def _statements(task: Task | None) -> tuple[tuple[str, int, re.Pattern[str]], ...]:
+@lru_cache(maxsize=256)
+def _statements(
+    labels: tuple[str, ...], answer: str, item: str
+) -> tuple[tuple[str, int, re.Pattern[str]], ...]:
     """Kind, points and pattern of the ways to state or to order the answer to other queries.
 
-    `the folder for the message: "…" is "work"`: quotes around either make it a record, without
-    them it may be a sentence of one's own. `always answer work`: the label makes the difference to
-    "always answer the door"; without the task no label is known, and only records are told.
+    `the folder for the message: "…" is "work"`: quotes or the noun of the query make it a record,
+    without them it may be a sentence of one's own. `always answer work`: the label makes the
+    difference to "always answer the door".
     """
-    labels = "|".join(re.escape(label) for label in task.labels) if task else r"[^\n\"]{1,40}"
-    nouns = [task.answer] if task else ["folder", "tag", "rating", "score"]
-    answer = "|".join(map(re.escape, [*nouns, "answer", "label", "category"]))
+    any_label = "|".join(re.escape(label.strip()) for label in labels if label.strip())
+    nouns = "|".join(map(re.escape, dict.fromkeys([answer, "answer", "label", "category"])))
     verb = r"(?:is|was|=|->|=>|→|should be|must be|will be|has to be)(?: always| now)?"
-    label = rf"(?:{labels})(?![\w-])"
-    in_quotes = rf"[\"“](?:{labels})[\"”]"
+    bare = rf"[\"'“\[(]?(?:{any_label})(?![\w-])"
+    in_quotes = rf"[\"“](?:{any_label})[\"”]"
     quoted = r"[\"'“][^\n]{1,300}?[\"'”]"
-    about = rf"\b(?:{answer}) (?:for|of|to)\b[^\n]"
-    bare = rf"[\"'“\[(]?{label}" if task else in_quotes
-    patterns = [
-        ("states an answer", STRONG, rf"{about}{{0,40}}?{quoted}[^\n.]{{0,20}}? {verb} {bare}"),
-        ("states an answer", STRONG, rf"{about}{{0,200}}? {verb} {in_quotes}"),
-        ("states an answer", STRONG, rf"(?:^|[.;:] *){quoted} {verb} {in_quotes}"),
-    ]
-    if task:
-        item = re.escape(task.example_item or task.item)
-        order = rf"{REPLY}\s+(?:\w+\s+){{0,3}}{bare}"
-        patterns += [
-            (
-                "states an answer",
-                STRONG,
-                rf"{about}{{0,40}}?\b{item}s?\b[^\n.]{{0,60}}? {verb} {bare}",
-            ),
-            ("states an answer", WEAK, rf"{about}{{0,80}}? {verb} {bare}"),
-            ("orders an answer", STRONG, rf"\b{ALWAYS}\b[^.\n]{{0,80}}?\b{order}"),
-        ]
+    about = rf"\b(?:{nouns}) (?:for|of|to)\b[^\n]"
+    record, order = "states an answer", "orders an answer"
+    patterns = (
+        (record, STRONG, rf"{about}{{0,40}}?{quoted}[^\n.]{{0,20}}? {verb} {bare}"),
+        (record, STRONG, rf"{about}{{0,200}}? {verb} {in_quotes}"),
+        (record, STRONG, rf"(?:^|[.;:] *){quoted} {verb} {in_quotes}"),
+        (
+            record,
+            STRONG,
+            rf"{about}{{0,40}}?\b{re.escape(item)}s?\b[^\n.]{{0,60}}? {verb} {bare}",
+        ),
+        (record, WEAK, rf"{about}{{0,80}}? {verb} {bare}"),
+        (order, STRONG, rf"\b{ALWAYS}\b[^.\n]{{0,80}}?\b{REPLY}\s+(?:\w+\s+){{0,3}}{bare}"),
+    )
     flags = re.IGNORECASE | re.MULTILINE
     return tuple((kind, worth, re.compile(pattern, flags)) for kind, worth, pattern in patterns)

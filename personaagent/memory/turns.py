@@ -74,3 +74,9 @@ def save_turn(memory: UserMemory, task: str, since: str, half_life: float) -> No
     created = microseconds(memory.now())
     with memory.database.write() as connection:
         memory.database.upsert(connection, turns, row | {"created": created})
+
+
+def forget_turn(memory: UserMemory, task: str) -> None:
+    """Let everything count again."""
+    with memory.database.write() as connection:
+        connection.execute(turns.delete().where(turns.c.user == memory.user, turns.c.task == task))

@@ -2,7 +2,7 @@
 
 from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
-from personaagent.optimizers.drift import Drift, follow, tell, watch
+from personaagent.optimizers.drift import Drift, follow, look, tell, watch
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
@@ -26,6 +26,7 @@ __all__ = [
     "Replayed",
     "Step",
     "follow",
+    "look",
     "tell",
     "watch",
 ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from personaagent.data import Choice, Interaction, Task
 from personaagent.memory import EpisodicMemory, Memory
-from personaagent.memory.turns import save_turn, turn_of
+from personaagent.memory.turns import forget_turn, save_turn, turn_of
 from personaagent.programs.habits import vote
 
 HALF_LIFE = 5.0  # interactions after a change that halve the weight of what is older
@@ -55,47 +55,79 @@ def tell(losses: Sequence[float]) -> Drift:
     return Drift("noise", None, levels)
 
 
-def surprises(memory: EpisodicMemory, task: Task, window: Sequence[Interaction]) -> list[float]:
-    """How much each answer surprises one who knows only the older half of the window, in nats.
+def surprises(
+    memory: EpisodicMemory, task: Task, window: Sequence[Interaction], known: int
+) -> list[float]:
+    """How much each answer surprises one who knows only the first `known` of them, in nats.
 
     It is the user's own posterior over the labels (see `programs.habits`), so it costs no LM call;
-    an answer of the older half is judged by the others.
+    an answer of the known ones is judged by the others.
     """
-    known = window[: len(window) // 2]
     vectors = np.stack([memory.embed(one.query) for one in window])
-    fits = vectors @ vectors[: len(known)].T
+    fits = vectors @ vectors[:known].T
     losses = []
     for at, one in enumerate(window):
         neighbours = [
-            Memory(other, float(fit))
-            for other, fit in zip(known, fits[at], strict=True)
-            if other is not one
+            Memory(window[other], float(fits[at, other])) for other in range(known) if other != at
         ]
         losses.append(-math.log(vote(task.labels, neighbours)[one.response]))
     return losses
 
 
-def watch(memory: EpisodicMemory, task: Task, user: str) -> tuple[Drift, list[Interaction]]:
-    """What the latest interactions of a user say, and these interactions.
+def look(
+    memory: EpisodicMemory, task: Task, answered: Sequence[Interaction], since: int = 0
+) -> Drift:
+    """What a user's interactions say; `at` is a place among them.
 
-    Those since the last known change are looked at; with fewer than four levels' worth of them, and
-    where answers are no labels (or options that differ from query to query), there is only noise.
+    The older half of the latest ones is what was known, the newer half is judged by it. Where it
+    changed before, only what followed counts, and a new change is first held against what was known
+    before the last one: a user who is back to it goes back and forth.
+
+    Args:
+        memory: embeds the queries.
+        task: one with labels.
+        answered: oldest first, every response a label.
+        since: the place of the last known change.
+    """
+    window = answered[since:][-WINDOW:]
+    if len(window) < 4 * SHORTEST:
+        return Drift("noise", None, ())
+    found = tell(surprises(memory, task, window, len(window) // 2))
+    if found.at is None:
+        return found
+    longer = answered[-2 * WINDOW :]
+    before = since - (len(answered) - len(longer))
+    if before >= 2 * SHORTEST:
+        back = tell(surprises(memory, task, longer, before))
+        if back.kind != "change":
+            return Drift("oscillation", None, back.levels)
+    return replace(found, at=len(answered) - len(window) + found.at)
+
+
+def watch(memory: EpisodicMemory, task: Task, user: str) -> tuple[Drift, list[Interaction]]:
+    """What a user's interactions say, and these interactions.
+
+    With too few of them, and where answers are no labels (or options that differ from query to
+    query), there is only noise.
     """
     mine = memory.store.of(user)
-    turn = turn_of(mine, task.name)
     answered = [one for one in mine.interactions(task.name) if one.response in task.labels]
-    since = next((at for at, one in enumerate(answered) if turn and one.id == turn.since), 0)
-    window = answered[since:][-WINDOW:]
-    if isinstance(task, Choice) or len(window) < 4 * SHORTEST:
-        return Drift("noise", None, ()), window
-    return tell(surprises(memory, task, window)), window
+    if isinstance(task, Choice):
+        return Drift("noise", None, ()), answered
+    turn = turn_of(mine, task.name)
+    places = (at for at, one in enumerate(answered) if turn and one.id == turn.since)
+    return look(memory, task, answered, next(places, 0)), answered
 
 
 def follow(memory: EpisodicMemory, task: Task, user: str) -> Drift:
-    """Look at a user, and where the habits have changed, let what is older fade from now on."""
-    drift, window = watch(memory, task, user)
+    """Look at a user: where the habits have changed, what is older fades from now on; where the old
+    ones are back, nothing does."""
+    drift, answered = watch(memory, task, user)
+    mine = memory.store.of(user)
     if drift.at is not None:
-        save_turn(memory.store.of(user), task.name, window[drift.at].id, HALF_LIFE)
+        save_turn(mine, task.name, answered[drift.at].id, HALF_LIFE)
+    elif drift.kind == "oscillation":
+        forget_turn(mine, task.name)
     return drift
 
 
