@@ -92,11 +92,12 @@ def bridging(text: str, task: Task | None, response: str) -> list[Sign]:
 
     Where the task is not known, the only label that is known is the response that came with it.
     """
-    labels = (response,) if task is None else task.labels
-    if not any(label.strip() for label in labels):
+    labels = tuple(filter(str.strip, (response,) if task is None else task.labels))
+    said = visible(text)
+    lower = said.lower()
+    if not any(label.strip().lower() in lower for label in labels):
         return []
     nouns = (task.answer, task.example_item or task.item) if task else ("folder", "message")
-    said = visible(text)
     return [
         Sign(kind, worth, match[0][:80])
         for kind, worth, pattern in _statements(labels, *nouns)
@@ -124,7 +125,7 @@ def _statements(
     without them it may be a sentence of one's own. `always answer work`: the label makes the
     difference to "always answer the door".
     """
-    any_label = "|".join(re.escape(label.strip()) for label in labels if label.strip())
+    any_label = "|".join(re.escape(label.strip()) for label in labels)
     nouns = "|".join(map(re.escape, dict.fromkeys([answer, "answer", "label", "category"])))
     verb = r"(?:is|was|=|->|=>|→|should be|must be|will be|has to be)(?: always| now)?"
     bare = rf"[\"'“\[(]?(?:{any_label})(?![\w-])"
