@@ -50,8 +50,10 @@ REPLY = (
 )
 
 _OVERRIDE = ("ignore", "disregard", "forget", "override", "bypass", "discard", "follow")
-_STANDING = ("from ", "future", "henceforth", "for all", "whenever", "every", "always", "only")
-_STANDING += ("never", "if ")
+_STANDING = (
+    *("from ", "future", "henceforth", "for ", "whenever", "every", "if "),
+    *("always", "only", "never"),
+)
 
 # Kind, points, words of which one must be there (cheap to look for), pattern.
 # The object decides: "ignore the previous email" is no sign, "ignore my instructions" (of one

@@ -114,7 +114,7 @@ def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observati
             with dspy.context(allow_tool_async_sync_conversion=True):  # MCP tools are async
                 result = by_name[action.tool](**action.arguments)
         except Exception as error:  # a user's tool may raise anything
-            return Observation(action, f"{action.tool} failed: {error}", failed=True)
+            return Observation(action, withheld(f"{action.tool} failed: {error}"), failed=True)
         match result:
             case (str(text), tuple(memories)):
                 return Observation(action, text, memories)
