@@ -260,3 +260,21 @@ def test_texts_of_users_are_never_markup_nor_control_characters(run, tasks, tmp_
 def test_every_task_of_lamp_can_be_named(run):
     for name in LAMP_TASKS:
         run("users", "--task", name)
+
+
+def later(count):
+    """Messages of gro after those of March."""
+    return [
+        {**row, "id": f"gro-{n}", "time": f"2026-04-{1 + n % 28:02}T{12 + n // 28:02}:00:00Z"}
+        for n, row in ((n, rows("gro", 28)[n % 28]) for n in range(28, count))
+    ]
+
+
+def test_compile_tells_a_change_of_habits(run, told, imported, tmp_path):
+    lines = [
+        row | {"response": "family" if n > 40 else row["response"]}
+        for n, row in enumerate(rows("gro", 28) + later(60))
+    ]
+    run("import", write(tmp_path / "gro.jsonl", lines))
+    compiled = told("compile", "--user", "gro", "--replay", "6", "--no-track", "--iterations", "1")
+    assert compiled["drift"] == "change"
