@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import sqlalchemy as sa
 
@@ -18,12 +19,19 @@ _KINDS: dict[str, type[Task]] = {
 def saved_tasks(connection: sa.Connection) -> dict[str, Task]:
     """The tasks that were saved, by name."""
     select = sa.select(meta.c.value).where(meta.c.key.startswith(KEY)).order_by(meta.c.key)
-    tasks = [_task(json.loads(text)) for text in connection.scalars(select)]
+    tasks = [task_from(json.loads(text)) for text in connection.scalars(select)]
     return {task.name: task for task in tasks}
 
 
-def _task(definition: dict[str, object]) -> Task:
-    kind = _KINDS[str(definition.pop("kind"))]
-    labels = definition.pop("labels")
-    assert isinstance(labels, list)
-    return kind(**definition, labels=tuple(labels))  # type: ignore[arg-type]
+def definition(task: Task) -> dict[str, object]:
+    """A task as JSON data; `task_from` makes the task of it."""
+    return {"kind": type(task).__name__.lower(), **asdict(task)}
+
+
+def task_from(definition: dict[str, object]) -> Task:
+    """The task that `definition` described."""
+    fields = dict(definition)
+    kind = _KINDS[str(fields.pop("kind"))]
+    labels = fields.pop("labels")
+    assert isinstance(labels, list | tuple)
+    return kind(**fields, labels=tuple(labels))  # type: ignore[arg-type]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import sqlalchemy as sa
 
 from personaagent.data import LAMP_TASKS, Task
 from personaagent.errors import DataError
-from personaagent.memory.definitions import KEY, saved_tasks
+from personaagent.memory.definitions import KEY, definition, saved_tasks
 from personaagent.memory.schema import champions, interactions, meta
 from personaagent.memory.store import Store
 
@@ -45,8 +44,7 @@ def save_tasks(store: Store, tasks: Iterable[Task]) -> None:
         known = LAMP_TASKS | saved_tasks(connection)
         for task in tasks:
             _refuse_change(known, task)
-            definition = {"kind": type(task).__name__.lower(), **asdict(task)}
-            row = {"key": KEY + task.name, "value": json.dumps(definition)}
+            row = {"key": KEY + task.name, "value": json.dumps(definition(task))}
             store.database.upsert(connection, meta, row)
 
 

@@ -4,9 +4,11 @@ from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.drift import Drift, follow, look, tell, watch
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
+from personaagent.optimizers.pooling import Prior, Start, pool
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.stopping import Patience
+from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
 __all__ = [
@@ -22,11 +24,15 @@ __all__ = [
     "LatestBatch",
     "Patience",
     "PersonaAlignment",
+    "Prior",
     "Replay",
     "Replayed",
+    "Start",
     "Step",
+    "Student",
     "follow",
     "look",
+    "pool",
     "tell",
     "watch",
 ]

@@ -413,3 +413,15 @@ def test_a_day_that_floods_the_history_neither_writes_nor_judges_beyond_its_shar
     judged = [id for id in log.judged if id in flooded]
     assert len(judged) <= 1  # the same sixty times is once
     assert log.settings["intake"] == "measured"
+
+
+def test_what_is_known_without_an_answer_goes_into_the_first_profile(tmp_path, history):
+    told = mail(3, "Ann keeps bees.", "", id="mem0-1", source="mem0")
+    later = mail(90, "Ann sold the bees.", "", id="mem0-2", source="mem0")
+    rules = book()
+    with remembering(tmp_path, *history, told, later) as memory:
+        align(PersonaAgent(INBOX, memory), history, rules, iterations=1)
+    first = rules.asked[0]
+    assert '"Ann keeps bees."' in first.text
+    assert not any("sold the bees" in one.everything for one in rules.asked)
+    assert not any("bees" in one.everything for one in rules.asked[1:])
