@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from personaagent.optimizers import AlignmentLog, Setting, Step
     from personaagent.programs import PersonaAgent
 
+DRIFT = {
+    "change": "this user's habits have changed; what is older fades from the votes",
+    "oscillation": "this user goes back and forth between habits; all of them are kept",
+}
+
 
 class Noting(Protocol):
     """Shows the user what did not work."""

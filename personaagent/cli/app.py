@@ -17,6 +17,7 @@ from personaagent.cli import data, export, show
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
+from personaagent.cli.quarantine import quarantine
 from personaagent.cli.tune import tune
 from personaagent.errors import PersonaAgentError
 
@@ -86,6 +87,7 @@ app.command("users")(data.users)
 app.command("compile")(compile_persona)
 app.command("ask")(ask)
 app.command("observe")(data.observe)
+app.command("quarantine")(quarantine)
 app.command("show")(show.show)
 app.command("history")(show.history)
 app.command("rollback")(show.rollback)

@@ -174,6 +174,7 @@ def _one(
     from personaagent.cli import align, render, session
     from personaagent.cli.compiled import Compiled, Memo
     from personaagent.cli.steps import Display, scores
+    from personaagent.optimizers import follow
 
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file), session.open_store(db) as store:
@@ -189,6 +190,9 @@ def _one(
         ):
             started = time.monotonic()
             agent.memory.ready(user)
+            drift = follow(agent.memory, kind, user)
+            if drift.kind != "noise":
+                display.note(f"drift: {align.DRIFT[drift.kind]}")
             display.iteration(1)
             log, run = align.align(
                 agent, trainset, setting, second or None, display.step, restart=restart
@@ -218,6 +222,7 @@ def _one(
                 "held_out": held_out,
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
                 "tracked": run_id,
+                "drift": drift.kind,
                 "log": log.to_dict(),
             }
         )

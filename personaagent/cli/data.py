@@ -101,10 +101,10 @@ def import_files(
             known = load_tasks(store) | defined
             given, questions = intake.interactions(files or [], known), 0
         before = _counts(store)
-        added = intake.store(store, given)
+        added = intake.store(store, given, defined)
         save_tasks(store, defined.values())
         after = _counts(store)
-    found = Counter(one.user for one in given)
+        found = Counter(one.user for one in given) - intake.put_aside(store, given)
     rows = [(user, after[user] - before[user], found[user]) for user in sorted(found)]
     if as_json:
         render.print_json(
@@ -114,6 +114,7 @@ def import_files(
                 "interactions": len(given),
                 "new": added.new,
                 "known": added.known,
+                "quarantined": added.quarantined,
                 "users": [
                     {"user": user, "new": new, "known": total - new} for user, new, total in rows
                 ],
@@ -143,6 +144,9 @@ def import_files(
         found_new = render.counted(added.new, "new interaction")
         of = render.counted(len(rows), "user")
         screen.print(f"{found_new} of {of}, {added.known:,} known already")
+    if added.quarantined:
+        aside = render.counted(added.quarantined, "interaction")
+        screen.print(f"{aside} quarantined: 'personaagent quarantine --user USER' shows why")
 
 
 def _counts(store: Store) -> Counter[str]:
@@ -242,24 +246,35 @@ def observe(
         moment = _moment(time) if time else None
         if id and moment is None:  # the same again is the same, whenever it is said
             moment = next((one.time for one in store.of(user).get([id])), None)
+        moment = moment or datetime.now(UTC)
         given = Interaction(
             id=id or "",
             user=user,
             task=kind.name,
             query=text,
             response=kind.parse(response),
-            time=moment or datetime.now(UTC),
+            time=moment,
+            expires=kind.expiry(moment),
         )
         one = replace(given, id=id or given.digest[:12])
-        new = bool(store.add([one]).new)
+        added = store.add([one], tasks={kind.name: kind})
     if as_json:
         render.print_json(
             {"id": one.id, "user": user, "task": one.task, "response": one.response}
-            | {"time": render.instant(one.time), "new": new}
+            | {"time": render.instant(one.time), "new": bool(added.new)}
+            | {"quarantined": bool(added.quarantined)}
         )
         return
     screen = render.screen(as_json=False)
-    screen.print(f"{'remembered' if new else 'known already'}: {render.plain(one.id)}")
+    if added.quarantined:
+        screen.print(
+            f"quarantined, not remembered: {render.plain(one.id)}; 'personaagent quarantine "
+            f"--user {render.plain(user)}' shows why",
+            soft_wrap=True,
+        )
+    else:
+        known = "remembered" if added.new else "known already"
+        screen.print(f"{known}: {render.plain(one.id)}")
     screen.print(render.past(one))
 
 

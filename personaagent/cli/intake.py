@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,10 +117,25 @@ def lamp_histories(
     return list(found.values()), questions
 
 
-def store(store: Store, given: Sequence[Interaction]) -> Added:
-    """Store interactions, all of them or none."""
+def store(
+    store: Store, given: Sequence[Interaction], tasks: Mapping[str, Task] | None = None
+) -> Added:
+    """Store interactions, all of them or none; `tasks` are those that come with them."""
     from personaagent.cli import render
 
     with render.progress() as bar:
         row = bar.add_task("storing", total=len(given))
-        return store.add(given, progress=lambda done: bar.advance(row, done))
+        return store.add(given, tasks=tasks, progress=lambda done: bar.advance(row, done))
+
+
+def put_aside(store: Store, given: Sequence[Interaction]) -> Counter[str]:
+    """How many of these interactions are in quarantine, by user."""
+    from personaagent.memory.quarantine import quarantined
+
+    ids = {(one.user, one.id) for one in given}
+    return Counter(
+        user
+        for user in sorted({one.user for one in given})
+        for aside in quarantined(store.of(user))
+        if (user, aside.interaction.id) in ids
+    )

@@ -1,12 +1,13 @@
 """A user's own data: JSON Lines of interactions or queries, plain or gzip, and a file of tasks.
 
 An interaction is one line with id, user, task, query, response and, where known, time, weight,
-source, expires, metadata (text by text). A query has id, user, task, query and may have a response
+source, expires, metadata (text by text) and signal (click, dwell, skip, edit: see `signals`; it
+lowers the weight). A query has id, user, task, query and may have a response
 (its gold answer), time and habit (a mark of the sample data, not read). Blank lines are allowed.
 
 A tasks file is a JSON list; a task has name, kind (classification, rating, text or choice),
-instruction, if wanted the nouns item and answer, and labels (classification) or low and high
-(rating).
+instruction, if wanted the nouns item and answer and a lifetime in days, after which an interaction
+expires that does not say so itself, and labels (classification) or low and high (rating).
 
 Data files are read as a stream, so an error may come after lines were given out: who stores them
 does so in one transaction, and then nothing of a broken file is stored.
@@ -36,6 +37,7 @@ from personaagent.data.rows import (
     suggestion,
     validated,
 )
+from personaagent.data.signals import Signal
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 from personaagent.errors import DataError
 
@@ -52,12 +54,20 @@ class _Asked(Row):
     time: _Past | None = None
 
 
+class _SignalRow(Row):
+    click: bool | None = None
+    dwell: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    skip: bool | None = None
+    edit: float | None = Field(default=None, ge=0, le=1)
+
+
 class _InteractionRow(_Asked):
     response: str
     weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     source: Filled = "user"
     expires: _Moment | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
+    signal: _SignalRow | None = None
 
 
 class _QueryRow(_Asked):
@@ -71,6 +81,7 @@ class _TaskRow(Row):
     instruction: Filled
     item: Filled | None = None
     answer: Filled | None = None
+    lifetime: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class _ClassificationRow(_TaskRow):
@@ -130,7 +141,7 @@ def _refuse_task(path: str | Path, number: int, field: str, problem: str) -> Dat
 def read_interactions(path: str | Path, tasks: Mapping[str, Task]) -> Iterator[Interaction]:
     """The interactions of a file, in its order; a line that repeats an earlier one is left out.
 
-    Times come out in UTC and labels in the spelling of their task.
+    Times come out in UTC, labels in the spelling of their task, signals as the weight.
 
     Raises:
         DataError: a line breaks the format; it names the file, the line and the field. Among
@@ -151,9 +162,9 @@ def read_interactions(path: str | Path, tasks: Mapping[str, Task]) -> Iterator[I
             query=row.query,
             response=response,
             time=row.time,
-            weight=row.weight,
+            weight=row.weight * (Signal(**row.signal.model_dump()).weight if row.signal else 1),
             source=row.source,
-            expires=row.expires,
+            expires=row.expires or task.expiry(row.time),
             metadata=row.metadata,
         )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -24,7 +25,8 @@ _OPTIONS = re.compile(r'^(?P<stem>.*?)\s*\[1\]: "(?P<one>.*)" \[2\]: "(?P<two>.*
 class Task:
     """Common part: `instruction` is asked before every query, `labels` is the closed set of
     answers (empty for free text), `item` and `answer` are the nouns for a query and its response,
-    `example_item` the noun for a past query where it is not `item`.
+    `example_item` the noun for a past query where it is not `item`. `lifetime` is for how many
+    days an interaction counts where it does not say itself when it expires; None is for ever.
     """
 
     name: str
@@ -33,6 +35,16 @@ class Task:
     item: str = "text"
     answer: str = "answer"
     example_item: str = ""
+    lifetime: float | None = None
+
+    def expiry(self, time: datetime | None) -> datetime | None:
+        """When an interaction of that time expires; None without a lifetime or a time."""
+        if self.lifetime is None or time is None:
+            return None
+        try:
+            return time + timedelta(days=self.lifetime)
+        except OverflowError:  # beyond the year 9999
+            return None
 
     @property
     def output_type(self) -> Any:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from personaagent.memory.embedder import Embedder, SentenceEmbedder
     from personaagent.memory.journal import Journal
     from personaagent.memory.memory import EpisodicMemory, Memory
+    from personaagent.memory.quarantine import Quarantined, quarantined, release
     from personaagent.memory.retrieval import RETRIEVERS, Retriever
     from personaagent.memory.store import Added, Store, UserSummary
     from personaagent.memory.user import Profile, UserMemory
@@ -21,11 +22,14 @@ __all__ = [
     "Memory",
     "Profile",
     "Published",
+    "Quarantined",
     "Retriever",
     "SentenceEmbedder",
     "Store",
     "UserMemory",
     "UserSummary",
+    "quarantined",
+    "release",
 ]
 
 _HOME = {
@@ -37,11 +41,14 @@ _HOME = {
     "Memory": "memory",
     "Profile": "user",
     "Published": "chain",
+    "Quarantined": "quarantine",
     "Retriever": "retrieval",
     "SentenceEmbedder": "embedder",
     "Store": "store",
     "UserMemory": "user",
     "UserSummary": "store",
+    "quarantined": "quarantine",
+    "release": "quarantine",
 }
 
 

@@ -50,10 +50,10 @@ class Database:
             with _explained(self.name):
                 _use_wal(self._engine)
             with self.read() as connection:
-                empty = not self._checked(connection)
-            if empty:
+                current = self._current(connection)
+            if not current:
                 with self.write() as connection:
-                    if not self._checked(connection):  # nobody else was faster
+                    if not self._current(connection):  # nobody else was faster
                         self._create(connection)
         except BaseException:
             self.close()
@@ -82,8 +82,8 @@ class Database:
         """Give back every connection."""
         self._engine.dispose()
 
-    def _checked(self, connection: sa.Connection) -> bool:
-        """Whether this is a memory database that we can read; False if nothing is in it yet."""
+    def _current(self, connection: sa.Connection) -> bool:
+        """Whether this is a memory database with all our tables; False if it is empty or older."""
         present = set(sa.inspect(connection).get_table_names())
         if not present:
             return False
@@ -96,18 +96,18 @@ class Database:
                 f"{self.name}: this database holds other tables and is not a PersonaAgent "
                 "database: name a file (or a PostgreSQL database) of its own"
             )
-        if int(found) != schema.SCHEMA_VERSION:
+        if int(found) > schema.SCHEMA_VERSION:
             raise StoreError(
                 f"{self.name}: its schema is version {found}, this PersonaAgent reads version "
                 f"{schema.SCHEMA_VERSION}: upgrade with 'pip install -U personaagent', or name "
                 "another database"
             )
-        return True
+        return int(found) == schema.SCHEMA_VERSION
 
     def _create(self, connection: sa.Connection) -> None:
         schema.metadata.create_all(connection)
         row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
-        connection.execute(schema.meta.insert(), row)
+        self.upsert(connection, schema.meta, row)
 
 
 def _url(where: str | Path) -> URL:

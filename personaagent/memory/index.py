@@ -23,7 +23,7 @@ from personaagent.memory.rows import microseconds
 from personaagent.memory.user import UserMemory
 
 Seqs = NDArray[np.int64]
-_UNDATED = np.iinfo(np.int64).min  # sorts before every time, as in the store
+UNDATED = np.iinfo(np.int64).min  # sorts before every time, as in the store
 _NEVER = np.iinfo(np.int64).max
 # Beside its vector, a row costs its seq twice, two times, a task, and a node of IndexIDMap2.
 _ROW_BYTES = 96
@@ -64,7 +64,7 @@ class UserIndex:
         codes = [self._codes.setdefault(task, len(self._codes)) for task in tasks]
         self.seqs = _extended(self.seqs, seqs)
         self.tasks = _extended(self.tasks, codes)
-        self.times = _extended(self.times, [_UNDATED if t is None else t for t in times])
+        self.times = _extended(self.times, [UNDATED if t is None else t for t in times])
         self.expires = _extended(self.expires, [_NEVER if t is None else t for t in expires])
         return True
 

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.data import Interaction
+from personaagent.data.influence import weighed
 from personaagent.errors import DataError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.index import IndexCache
 from personaagent.memory.progress import track
 from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope
 from personaagent.memory.store import Added, Store
+from personaagent.memory.turns import turn_of
 from personaagent.memory.user import UserMemory, aware
 
 _TEXTS_AT_ONCE = 1_024  # embedded and committed together: what a kill can cost
@@ -55,6 +57,8 @@ class EpisodicMemory:
 
     def add(self, interactions: Iterable[Interaction], *, progress: bool = False) -> Added:
         """Store interactions (all or none) and embed those that have no vector yet.
+
+        What the store's screening suspects is put aside (see `Store.add`).
 
         Raises:
             DataError: see `Store.add`; nothing was stored.
@@ -101,7 +105,8 @@ class EpisodicMemory:
     ) -> list[Memory]:
         """The user's k memories that fit a query best, best first.
 
-        Expired interactions are never among them. Fewer than k only if there are fewer.
+        Expired interactions are never among them. Fewer than k only if there are fewer. Their
+        weights are those of their votes: see `data.influence` and `memory.turns`.
 
         Args:
             user: whose memory.
@@ -127,7 +132,24 @@ class EpisodicMemory:
         scope = self._scope(memory, task, before and aware(before), exclude)
         ranking = retriever.rank(scope, query, k) if len(scope.seqs) else []
         found = memory.at([seq for seq, _ in ranking])
-        return [Memory(found[seq], score) for seq, score in ranking if seq in found]
+        ranking = [(seq, score) for seq, score in ranking if seq in found]
+        voting = self._voting(memory, task, scope, {seq: found[seq] for seq, _ in ranking})
+        return [Memory(one, score) for one, (_, score) in zip(voting, ranking, strict=True)]
+
+    def _voting(
+        self, memory: UserMemory, task: str | None, scope: Scope, found: dict[int, Interaction]
+    ) -> list[Interaction]:
+        """The recalled interactions with the weights of their votes: trust in the source, what a
+        change of habits has left of them, repetitions as one."""
+        trust = self.store.trust_in
+        turn = turn_of(memory, task) if task is not None else None
+        if turn is None:
+            return weighed(list(found.values()), lambda one: trust(one.source))
+        fading = turn.fading(scope.seqs, scope.times)
+        seqs = {one.id: seq for seq, one in found.items()}
+        return weighed(
+            list(found.values()), lambda one: trust(one.source) * fading(seqs[one.id], one)
+        )
 
     def _scope(
         self,

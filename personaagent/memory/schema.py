@@ -19,7 +19,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Versions only ever add tables, so an older database is brought up to date by creating them."""
 
 metadata = MetaData()
 
@@ -105,5 +106,28 @@ journal = Table(
     Column("run", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+# What screening put aside: kept whole, so that a person can look at it and release it.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("task", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+# Where a user's habits changed: `since` is the first interaction after the change.
+turns = Table(
+    "turns",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("since", Text, nullable=False),
+    Column("half_life", Float, nullable=False),
     Column("created", BigInteger, nullable=False),
 )

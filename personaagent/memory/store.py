@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,10 +18,13 @@ from typing import Self
 import sqlalchemy as sa
 from platformdirs import user_data_path
 
-from personaagent.data import Interaction
+from personaagent.data import LAMP_TASKS, Interaction, Task
+from personaagent.data.screening import Screening
 from personaagent.errors import DataError
 from personaagent.memory import rows
 from personaagent.memory.database import Database
+from personaagent.memory.definitions import saved_tasks
+from personaagent.memory.quarantine import known_digests, put_aside
 from personaagent.memory.schema import interactions, vectors
 from personaagent.memory.user import UserMemory
 
@@ -30,10 +33,12 @@ _ROWS_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What an `add` found: `new` interactions were stored, `known` ones were there already."""
+    """What an `add` found: `new` interactions were stored, `known` ones were there already, and
+    `quarantined` ones are put aside (see `personaagent.memory.quarantine`)."""
 
     new: int
     known: int
+    quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Store:
         where: a file (SQLite) or a URL, `postgresql://user:password@host/database`. Default: the
             environment variable PERSONAAGENT_DB, else `memory.db` in the user's data folder.
         now: the clock; decides what is in the future and what has expired.
+        screening: which interactions are put aside instead of stored; None stores everything.
 
     Raises:
         StoreError: the database cannot be opened, is not ours, or is of a newer schema.
@@ -63,10 +69,12 @@ class Store:
         where: str | Path | None = None,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        screening: Screening | None = Screening(),  # noqa: B008  (frozen)
     ) -> None:
         default = os.environ.get("PERSONAAGENT_DB") or user_data_path("personaagent") / "memory.db"
         self.database = Database(where or default)
         self.now = now
+        self.screening = screening
 
     @property
     def name(self) -> str:
@@ -77,12 +85,16 @@ class Store:
         self,
         interactions: Iterable[Interaction],
         *,
+        tasks: Mapping[str, Task] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Added:
         """Store interactions, all of them or none; adding one twice is adding it once.
 
+        What the screening suspects is put aside in the same transaction.
+
         Args:
             interactions: in the order in which they happened, where they have no time.
+            tasks: those of their tasks that the database does not know yet.
             progress: called with the number of interactions just done.
 
         Raises:
@@ -90,15 +102,26 @@ class Store:
         """
         # Everything is read and checked first: the one writer's lock is not held meanwhile.
         now = self.now()
-        checked = iter([rows.checked(interaction, now) for interaction in interactions])
+        checked = [rows.checked(interaction, now) for interaction in interactions]
+        suspects = self._suspects(checked, tasks or {})
         done = new = 0
         with self.database.write() as connection:
-            while batch := list(islice(checked, _ROWS_AT_ONCE)):
+            released = known_digests(connection, [one for one, _ in suspects.values()])
+            aside = {key: found for key, found in suspects.items() if key not in released}
+            welcome = iter([one for one in checked if _key(one) not in aside])
+            while batch := list(islice(welcome, _ROWS_AT_ONCE)):
                 new += self._add(connection, batch)
                 done += len(batch)
                 if progress:
                     progress(len(batch))
-        return Added(new, done - new)
+            put_aside(self.database, connection, list(aside.values()), now)
+        if progress:
+            progress(len(checked) - done)
+        return Added(new, done - new, len(checked) - done)
+
+    def trust_in(self, source: str) -> float:
+        """How much the interactions of a source count in votes, in (0, 1]."""
+        return 1.0 if self.screening is None else self.screening.trust_in(source)
 
     def users(self, task: str | None = None) -> list[UserSummary]:
         """Who has interactions (of a task), by name."""
@@ -151,6 +174,19 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _suspects(
+        self, checked: Sequence[Interaction], tasks: Mapping[str, Task]
+    ) -> dict[tuple[str, str, str], tuple[Interaction, str]]:
+        """The interactions that are not accepted, with the reason, by their key."""
+        if self.screening is None or not checked:
+            return {}
+        with self.database.read() as connection:
+            known = {**LAMP_TASKS, **saved_tasks(connection), **tasks}
+        verdicts = ((one, self.screening.verdict(one, known.get(one.task))) for one in checked)
+        return {
+            _key(one): (one, verdict.reason) for one, verdict in verdicts if not verdict.accepted
+        }
+
     def _add(self, connection: sa.Connection, batch: Sequence[Interaction]) -> int:
         """Insert one batch; how many of it were new."""
         insert = self.database.insert(interactions).on_conflict_do_nothing()
@@ -180,3 +216,7 @@ class Store:
                         f"content (differs in: {fields}): interactions are immutable, give the "
                         "changed one an id of its own; nothing was stored"
                     )
+
+
+def _key(one: Interaction) -> tuple[str, str, str]:
+    return one.user, one.id, one.digest

@@ -2,6 +2,7 @@
 
 from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
+from personaagent.optimizers.drift import Drift, follow, look, tell, watch
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.pooling import Prior, Start, pool
 from personaagent.optimizers.replay import Replay, Replayed
@@ -16,6 +17,7 @@ __all__ = [
     "AlignmentLog",
     "AlwaysAccept",
     "Candidate",
+    "Drift",
     "FullRewrite",
     "Gradient",
     "HardBatch",
@@ -30,5 +32,9 @@ __all__ = [
     "Start",
     "Step",
     "Student",
+    "follow",
+    "look",
     "pool",
+    "tell",
+    "watch",
 ]

@@ -19,6 +19,7 @@ import dspy
 from dspy.teleprompt import Teleprompter
 
 from personaagent.data import Choice, Interaction, Persona, Text
+from personaagent.data.influence import measured
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
@@ -54,6 +55,8 @@ class PersonaAlignment(Teleprompter):
         batch: interactions that a step learns from (the paper's n).
         replay: interactions held out for judging; they never write a persona.
         reach: the latest interactions that are considered for writing.
+        intake: what of the trainset takes part; by default repetitions count once, and a source or
+            a day that crowds out the others is thinned.
         sampler: which of them make a batch.
         update: how candidates are made; by default directives where the task has labels, full
             rewrites elsewhere.
@@ -76,6 +79,7 @@ class PersonaAlignment(Teleprompter):
         batch: int = 4,
         replay: int = 12,
         reach: int = 40,
+        intake: Callable[[Sequence[Interaction]], list[Interaction]] = measured,
         sampler: BatchSampler | None = None,
         update: Update | None = None,
         acceptance: Acceptance | None = None,
@@ -93,6 +97,7 @@ class PersonaAlignment(Teleprompter):
         self.batch = batch
         self.replay = replay
         self.reach = reach
+        self.intake = intake
         self.sampler = sampler or HardBatch()
         self.update = update
         self.acceptance = acceptance or AcceptOnReplay()
@@ -139,9 +144,10 @@ class PersonaAlignment(Teleprompter):
         meters = {id(meter): meter for lm in lms if (meter := getattr(lm, "meter", None))}
         with ExitStack() as measuring:
             used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
-            # STEP 1: split the history; what judges a persona never writes one
+            # STEP 1: split the history; what judges a persona never writes one, and no source
+            # and no day decides alone
             writing, judging = split(
-                trainset,
+                self.intake(trainset),
                 valset,
                 evidence=evidence_of(agent.persona_of(user)),
                 judges=self.replay,
@@ -227,7 +233,7 @@ class PersonaAlignment(Teleprompter):
             for name in ("iterations", "batch", "replay", "reach", "profile", "seed")
         }
         prior = {"prior": self.prior.digest} if self.prior else {}
-        return {**numbers, **named, **prior}
+        return {**numbers, "intake": self.intake.__name__, **named, **prior}
 
     def key(self, student: Student, trainset: Sequence[Interaction], lm: str) -> str:
         """Names a run: the same settings, LM, start and interactions give the same key."""

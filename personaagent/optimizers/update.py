@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data.influence import corroborated
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
 from personaagent.optimizers.replay import Replayed
@@ -123,6 +124,8 @@ def _directive(
     inside = fits[order[last]]
     outside = fits[order[last + 1]] if last + 1 < len(order) else inside
     spoken_to = [replayed[i].interaction for i in order[: last + 1]]
+    if not corroborated(spoken_to, response):
+        return 0.0, Directive("")
     directive = Directive(
         f"If the {task.item} mentions {cue}, answer {response}.",
         cue=cue,

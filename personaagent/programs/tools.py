@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import dspy
 
 from personaagent.data import Action, Choice
+from personaagent.data.screening import withheld
 from personaagent.memory import Memory
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
@@ -118,12 +119,12 @@ def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observati
             with dspy.context(allow_tool_async_sync_conversion=True):  # MCP tools are async
                 result = by_name[action.tool](**action.arguments)
         except Exception as error:  # a user's tool may raise anything
-            return Observation(action, f"{action.tool} failed: {error}", failed=True)
+            return Observation(action, withheld(f"{action.tool} failed: {error}"), failed=True)
         match result:
             case (str(text), tuple(memories)):
                 return Observation(action, text, memories)
-            case _:
-                return Observation(action, str(result)[:LONGEST_OBSERVATION])
+            case _:  # a general tool, whose text may be anybody's
+                return Observation(action, withheld(str(result))[:LONGEST_OBSERVATION])
 
     if len(actions) < 2:
         return [call(action) for action in actions]

@@ -106,7 +106,7 @@ def load_agent(folder: Path) -> tuple[PersonaAgent, dict[str, Persona], PersonaL
     """
     from personaagent import artifacts, memory
     from personaagent.lm import connect
-    from personaagent.memory.tasks import task_from
+    from personaagent.memory.definitions import task_from
     from personaagent.programs import PersonaAgent
 
     settings = json.loads((folder / _SETTINGS).read_text("utf-8"))
@@ -132,7 +132,7 @@ def _written(
 ) -> Iterator[Path]:
     """The model's files in a folder that is gone afterwards."""
     from personaagent import artifacts
-    from personaagent.memory.tasks import definition
+    from personaagent.memory.definitions import definition
 
     users = [one.persona.user for one in personas]
     if strange := {one.persona.task for one in personas} - {task.name}:

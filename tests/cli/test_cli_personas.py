@@ -267,6 +267,24 @@ def test_every_task_of_lamp_can_be_named(run):
         run("users", "--task", name)
 
 
+def later(count):
+    """Messages of gro after those of March."""
+    return [
+        {**row, "id": f"gro-{n}", "time": f"2026-04-{1 + n % 28:02}T{12 + n // 28:02}:00:00Z"}
+        for n, row in ((n, rows("gro", 28)[n % 28]) for n in range(28, count))
+    ]
+
+
+def test_compile_tells_a_change_of_habits(run, told, imported, tmp_path):
+    lines = [
+        row | {"response": "family" if n > 40 else row["response"]}
+        for n, row in enumerate(rows("gro", 28) + later(60))
+    ]
+    run("import", write(tmp_path / "gro.jsonl", lines))
+    compiled = told("compile", "--user", "gro", "--replay", "6", "--no-track", "--iterations", "1")
+    assert compiled["drift"] == "change"
+
+
 def test_a_persona_is_exported_as_the_state_of_a_program(told, compiled, tmp_path):
     said = told("export", "--user", "amira", "--format", "dspy", "--out", "programs")
     assert said["dspy"] == "programs/amira-inbox-v0.dspy.json"

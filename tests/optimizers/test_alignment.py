@@ -3,13 +3,14 @@
 import json
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import dspy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rulebook import RuleBook, stand_in
-from worlds_of_mail import INBOX, book, mail, remembering
+from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 
 from personaagent.data import Choice, Persona, Rating, Text
 from personaagent.errors import BudgetError, DataError, LMError
@@ -400,6 +401,18 @@ def test_a_run_is_named_by_all_that_decides_it(agent, history):
     ]
     assert key() == key()
     assert len({key(), *changed}) == len(changed) + 1
+
+
+def test_a_day_that_floods_the_history_neither_writes_nor_judges_beyond_its_share(agent, history):
+    flood = [
+        mail(100 + n, "dinner amber dog", "work", time=DAWN + timedelta(days=50, minutes=n + 1))
+        for n in range(60)
+    ]
+    log = align(agent, [*history, *flood], iterations=1)
+    flooded = {one.id for one in flood}
+    judged = [id for id in log.judged if id in flooded]
+    assert len(judged) <= 1  # the same sixty times is once
+    assert log.settings["intake"] == "measured"
 
 
 def test_what_is_known_without_an_answer_goes_into_the_first_profile(tmp_path, history):

@@ -1,13 +1,14 @@
 """The exchangeable parts of an alignment: sampling, update, acceptance, stopping."""
 
 import random
+from datetime import timedelta
 
 import dspy
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from rulebook import stand_in
-from worlds_of_mail import INBOX, book, mail
+from worlds_of_mail import DAWN, INBOX, book, mail
 
 from personaagent.data import Directive, Persona
 from personaagent.optimizers import (
@@ -129,6 +130,21 @@ def test_a_cue_that_speaks_for_fewer_than_two_is_dropped(memory):
     assert LEAST == 2
     past = [replayed(1, 5.0, "travel", "dinner dog"), *DOGS[2:]]
     assert propose(memory, past, "dog", gradients=("dog", "dog")) == []
+
+
+def test_one_day_alone_does_not_write_against_older_evidence(memory):
+    def past(*days):
+        said = [(0, "family", "dog"), *((day, "travel", "dinner dog") for day in days)]
+        return [
+            Replayed(
+                mail(n, query, answer, time=DAWN + timedelta(days=day)), "", None, None, 3.0, 0
+            )
+            for n, (day, answer, query) in enumerate(said)
+        ][::-1]
+
+    assert propose(memory, past(7, 7, 7), "dog") == []
+    (new,) = propose(memory, past(7, 7, 8), "dog")
+    assert new.directives[0].oppose == ("ann-0",)
 
 
 def test_a_cue_that_costs_more_than_it_saves_is_dropped(memory):

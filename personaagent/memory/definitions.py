@@ -1,0 +1,37 @@
+"""Task definitions as they are kept in `meta`, one entry a task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import sqlalchemy as sa
+
+from personaagent.data import Choice, Classification, Rating, Task, Text
+from personaagent.memory.schema import meta
+
+KEY = "task:"
+_KINDS: dict[str, type[Task]] = {
+    kind.__name__.lower(): kind for kind in (Classification, Rating, Text, Choice)
+}
+
+
+def saved_tasks(connection: sa.Connection) -> dict[str, Task]:
+    """The tasks that were saved, by name."""
+    select = sa.select(meta.c.value).where(meta.c.key.startswith(KEY)).order_by(meta.c.key)
+    tasks = [task_from(json.loads(text)) for text in connection.scalars(select)]
+    return {task.name: task for task in tasks}
+
+
+def definition(task: Task) -> dict[str, object]:
+    """A task as JSON data; `task_from` makes the task of it."""
+    return {"kind": type(task).__name__.lower(), **asdict(task)}
+
+
+def task_from(definition: dict[str, object]) -> Task:
+    """The task that `definition` described."""
+    fields = dict(definition)
+    kind = _KINDS[str(fields.pop("kind"))]
+    labels = fields.pop("labels")
+    assert isinstance(labels, list | tuple)
+    return kind(**fields, labels=tuple(labels))  # type: ignore[arg-type]
