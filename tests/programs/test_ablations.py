@@ -22,7 +22,8 @@ ALIGNED = Persona(
     version=1,
 )
 FIRST = Persona("ann", "inbox", profile="FIRST", actions=())
-PERSONAS = Personas({"ann": ALIGNED}, {"ann": FIRST})
+OTHER = Persona("eve", "inbox", profile="ANOTHER", actions=(Action("recall"),))
+PERSONAS = Personas({"ann": ALIGNED, "eve": OTHER}, {"ann": FIRST}, {"ann": "eve"})
 PARTS = ("alignment", "persona", "memory", "action", "habit")
 
 
@@ -96,6 +97,15 @@ def test_without_habit_only_the_fusion_is_gone(memory):
     assert asked == shown
     assert said.actions == full.actions
     assert said.distribution == pytest.approx(said.lm)
+
+
+def test_swapped_is_another_users_persona_on_the_users_own_memory(memory):
+    said, chosen, asked = answer(memory, "personaagent-swapped")
+    assert (found(said), chosen) == (["recall"], [])
+    assert "ANOTHER" in asked.system
+    assert "ALIGNED" not in asked.everything
+    assert said.memories
+    assert {one.interaction.user for one in said.memories} == {"ann"}
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -33,7 +33,9 @@ PERSONA = Persona(
     actions=(Action("recall"), Action("habits")),
     trust=Trust(1.0, 0.5),
 )
-PERSONAS = Personas(aligned={"ann": PERSONA}, first={"ann": PERSONA})
+PERSONAS = Personas(
+    aligned={"ann": PERSONA, "eve": PERSONA}, first={"ann": PERSONA}, strangers={"ann": "eve"}
+)
 EVERYONE = [(name, kind) for name in SYSTEMS for kind in TASKS]
 
 
@@ -137,7 +139,7 @@ def test_every_system_gives_back_an_answer_of_the_task(tmp_path, name, kind):
 @pytest.mark.parametrize(("name", "kind"), EVERYONE)
 def test_a_user_without_a_history_is_answered_too(tmp_path, name, kind):
     nobody = Persona("nobody", "inbox")
-    personas = Personas({"nobody": nobody}, {"nobody": nobody})
+    personas = Personas({"nobody": nobody}, {"nobody": nobody}, {"nobody": "nobody"})
     with (
         remembering(tmp_path, *seen(kind)) as memory,
         dspy.context(lm=stand_in(book(kind))),
@@ -165,6 +167,7 @@ CALLS = {
     "personaagent-without-memory": (0, 1),
     "personaagent-without-action": (0, 1),
     "personaagent-without-habit": (0, 1),
+    "personaagent-swapped": (0, 1),
 }
 
 
