@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from personaagent.cli import data, export, show
+from personaagent.cli import data, export, show, trials
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
+from personaagent.cli.personas import personas
 from personaagent.errors import PersonaAgentError
 
 
@@ -91,3 +92,8 @@ app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
 app.command("evaluate")(evaluate)
+app.command("ablate")(trials.ablate)
+app.command("scale")(trials.scale)
+app.command("efficiency")(trials.efficiency)
+app.command("coldstart")(trials.coldstart)
+app.command("personas")(personas)

@@ -14,10 +14,11 @@ from typing import Any
 
 from personaagent.data import Task, Text
 from personaagent.evaluation import metrics, statistics
-from personaagent.evaluation.lineup import NON_PERSONALIZED
+from personaagent.evaluation.lineup import NON_PERSONALIZED, OURS
 from personaagent.evaluation.metrics import Floats, Metric
+from personaagent.evaluation.persona_map import PersonaMap
 from personaagent.evaluation.protocol import task_from_dict
-from personaagent.evaluation.results import ExperimentRow, PersonaRow, Results, Row
+from personaagent.evaluation.results import Answers, ExperimentRow, PersonaRow, Row
 from personaagent.evaluation.statistics import Difference, Interval
 
 NEARLY_ALL = 0.9
@@ -45,8 +46,9 @@ class Comparison:
     """A system minus another one on the `n` samples that both answered, in the first metric.
 
     `p` is McNemar's exact test where the task has right and wrong answers, else the paired
-    bootstrap; `corrected` is Holm's, over all comparisons of the experiment. `smallest` is the
-    smallest difference that could have been found.
+    bootstrap; `corrected` is Holm's, over the comparisons that belong together: those with
+    baselines and floors, those of ablations with PersonaAgent. `smallest` is the smallest
+    difference that could have been found.
     """
 
     other: str
@@ -69,14 +71,16 @@ class Line:
     scores: Mapping[str, Interval]
     loss: float
     cost: Cost
+    seconds: Interval | None = None
     against_plain: Comparison | None = None
     against_best: Comparison | None = None
     against_floor: Comparison | None = None
+    against_ours: Comparison | None = None
 
     @property
     def comparisons(self) -> list[Comparison]:
         """Those that there are, each other system once."""
-        found = (self.against_plain, self.against_best, self.against_floor)
+        found = (self.against_plain, self.against_best, self.against_floor, self.against_ours)
         return list({one.other: one for one in found if one}.values())
 
 
@@ -91,6 +95,7 @@ class Analysis:
     best: str | None
     floor: str | None
     personas: tuple[PersonaRow, ...]
+    map: PersonaMap | None = None
 
     @property
     def headline(self) -> Metric:
@@ -102,7 +107,7 @@ class Analysis:
         return next((one for one in self.lines if one.system == system and one.n), None)
 
 
-def analyse(results: Results, experiment: ExperimentRow) -> Analysis:
+def analyse(results: Answers, experiment: ExperimentRow) -> Analysis:
     """The main table of an experiment."""
     protocol = experiment.protocol
     task = task_from_dict(protocol["task"])
@@ -134,12 +139,14 @@ def analyse(results: Results, experiment: ExperimentRow) -> Analysis:
                 against_plain=compared.get((line.system, NON_PERSONALIZED)),
                 against_best=compared.get((line.system, best or "")),
                 against_floor=compared.get((line.system, floor or "")),
+                against_ours=compared.get((line.system, OURS)),
             )
             for line in lines
         ),
         best,
         floor,
         tuple(results.personas(experiment.run, set(protocol["samples"].values()))),
+        PersonaMap.from_dict(alike) if (alike := results.map_of(experiment.id)) else None,
     )
 
 
@@ -169,9 +176,11 @@ def summary(analysis: Analysis) -> dict[str, Any]:
                 "against_non_personalized": _plain(line.against_plain),
                 "against_best": _plain(line.against_best),
                 "against_floor": _plain(line.against_floor),
+                "against_personaagent": _plain(line.against_ours),
             }
             for line in analysis.lines
         ],
+        "personas": analysis.map.summary() if analysis.map else None,
     }
 
 
@@ -198,6 +207,9 @@ def _line(task: Task, system: str, role: str, rows: Sequence[Row], failed: int, 
                 if one.name != "median"
             },
         ),
+        seconds=statistics.interval(
+            metrics.means([{"seconds": row.seconds} for row in rows])["seconds"], weights
+        ),
     )
 
 
@@ -222,32 +234,39 @@ def _comparisons(
     best: str | None,
     floor: str | None,
 ) -> dict[tuple[str, str], Comparison]:
-    """Every system but the floors against the non-personalized one and the best baseline, and
-    PersonaAgent against the best floor; corrected together."""
-    found: dict[tuple[str, str], Comparison] = {}
-    for line in lines:
-        system = line.system
-        others: tuple[str | None, ...] = (NON_PERSONALIZED, best) if line.role != "floor" else ()
-        others += (floor,) if line.role == "personaagent" else ()
-        for other in dict.fromkeys(others):
-            if other is None or other == system or other not in answered:
-                continue
-            common = [sample for sample in answered[system] if sample in answered[other]]
-            if common:
-                found[system, other] = _compare(
-                    task,
-                    other,
-                    [answered[system][sample] for sample in common],
-                    [answered[other][sample] for sample in common],
-                )
-    corrected = statistics.holm([one.p for one in found.values()])
-    return {
-        pair: replace(one, corrected=p)
-        for (pair, one), p in zip(found.items(), corrected, strict=True)
+    """Baselines and PersonaAgent against the non-personalized system and the best baseline, and
+    PersonaAgent against the best floor, corrected together; ablations against PersonaAgent, which
+    is another question and corrected by itself."""
+    others: dict[str, tuple[str | None, ...]] = {
+        "floor": (),
+        "baseline": (NON_PERSONALIZED, best),
+        "personaagent": (NON_PERSONALIZED, best, floor),
+        "ablation": (OURS,),
     }
+    found: dict[tuple[str, str], Comparison] = {}
+    for family in (("baseline", "personaagent"), ("ablation",)):
+        compared: dict[tuple[str, str], Comparison] = {}
+        for line in lines:
+            system = line.system
+            for other in dict.fromkeys(others[line.role] if line.role in family else ()):
+                if other is None or other == system or other not in answered:
+                    continue
+                common = [sample for sample in answered[system] if sample in answered[other]]
+                if common:
+                    compared[system, other] = compare(
+                        task,
+                        other,
+                        [answered[system][sample] for sample in common],
+                        [answered[other][sample] for sample in common],
+                    )
+        corrected = statistics.holm([one.p for one in compared.values()])
+        for (pair, one), p in zip(compared.items(), corrected, strict=True):
+            found[pair] = replace(one, corrected=p)
+    return found
 
 
-def _compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Comparison:
+def compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Comparison:
+    """One system's answers minus another's (named `other`) to the same samples; not corrected."""
     first = metrics.metrics_of(task)[0]
     users = tuple(row.user for row in ours)
     found = statistics.difference(
@@ -265,6 +284,8 @@ def _compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row])
 
 
 def _statistics(task: Task, rows: Sequence[Row]) -> dict[str, metrics.Statistic]:
+    if all(row.scores is not None for row in rows):
+        return metrics.means([row.scores or {} for row in rows])
     # ROUGE is slow, and each system is scored for its line and for two comparisons.
     remembered = _remembered if isinstance(task, Text) else metrics.statistics
     return remembered(task, tuple(r.gold for r in rows), tuple(r.answer or "" for r in rows))

@@ -57,6 +57,32 @@ class EvaluationData:
     histories: Callable[[Iterable[str] | None], Iterator[Interaction]]
 
     @property
+    def strangers(self) -> dict[str, str]:
+        """By store user, another one that belongs to somebody else: a seeded derangement.
+
+        The owners of each half stand in a circle and everyone gets the next one, so it hangs on the
+        data alone and not on who else is asked; a half of one owner takes part in the other's.
+
+        Raises:
+            DataError: all samples are one user's.
+        """
+        first: dict[str, str] = {}
+        for one in self.samples:
+            first.setdefault(one.owner, one.query.user)
+        if len(first) < 2:
+            raise DataError(
+                f"{self.name}: personas cannot be swapped, for all samples are one user's"
+            )
+        halves = [[o for o in first if half_of(o) == half] for half in ("dev", "report")]
+        if any(len(half) == 1 for half in halves):
+            halves = [list(first)]
+        following: dict[str, str] = {}
+        for half in halves:
+            circle = sorted(half, key=lambda owner: _digest(f"swap {owner}"))
+            following |= dict(zip(circle, circle[1:] + circle[:1], strict=True))
+        return {one.query.user: first[following[one.owner]] for one in self.samples}
+
+    @property
     def cutoffs(self) -> dict[str, datetime]:
         """By store user, the time of the first question: a persona may know what is before it."""
         first: dict[str, datetime] = {}

@@ -32,7 +32,7 @@ def test_a_report_needs_nothing_else(here, tmp_path):
     page, twin = write_report(here.results, tmp_path)
     text = page.read_text()
     assert not re.search(r"<(script|link|img|iframe)|@import|url\((?!#)", text)
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
     assert "https://" not in re.sub(r"http://www\.w3\.org\S*", "", text)
     for image in re.findall(r"!\[.*?\]\((.*?)\)", twin.read_text()):
         drawn = (tmp_path / image).read_text()
@@ -103,9 +103,9 @@ def test_a_summary_is_plain_and_names_every_system(here):
 def test_what_was_varied_becomes_a_curve(tmp_path):
     with world(tmp_path) as here:
         for k in (1, 2, 4):
-            here.run(entrants(["rag", "non-personalized"]), setup=Setup(k=k))
+            here.run(entrants(["rag", "non-personalized"]), setup=Setup().varied("k", k))
         page, twin = write_report(here.results, tmp_path / "out")
-    assert "inbox: Accuracy by k" in page.read_text()
+    assert "inbox: Accuracy by memories read (k)" in page.read_text()
     assert "| System | 1 | 2 | 4 |" in twin.read_text()
 
 
