@@ -49,14 +49,14 @@ def swap_test(analysis: Analysis) -> str:
 def map_lines(map: PersonaMap) -> Iterator[str]:
     """What the map says, one statement a line."""
     count = len(map.users)
-    yield f"{count} users with {map.distinct} different personas"
+    yield f"personas that differ from one another: {map.distinct}, of {count} users"
     if (found := map.mantel) is None:
-        yield "too few or too uniform users to correlate personas with histories"
-    else:
-        yield (
-            "users who are alike in history are alike in persona: Mantel's r = "
-            f"{signed(found.r)}, p = {p_value(found.p)} ({PERMUTATIONS:,} permutations)"
-        )
+        yield "the users are too few or too uniform to compare personas with histories"
+        return
+    yield (
+        "similarity of personas against similarity of histories, over pairs of users: Mantel's r = "
+        f"{signed(found.r)}, p = {p_value(found.p)} ({PERMUTATIONS:,} permutations)"
+    )
     yield (
         f"the nearest user by persona is also the nearest by history for {map.agreement:.0%} of "
         f"the users (by chance {1 / (count - 1):.0%})"
@@ -66,6 +66,8 @@ def map_lines(map: PersonaMap) -> Iterator[str]:
 def _map(analysis: Analysis, map: PersonaMap) -> Iterator[Block]:
     name = analysis.experiment.id[:8]
     yield Items(list(map_lines(map)))
+    if map.mantel is None:
+        return
     yield Figure(
         f"{name}-map",
         map_plots.points(map),

@@ -117,7 +117,9 @@ class PersonaMap:
 _MATRICES = ("personas", "histories")
 
 
-def mantel(one: Floats, other: Floats, *, seed: int = 0) -> Mantel | None:
+def mantel(
+    one: Floats, other: Floats, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> Mantel | None:
     """Mantel's test of two symmetric matrices [n, n]; None where a correlation means nothing."""
     n = len(one)
     above = np.triu_indices(n, 1)
@@ -131,10 +133,10 @@ def mantel(one: Floats, other: Floats, *, seed: int = 0) -> Mantel | None:
     r = correlation(one)
     dice = np.random.default_rng(seed)
     beyond = 0
-    for _ in range(PERMUTATIONS):
+    for _ in range(permutations):
         order = dice.permutation(n)
         beyond += abs(correlation(one[np.ix_(order, order)])) >= abs(r) - 1e-12
-    return Mantel(r, (1 + beyond) / (1 + PERMUTATIONS))
+    return Mantel(r, (1 + beyond) / (1 + permutations))
 
 
 def nearest(cosines: Floats) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from personaagent.evaluation.analysis import Analysis, Line
 from personaagent.evaluation.curves import Curve
+from personaagent.evaluation.lineup import OURS
 from personaagent.evaluation.statistics import Interval
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def curves(curve: Curve) -> str:
     metric, values = curve.first.headline, curve.values
 
     def draw(axes: Axes) -> None:
-        for at, system in enumerate(curve.systems):
+        for at, system in enumerate(sorted(curve.systems, key=lambda name: name != OURS)):
             points = curve.series(system)
             xs = [value for value, _ in points]
             scores = [line.scores[metric.name] for _, line in points]

@@ -40,15 +40,15 @@ def write_report(
     analyses = analyses_of(answers, only)
     drawn = list(curves(analyses))
     in_curves = {one.experiment.id for curve in drawn for one in curve.points.values()}
+    # A variant that is a point of a curve has no section of its own.
+    apart = [
+        one
+        for one in analyses
+        if not (one.experiment.protocol["variant"] and one.experiment.id in in_curves)
+    ]
     blocks = [
-        *_introduction(analyses),
-        *(
-            block
-            for one in analyses
-            # A variant that is a point of a curve has no section of its own.
-            if not (one.experiment.protocol["variant"] and one.experiment.id in in_curves)
-            for block in section(one, answers, traces=traces)
-        ),
+        *_introduction(apart),
+        *(block for one in apart for block in section(one, answers, traces=traces)),
         *(block for curve in drawn for block in _curve(curve)),
         *lm_comparisons(analyses, answers),
         Heading("How this was computed"),

@@ -19,6 +19,8 @@ from personaagent.evaluation.wording import (
     title,
 )
 
+_RAG = "rag"  # what a personal answer costs as a rule: the others are put in proportion to it
+
 
 def section(analysis: Analysis, answers: Answers, *, traces: bool) -> Iterator[Block]:
     """Protocol, main table, figures, costs, comparisons, personas and traces."""
@@ -40,7 +42,7 @@ def section(analysis: Analysis, answers: Answers, *, traces: bool) -> Iterator[B
         yield Figure(
             f"{name}-ablations",
             plots.ablations(analysis),
-            f"{analysis.headline.title} without a part, minus that of PersonaAgent as it is",
+            f"{analysis.headline.title} of ablations minus that of PersonaAgent as it is",
         )
     yield from _efficiency(analysis)
     if compared := [c for line in analysis.lines for c in _compared(line)]:
@@ -97,11 +99,12 @@ def _main_table(analysis: Analysis) -> Table:
 def _efficiency(analysis: Analysis) -> Iterator[Block]:
     """What an answer costs, and quality against seconds."""
     lines = [line for line in analysis.lines if line.n]
-    metric, reference = analysis.headline, analysis.line(analysis.best or "")
-    columns = ["System", metric.title, "seconds [95 %]", "median", "calls", "tokens in", "cached"]
-    columns += ["out", "$ per 1,000"]
-    if reference:
-        columns.insert(4, f"of {reference.system}'s")
+    metric = analysis.headline
+    reference = analysis.line(_RAG) or analysis.line(analysis.best or "")
+    paid = any(line.cost.money for line in lines)
+    columns = ["System", metric.title, "seconds [95 %]", "median"]
+    columns += [f"{reference.system} = 1"] if reference else []
+    columns += ["calls", "tokens in", "cached", "out"] + (["$ per 1,000"] if paid else [])
     rows = []
     for line in lines:
         cost = line.cost
@@ -111,13 +114,11 @@ def _efficiency(analysis: Analysis) -> Iterator[Block]:
             f"{line.scores[metric.name].value:.3f}",
             interval(line.seconds),
             f"{cost.median:.3f}",
-            f"{cost.calls:.1f}",
-            *(f"{one:,.0f}" for one in tokens),
-            f"{1_000 * cost.money:.2f}",
         ]
         if reference:
-            row.insert(4, f"{cost.seconds / max(reference.cost.seconds, 1e-9):.2f}")
-        rows.append(row)
+            row.append(f"{cost.seconds / max(reference.cost.seconds, 1e-9):.2f}")
+        row += [f"{cost.calls:.1f}", *(f"{one:,.0f}" for one in tokens)]
+        rows.append(row + ([f"{1_000 * cost.money:.2f}"] if paid else []))
     yield Heading("Efficiency", 3)
     faint = frozenset(at for at, line in enumerate(lines) if line.role == "floor")
     yield Table(columns, rows, faint=faint)
@@ -170,7 +171,9 @@ def _name(line: Line) -> str:
 
 def _top(analysis: Analysis) -> str:
     name, gain = analysis.headline.name, analysis.headline.gain
-    answered = [line for line in analysis.lines if line.n]
+    answered = [line for line in analysis.lines if line.n and line.role != "ablation"]
+    if not answered:
+        return ""
     return max(answered, key=lambda line: gain(line.scores[name].value)).system
 
 
