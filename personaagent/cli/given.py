@@ -43,6 +43,13 @@ class Given:
     outputs: Annotated[
         Path | None, typer.Option(help="Its gold answers.", rich_help_panel=_LAMP)
     ] = None
+    oppu: Annotated[
+        Path | None,
+        typer.Option(
+            help="OPPU's processed users of a LaMP task: user_top_100_history.json.",
+            rich_help_panel=_LAMP,
+        ),
+    ] = None
     history: Annotated[
         Path | None,
         typer.Option(help="Interactions as JSON Lines, as for 'import'.", rich_help_panel=_OWN),
@@ -141,14 +148,16 @@ class Given:
         from personaagent.cli import intake
         from personaagent.data import LAMP_TASKS, read_tasks
         from personaagent.data.rows import suggestion
-        from personaagent.evaluation.cohort import lamp_data, own_data
+        from personaagent.evaluation.cohort import lamp_data, oppu_data, own_data
 
         if self.task is None:
             raise DataError("name the task with --task, such as lamp-2n")
         lamp, own = (self.questions, self.outputs), (self.history, self.queries)
-        if self.questions and self.outputs and not any(own):
+        if self.oppu and not any(lamp + own):
+            return oppu_data(intake.lamp_task(self.task), self.oppu)
+        if self.questions and self.outputs and not any(own) and not self.oppu:
             return lamp_data(intake.lamp_task(self.task), self.questions, self.outputs)
-        if self.history and self.queries and not any(lamp):
+        if self.history and self.queries and not any(lamp) and not self.oppu:
             known = LAMP_TASKS | (read_tasks(self.tasks) if self.tasks else {})
             if self.task not in known:
                 raise DataError(
@@ -156,7 +165,8 @@ class Given:
                 )
             return own_data(known[self.task], self.history, self.queries, known)
         raise DataError(
-            "give --questions and --outputs (LaMP), or --history and --queries (your own data)"
+            "give --questions and --outputs (LaMP), or --oppu, or --history and --queries (your "
+            "own data)"
         )
 
     def cohort(self) -> Cohort:

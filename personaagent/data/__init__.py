@@ -19,6 +19,7 @@ from personaagent.data.lamp import (
 from personaagent.data.lamp_pairs import self_supervised_pairs
 from personaagent.data.lamp_record import LampQuestion
 from personaagent.data.lamp_tasks import LAMP_TASKS
+from personaagent.data.oppu import OppuUser, iter_oppu
 from personaagent.data.persona import Action, Directive, Persona, Trust
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 
@@ -31,6 +32,7 @@ __all__ = [
     "Interaction",
     "LampData",
     "LampQuestion",
+    "OppuUser",
     "Persona",
     "Query",
     "Rating",
@@ -39,6 +41,7 @@ __all__ = [
     "Trust",
     "from_dataset",
     "iter_lamp",
+    "iter_oppu",
     "lamp_dataset",
     "read_golds",
     "read_interactions",

@@ -21,6 +21,7 @@ from personaagent.data import (
     Query,
     Task,
     iter_lamp,
+    iter_oppu,
     read_interactions,
     read_queries,
 )
@@ -160,6 +161,28 @@ def lamp_data(task: Task, questions: Path, outputs: Path) -> EvaluationData:
     return EvaluationData(
         task, questions.name, _content(questions, outputs), _some(samples), histories
     )
+
+
+def oppu_data(task: Task, path: Path) -> EvaluationData:
+    """OPPU's users: all queries of a user see the user's whole history, from before the query where
+    it has a time; malformed users and queries are passed over.
+
+    Raises:
+        DataError: the file breaks the format.
+    """
+    samples = tuple(
+        Sample(query, one.user)
+        for one in iter_oppu(task, path, skip_malformed=True)
+        for query in one.queries
+    )
+
+    def histories(owners: Iterable[str] | None) -> Iterator[Interaction]:
+        wanted = None if owners is None else set(owners)
+        for one in iter_oppu(task, path, skip_malformed=True):
+            if wanted is None or one.user in wanted:
+                yield from one.history
+
+    return EvaluationData(task, path.name, _content(path), _some(samples), histories)
 
 
 def own_data(task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]) -> EvaluationData:

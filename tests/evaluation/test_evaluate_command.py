@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from lamp_world import lamp_record, lamp_write
+from lamp_world import NEWS, lamp_record, lamp_write
 
 
 def test_files_become_a_table_and_a_report(evaluate, own, tmp_path):
@@ -84,3 +84,15 @@ def test_what_is_missing_is_said(evaluate, arguments, problem):
 def test_an_unknown_system_is_an_error_that_names_the_known(evaluate, own):
     said = evaluate(*own, "--lm", "sim/inbox", "--systems", "ragg", code=1).stderr
     assert "there is no system 'ragg': did you mean 'rag'?" in said
+
+
+def test_oppus_users_are_evaluated(evaluate, tmp_path):
+    article = {"id": "1", "title": "T", "text": "news", "category": "sports"}
+    asked = {"id": "a", "input": NEWS.prompt("article"), "gold": "sports"}
+    users = [{"user_id": "7", "profile": [article], "query": [asked]}]
+    path = tmp_path / "user_top_100_history.json"
+    path.write_text(json.dumps(users))
+    given = ("--task", "lamp-2n", "--oppu", path, "--systems", "majority,rag", "--json")
+    (experiment,) = json.loads(evaluate(*given, "--lm", "sim/news").stdout)["experiments"]
+    assert experiment["protocol"]["data"]["name"] == "user_top_100_history.json"
+    assert [one["answered"] for one in experiment["systems"]] == [1, 1]
