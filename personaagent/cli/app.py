@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from personaagent.cli import data, export, show, trials
+from personaagent.cli import data, export, lamp, show, trials
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
@@ -97,3 +97,4 @@ app.command("scale")(trials.scale)
 app.command("efficiency")(trials.efficiency)
 app.command("coldstart")(trials.coldstart)
 app.command("personas")(personas)
+app.add_typer(lamp.app, name="lamp")

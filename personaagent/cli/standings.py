@@ -81,8 +81,10 @@ def show_costs(analyses: Sequence[Analysis], screen: Console) -> None:
     """What an answer of every system costs, beside its quality."""
     for one in analyses:
         metric = one.headline
-        numbers = (metric.title, "seconds [95 %]", "median", "calls", "tokens\nin", "cached", "out")
-        shown = render.table("system", "n", *numbers, "$ per\n1,000", right=numbers)
+        numbers = [metric.title, "seconds [95 %]", "median", "calls", "tokens\nin", "cached", "out"]
+        paid = any(line.cost.money for line in one.lines)
+        numbers += ["$ per\n1,000"] if paid else []
+        shown = render.table("system", "n", *numbers, right=numbers)
         for line in one.lines:
             cost = line.cost
             score = line.scores.get(metric.name)
@@ -97,7 +99,7 @@ def show_costs(analyses: Sequence[Analysis], screen: Console) -> None:
                     f"{tokens:,.0f}"
                     for tokens in (cost.input_tokens, cost.cached_tokens, cost.output_tokens)
                 ),
-                f"{1_000 * cost.money:.2f}",
+                *([f"{1_000 * cost.money:.2f}"] if paid else []),
             )
         screen.print(render.plain(title(one)), soft_wrap=True)
         screen.print(shown)
