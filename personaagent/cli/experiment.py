@@ -15,8 +15,9 @@ from personaagent.errors import BudgetError
 
 if TYPE_CHECKING:
     from personaagent.evaluation.analysis import Analysis
+    from personaagent.evaluation.answers import Answers
     from personaagent.evaluation.plan import Trial
-    from personaagent.evaluation.results import Answers, Results
+    from personaagent.evaluation.results import Results
     from personaagent.evaluation.runner import Experiment
 
 PERSONAS = "personas"

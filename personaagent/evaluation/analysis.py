@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from statistics import fmean, median
 from typing import Any
 
-from personaagent.data import Task, Text
+from personaagent.data import Task
 from personaagent.evaluation import metrics, statistics
+from personaagent.evaluation.answers import Answers
+from personaagent.evaluation.comparison import Comparison, compare, statistics_of, weights_of
 from personaagent.evaluation.lineup import NON_PERSONALIZED, OURS
-from personaagent.evaluation.metrics import Floats, Metric
+from personaagent.evaluation.metrics import Metric
 from personaagent.evaluation.persona_map import PersonaMap
 from personaagent.evaluation.protocol import task_from_dict
-from personaagent.evaluation.results import Answers, ExperimentRow, PersonaRow, Row
-from personaagent.evaluation.statistics import Difference, Interval
+from personaagent.evaluation.results import ExperimentRow, PersonaRow, Row
+from personaagent.evaluation.statistics import Interval
 
 NEARLY_ALL = 0.9
 _ORDER = ("floor", "baseline", "personaagent", "ablation")
@@ -39,24 +40,6 @@ class Cost:
     money: float
     ahead_seconds: float
     ahead_calls: float
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A system minus another one on the `n` samples that both answered, in the first metric.
-
-    `p` is McNemar's exact test where the task has right and wrong answers, else the paired
-    bootstrap; `corrected` is Holm's, over the comparisons that belong together: those with
-    baselines and floors, those of ablations with PersonaAgent. `smallest` is the smallest
-    difference that could have been found.
-    """
-
-    other: str
-    n: int
-    difference: Difference
-    p: float
-    corrected: float
-    smallest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +170,7 @@ def summary(analysis: Analysis) -> dict[str, Any]:
 def _line(task: Task, system: str, role: str, rows: Sequence[Row], failed: int, asked: int) -> Line:
     if not rows:
         return Line(system, role, asked, 0, failed, {}, 0.0, Cost(*[0.0] * len(fields(Cost))))
-    weights = _weights(tuple(row.user for row in rows))
+    weights = weights_of(tuple(row.user for row in rows))
     return Line(
         system=system,
         role=role,
@@ -196,7 +179,7 @@ def _line(task: Task, system: str, role: str, rows: Sequence[Row], failed: int, 
         failed=failed,
         scores={
             name: statistics.interval(statistic, weights)
-            for name, statistic in _statistics(task, rows).items()
+            for name, statistic in statistics_of(task, rows).items()
         },
         loss=fmean(row.loss or 0.0 for row in rows),
         cost=Cost(
@@ -263,46 +246,6 @@ def _comparisons(
         for (pair, one), p in zip(compared.items(), corrected, strict=True):
             found[pair] = replace(one, corrected=p)
     return found
-
-
-def compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Comparison:
-    """One system's answers minus another's (named `other`) to the same samples; not corrected."""
-    first = metrics.metrics_of(task)[0]
-    users = tuple(row.user for row in ours)
-    found = statistics.difference(
-        _statistics(task, ours)[first.name],
-        _statistics(task, theirs)[first.name],
-        _weights(users),
-        users=len(set(users)),
-    )
-    right = first.name == "accuracy"
-    p = found.p
-    if right:
-        p = statistics.mcnemar(_right(ours), _right(theirs))
-    smallest = statistics.smallest_effect(found.error, len(ours), labels=right)
-    return Comparison(other, len(ours), found, p, p, smallest)
-
-
-def _statistics(task: Task, rows: Sequence[Row]) -> dict[str, metrics.Statistic]:
-    if all(row.scores is not None for row in rows):
-        return metrics.means([row.scores or {} for row in rows])
-    # ROUGE is slow, and each system is scored for its line and for two comparisons.
-    remembered = _remembered if isinstance(task, Text) else metrics.statistics
-    return remembered(task, tuple(r.gold for r in rows), tuple(r.answer or "" for r in rows))
-
-
-_remembered = lru_cache(maxsize=64)(metrics.statistics)
-
-
-def _right(rows: Sequence[Row]) -> list[bool]:
-    return [row.gold.strip() == (row.answer or "").strip() for row in rows]
-
-
-@lru_cache(maxsize=16)
-def _weights(users: tuple[str, ...]) -> Floats:
-    weights = statistics.resamples(users)
-    weights.flags.writeable = False
-    return weights
 
 
 def _plain(one: Comparison | None) -> dict[str, Any] | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from personaagent.evaluation.analysis import Analysis, Comparison, compare
+from personaagent.evaluation.analysis import Analysis
+from personaagent.evaluation.answers import Answers
+from personaagent.evaluation.comparison import Comparison, compare
 from personaagent.evaluation.document import Block, Heading, Paragraph, Table
-from personaagent.evaluation.results import Answers, Row
+from personaagent.evaluation.results import Row
 from personaagent.evaluation.statistics import holm
 from personaagent.evaluation.wording import NONE, interval, lm_name, p_value, signed
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from personaagent.data import Rating, Task
 from personaagent.errors import DataError
+from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.metrics import metrics_of, rouge
 from personaagent.evaluation.protocol import task_from_dict
-from personaagent.evaluation.results import Answers, ExperimentRow, PersonaRow, Row
+from personaagent.evaluation.results import ExperimentRow, PersonaRow, Row
 
 _EXPERIMENT, _PERSONAS, _MAP, _GUIDE = "experiment.json", "personas.csv", "map.json", "README.md"
 _OTHER = "(other)"  # an answer that is none of the task's: wrong whatever it says

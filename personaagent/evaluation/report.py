@@ -12,11 +12,11 @@ from pathlib import Path
 from personaagent.errors import DataError
 from personaagent.evaluation import document, plots
 from personaagent.evaluation.analysis import Analysis, analyse
+from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.curves import Curve, curves
 from personaagent.evaluation.document import Block, Figure, Heading, Items, Table
 from personaagent.evaluation.likeness import swap_test
 from personaagent.evaluation.lms import lm_comparisons
-from personaagent.evaluation.results import Answers
 from personaagent.evaluation.sections import section
 from personaagent.evaluation.wording import METHOD, NONE, interval, protocol_lines, title, verdict
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -140,31 +140,6 @@ class ExperimentRow:
     run: str
     protocol: dict[str, Any]
     created: str
-
-
-class Answers(Protocol):
-    """What every figure of a report is computed from."""
-
-    @property
-    def path(self) -> Path:
-        """Where they are kept."""
-        ...
-
-    def experiments(self) -> list[ExperimentRow]:
-        """Every experiment, the oldest first."""
-        ...
-
-    def rows(self, run: str, samples: Collection[str]) -> list[Row]:
-        """The rows of some samples of a run, by system and in the order of `samples`."""
-        ...
-
-    def personas(self, run: str, users: Collection[str]) -> list[PersonaRow]:
-        """What the personas of these users cost."""
-        ...
-
-    def map_of(self, experiment: str) -> dict[str, Any] | None:
-        """How alike its users are (`PersonaMap`), where that was looked at."""
-        ...
 
 
 class Results:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from personaagent.evaluation import plots
 from personaagent.evaluation.analysis import Analysis, Line
+from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.document import Block, Figure, Heading, Items, Paragraph, Table
 from personaagent.evaluation.likeness import likeness
-from personaagent.evaluation.results import Answers
 from personaagent.evaluation.trace import chosen_traces
 from personaagent.evaluation.wording import (
     NONE,

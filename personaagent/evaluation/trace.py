@@ -12,11 +12,11 @@ from typing import Any
 
 from personaagent.data import Persona
 from personaagent.evaluation.analysis import Analysis
+from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.cohort import Sample
 from personaagent.evaluation.document import Block, Paragraph, Quote
 from personaagent.evaluation.lineup import NON_PERSONALIZED, OURS
 from personaagent.evaluation.metrics import values
-from personaagent.evaluation.results import Answers
 from personaagent.memory import Store
 
 

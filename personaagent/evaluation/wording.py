@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from personaagent.data import Task
-from personaagent.evaluation.analysis import Analysis, Comparison
+from personaagent.evaluation.analysis import Analysis
+from personaagent.evaluation.comparison import Comparison
 from personaagent.evaluation.lineup import OURS
 from personaagent.evaluation.statistics import RESAMPLES, Interval
 
