@@ -1,5 +1,7 @@
 """Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
 
+from personaagent.data.account import Account
+from personaagent.data.chatgpt import CHAT, read_chatgpt
 from personaagent.data.hf import from_dataset, to_dataset
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.jsonl import (
@@ -19,12 +21,15 @@ from personaagent.data.lamp import (
 from personaagent.data.lamp_pairs import self_supervised_pairs
 from personaagent.data.lamp_record import LampQuestion
 from personaagent.data.lamp_tasks import LAMP_TASKS
+from personaagent.data.mem0 import read_mem0
 from personaagent.data.oppu import OppuUser, iter_oppu
 from personaagent.data.persona import Action, Directive, Persona, Trust
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 
 __all__ = [
+    "CHAT",
     "LAMP_TASKS",
+    "Account",
     "Action",
     "Choice",
     "Classification",
@@ -43,9 +48,11 @@ __all__ = [
     "iter_lamp",
     "iter_oppu",
     "lamp_dataset",
+    "read_chatgpt",
     "read_golds",
     "read_interactions",
     "read_lamp",
+    "read_mem0",
     "read_queries",
     "read_tasks",
     "self_supervised_pairs",

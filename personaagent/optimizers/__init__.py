@@ -3,9 +3,11 @@
 from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
+from personaagent.optimizers.pooling import Prior, Start, pool
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.stopping import Patience
+from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
 __all__ = [
@@ -20,7 +22,11 @@ __all__ = [
     "LatestBatch",
     "Patience",
     "PersonaAlignment",
+    "Prior",
     "Replay",
     "Replayed",
+    "Start",
     "Step",
+    "Student",
+    "pool",
 ]
