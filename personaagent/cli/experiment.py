@@ -64,6 +64,7 @@ class Told:
 
     analyses: tuple[Analysis, ...]
     written: tuple[str, ...]
+    tracked: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -71,6 +72,7 @@ class Told:
     ) -> Told:
         """Compute it from the answers, and write the files that the options ask for: of everything,
         or of these experiments alone."""
+        from personaagent.cli import session
         from personaagent.evaluation.predictions import write_predictions
         from personaagent.evaluation.report import analyses_of, write_report
 
@@ -81,7 +83,13 @@ class Told:
             written += write_report(answers, given.report, traces=given.traces, only=inside)
         if given.predictions:
             written += write_predictions(answers, given.predictions, inside)
-        return cls(tuple(found), tuple(map(str, written)))
+        tracked: list[str] = []
+        if given.track:
+            from personaagent.tracking import track_evaluation
+
+            with session.tracking_noted():
+                tracked = track_evaluation(answers, only)
+        return cls(tuple(found), tuple(map(str, written)), tuple(tracked))
 
     def tell(self, given: Given, screen: Console, show: Show) -> None:
         """Print it: for people, or as one JSON document."""
@@ -89,12 +97,19 @@ class Told:
         from personaagent.evaluation.analysis import summary
 
         if given.as_json:
-            experiments = [summary(one) for one in self.analyses]
-            render.print_json({"experiments": experiments, "report": list(self.written)})
+            render.print_json(
+                {
+                    "experiments": [summary(one) for one in self.analyses],
+                    "report": list(self.written),
+                    "tracked": list(self.tracked),
+                }
+            )
             return
         show(self.analyses, screen)
         for path in self.written:
             screen.print(path, soft_wrap=True)
+        for run in self.tracked:
+            screen.print(f"tracked as MLflow run {run}")
 
 
 def answer(

@@ -119,6 +119,14 @@ class Given:
             rich_help_panel=_OUT,
         ),
     ] = None
+    track: Annotated[
+        bool,
+        typer.Option(
+            "--track",
+            help="Write it to MLflow: a run an experiment, with its report, and one a system.",
+            rich_help_panel=_OUT,
+        ),
+    ] = False
     redo: Annotated[
         str,
         typer.Option(
