@@ -13,10 +13,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from personaagent.cli import data, export, show
+from personaagent.cli import data, export, lamp, show, trials
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
+from personaagent.cli.personas import personas
 from personaagent.cli.quarantine import quarantine
 from personaagent.cli.tune import tune
 from personaagent.errors import PersonaAgentError
@@ -95,3 +96,9 @@ app.command("export")(export.export)
 app.command("restore")(export.restore)
 app.command("evaluate")(evaluate)
 app.command("tune")(tune)
+app.command("ablate")(trials.ablate)
+app.command("scale")(trials.scale)
+app.command("efficiency")(trials.efficiency)
+app.command("coldstart")(trials.coldstart)
+app.command("personas")(personas)
+app.add_typer(lamp.app, name="lamp")

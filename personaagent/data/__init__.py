@@ -22,6 +22,7 @@ from personaagent.data.lamp_pairs import self_supervised_pairs
 from personaagent.data.lamp_record import LampQuestion
 from personaagent.data.lamp_tasks import LAMP_TASKS
 from personaagent.data.mem0 import read_mem0
+from personaagent.data.oppu import OppuUser, iter_oppu
 from personaagent.data.persona import Action, Directive, Persona, Trust
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 
@@ -36,6 +37,7 @@ __all__ = [
     "Interaction",
     "LampData",
     "LampQuestion",
+    "OppuUser",
     "Persona",
     "Query",
     "Rating",
@@ -44,6 +46,7 @@ __all__ = [
     "Trust",
     "from_dataset",
     "iter_lamp",
+    "iter_oppu",
     "lamp_dataset",
     "read_chatgpt",
     "read_golds",

@@ -199,8 +199,8 @@ def _questions(
     wanted = None if users is None else {users} if isinstance(users, str) else set(users)
     unseen = set(wanted or ())
     ids: set[str] = set()
-    records = _records(path)
-    for number, record in records:
+    read = records(path)
+    for number, record in read:
         try:
             place = Place.of(path, number, record)
             user = place.text(record, "user_id") if "user_id" in record else place.record
@@ -216,7 +216,7 @@ def _questions(
             continue
         if golds is not None:
             if place.record not in golds:
-                missing = (str(r.get("id")) for _, r in records if isinstance(r, dict))
+                missing = (str(r.get("id")) for _, r in read if isinstance(r, dict))
                 more = islice((id for id in missing if id not in golds), 4)
                 raise DataError(
                     f"{outputs}: no gold answer for records of {path}: "
@@ -228,7 +228,12 @@ def _questions(
         raise DataError(f"{path}: it holds no such users: {', '.join(sorted(unseen)[:5])}")
 
 
-def _records(path: Path) -> Iterator[tuple[int, Any]]:
+def records(path: Path) -> Iterator[tuple[int, Any]]:
+    """The records of a JSON list in a file, as a stream, with their numbers from 1.
+
+    Raises:
+        DataError: it is no list, or no JSON.
+    """
     number = 0
     with opened(path) as stream:
         if not head(stream).startswith(b"["):  # ijson would just find nothing

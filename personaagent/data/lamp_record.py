@@ -92,6 +92,23 @@ def read_question(task: Task, record: Mapping[str, Any], user: str, place: Place
     except DataError as error:
         raise place.error("input", error) from error
     time = place.moment(record)
+    query = Query(place.record, user, task.name, item, time=time)
+    return LampQuestion(query, read_history(task, record, user, place, asked=time))
+
+
+def read_history(
+    task: Task,
+    record: Mapping[str, Any],
+    user: str,
+    place: Place,
+    *,
+    asked: datetime | None = None,
+) -> tuple[Interaction, ...]:
+    """The profile of a record, entries that are alike once.
+
+    Raises:
+        DataError: a field is missing or wrong, or an entry is from after `asked`.
+    """
     profile = record.get("profile")
     if not isinstance(profile, list):
         raise place.error("profile", "it must be a list; an empty one for a new user")
@@ -101,11 +118,10 @@ def read_question(task: Task, record: Mapping[str, Any], user: str, place: Place
         if not isinstance(entry, dict):
             raise place.error(at.rstrip("."), f"it must be an object, not {entry!r:.60}")
         one = _interaction(task, entry, user, place, at)
-        if time and one.time and one.time - time > timedelta(days=1):
+        if asked and one.time and one.time - asked > timedelta(days=1):
             raise place.error(f"{at}date", f"{one.time:%Y-%m-%d} is after its question: a leak")
         history.setdefault(one.id, one)
-    query = Query(place.record, user, task.name, item, time=time)
-    return LampQuestion(query, tuple(history.values()))
+    return tuple(history.values())
 
 
 def _interaction(

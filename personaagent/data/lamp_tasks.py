@@ -121,7 +121,7 @@ class Layout:
 
 # Movies and news were both called LaMP_2 at a time.
 LAYOUTS = {
-    "lamp-1": Layout("title", None, ("LaMP_1",), ("abstract",)),
+    "lamp-1": Layout("title", None, ("LaMP_1",), ("abstract", "citation")),
     "lamp-2m": Layout("description", "tag", ("LaMP_2M", "LaMP_2")),
     "lamp-2n": Layout("text", "category", ("LaMP_2N", "LaMP_2"), ("title",)),
     "lamp-3": Layout("text", "score", ("LaMP_3",)),

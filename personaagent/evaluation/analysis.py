@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from statistics import fmean, median
 from typing import Any
 
-from personaagent.data import Task, Text
+from personaagent.data import Task
 from personaagent.evaluation import metrics, statistics
-from personaagent.evaluation.lineup import NON_PERSONALIZED
-from personaagent.evaluation.metrics import Floats, Metric
+from personaagent.evaluation.answers import Answers
+from personaagent.evaluation.comparison import Comparison, compare, statistics_of, weights_of
+from personaagent.evaluation.lineup import NON_PERSONALIZED, OURS
+from personaagent.evaluation.metrics import Metric
+from personaagent.evaluation.persona_map import PersonaMap
 from personaagent.evaluation.protocol import task_from_dict
-from personaagent.evaluation.results import ExperimentRow, PersonaRow, Results, Row
-from personaagent.evaluation.statistics import Difference, Interval
+from personaagent.evaluation.results import ExperimentRow, PersonaRow, Row
+from personaagent.evaluation.statistics import Interval
 
 NEARLY_ALL = 0.9
 _ORDER = ("floor", "baseline", "personaagent", "ablation")
@@ -41,23 +43,6 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A system minus another one on the `n` samples that both answered, in the first metric.
-
-    `p` is McNemar's exact test where the task has right and wrong answers, else the paired
-    bootstrap; `corrected` is Holm's, over all comparisons of the experiment. `smallest` is the
-    smallest difference that could have been found.
-    """
-
-    other: str
-    n: int
-    difference: Difference
-    p: float
-    corrected: float
-    smallest: float
-
-
-@dataclass(frozen=True, slots=True)
 class Line:
     """One system's line of the main table; `asked` samples were to be answered."""
 
@@ -69,14 +54,16 @@ class Line:
     scores: Mapping[str, Interval]
     loss: float
     cost: Cost
+    seconds: Interval | None = None
     against_plain: Comparison | None = None
     against_best: Comparison | None = None
     against_floor: Comparison | None = None
+    against_ours: Comparison | None = None
 
     @property
     def comparisons(self) -> list[Comparison]:
         """Those that there are, each other system once."""
-        found = (self.against_plain, self.against_best, self.against_floor)
+        found = (self.against_plain, self.against_best, self.against_floor, self.against_ours)
         return list({one.other: one for one in found if one}.values())
 
 
@@ -91,6 +78,7 @@ class Analysis:
     best: str | None
     floor: str | None
     personas: tuple[PersonaRow, ...]
+    map: PersonaMap | None = None
 
     @property
     def headline(self) -> Metric:
@@ -102,7 +90,7 @@ class Analysis:
         return next((one for one in self.lines if one.system == system and one.n), None)
 
 
-def analyse(results: Results, experiment: ExperimentRow) -> Analysis:
+def analyse(results: Answers, experiment: ExperimentRow) -> Analysis:
     """The main table of an experiment."""
     protocol = experiment.protocol
     task = task_from_dict(protocol["task"])
@@ -134,12 +122,14 @@ def analyse(results: Results, experiment: ExperimentRow) -> Analysis:
                 against_plain=compared.get((line.system, NON_PERSONALIZED)),
                 against_best=compared.get((line.system, best or "")),
                 against_floor=compared.get((line.system, floor or "")),
+                against_ours=compared.get((line.system, OURS)),
             )
             for line in lines
         ),
         best,
         floor,
         tuple(results.personas(experiment.run, set(protocol["samples"].values()))),
+        PersonaMap.from_dict(alike) if (alike := results.map_of(experiment.id)) else None,
     )
 
 
@@ -169,16 +159,18 @@ def summary(analysis: Analysis) -> dict[str, Any]:
                 "against_non_personalized": _plain(line.against_plain),
                 "against_best": _plain(line.against_best),
                 "against_floor": _plain(line.against_floor),
+                "against_personaagent": _plain(line.against_ours),
             }
             for line in analysis.lines
         ],
+        "personas": analysis.map.summary() if analysis.map else None,
     }
 
 
 def _line(task: Task, system: str, role: str, rows: Sequence[Row], failed: int, asked: int) -> Line:
     if not rows:
         return Line(system, role, asked, 0, failed, {}, 0.0, Cost(*[0.0] * len(fields(Cost))))
-    weights = _weights(tuple(row.user for row in rows))
+    weights = weights_of(tuple(row.user for row in rows))
     return Line(
         system=system,
         role=role,
@@ -187,7 +179,7 @@ def _line(task: Task, system: str, role: str, rows: Sequence[Row], failed: int, 
         failed=failed,
         scores={
             name: statistics.interval(statistic, weights)
-            for name, statistic in _statistics(task, rows).items()
+            for name, statistic in statistics_of(task, rows).items()
         },
         loss=fmean(row.loss or 0.0 for row in rows),
         cost=Cost(
@@ -197,6 +189,9 @@ def _line(task: Task, system: str, role: str, rows: Sequence[Row], failed: int, 
                 for one in fields(Cost)
                 if one.name != "median"
             },
+        ),
+        seconds=statistics.interval(
+            metrics.means([{"seconds": row.seconds} for row in rows])["seconds"], weights
         ),
     )
 
@@ -222,66 +217,35 @@ def _comparisons(
     best: str | None,
     floor: str | None,
 ) -> dict[tuple[str, str], Comparison]:
-    """Every system but the floors against the non-personalized one and the best baseline, and
-    PersonaAgent against the best floor; corrected together."""
-    found: dict[tuple[str, str], Comparison] = {}
-    for line in lines:
-        system = line.system
-        others: tuple[str | None, ...] = (NON_PERSONALIZED, best) if line.role != "floor" else ()
-        others += (floor,) if line.role == "personaagent" else ()
-        for other in dict.fromkeys(others):
-            if other is None or other == system or other not in answered:
-                continue
-            common = [sample for sample in answered[system] if sample in answered[other]]
-            if common:
-                found[system, other] = _compare(
-                    task,
-                    other,
-                    [answered[system][sample] for sample in common],
-                    [answered[other][sample] for sample in common],
-                )
-    corrected = statistics.holm([one.p for one in found.values()])
-    return {
-        pair: replace(one, corrected=p)
-        for (pair, one), p in zip(found.items(), corrected, strict=True)
+    """Baselines and PersonaAgent against the non-personalized system and the best baseline, and
+    PersonaAgent against the best floor, corrected together; ablations against PersonaAgent, which
+    is another question and corrected by itself."""
+    others: dict[str, tuple[str | None, ...]] = {
+        "floor": (),
+        "baseline": (NON_PERSONALIZED, best),
+        "personaagent": (NON_PERSONALIZED, best, floor),
+        "ablation": (OURS,),
     }
-
-
-def _compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Comparison:
-    first = metrics.metrics_of(task)[0]
-    users = tuple(row.user for row in ours)
-    found = statistics.difference(
-        _statistics(task, ours)[first.name],
-        _statistics(task, theirs)[first.name],
-        _weights(users),
-        users=len(set(users)),
-    )
-    right = first.name == "accuracy"
-    p = found.p
-    if right:
-        p = statistics.mcnemar(_right(ours), _right(theirs))
-    smallest = statistics.smallest_effect(found.error, len(ours), labels=right)
-    return Comparison(other, len(ours), found, p, p, smallest)
-
-
-def _statistics(task: Task, rows: Sequence[Row]) -> dict[str, metrics.Statistic]:
-    # ROUGE is slow, and each system is scored for its line and for two comparisons.
-    remembered = _remembered if isinstance(task, Text) else metrics.statistics
-    return remembered(task, tuple(r.gold for r in rows), tuple(r.answer or "" for r in rows))
-
-
-_remembered = lru_cache(maxsize=64)(metrics.statistics)
-
-
-def _right(rows: Sequence[Row]) -> list[bool]:
-    return [row.gold.strip() == (row.answer or "").strip() for row in rows]
-
-
-@lru_cache(maxsize=16)
-def _weights(users: tuple[str, ...]) -> Floats:
-    weights = statistics.resamples(users)
-    weights.flags.writeable = False
-    return weights
+    found: dict[tuple[str, str], Comparison] = {}
+    for family in (("baseline", "personaagent"), ("ablation",)):
+        compared: dict[tuple[str, str], Comparison] = {}
+        for line in lines:
+            system = line.system
+            for other in dict.fromkeys(others[line.role] if line.role in family else ()):
+                if other is None or other == system or other not in answered:
+                    continue
+                common = [sample for sample in answered[system] if sample in answered[other]]
+                if common:
+                    compared[system, other] = compare(
+                        task,
+                        other,
+                        [answered[system][sample] for sample in common],
+                        [answered[other][sample] for sample in common],
+                    )
+        corrected = statistics.holm([one.p for one in compared.values()])
+        for (pair, one), p in zip(compared.items(), corrected, strict=True):
+            found[pair] = replace(one, corrected=p)
+    return found
 
 
 def _plain(one: Comparison | None) -> dict[str, Any] | None:

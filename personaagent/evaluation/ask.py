@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from personaagent.programs.systems import System
 
 _LONGEST_ERROR = 300
+_DIGITS = 6
 
 _log = logging.getLogger(__name__)
 
@@ -77,12 +78,13 @@ class Asking:
                 started = time.perf_counter()
                 with self.meter.measure() as meter:
                     prepare(**given)
-                row["ahead_seconds"] = time.perf_counter() - started
+                row["ahead_seconds"] = round(time.perf_counter() - started, _DIGITS)
                 row["ahead_calls"] = meter.snapshot().calls
             started = time.perf_counter()
             with self.meter.measure() as meter:
                 said = self.system(query=query.query, **given)
-            row["seconds"], used = time.perf_counter() - started, meter.snapshot()
+            row["seconds"] = round(time.perf_counter() - started, _DIGITS)
+            used = meter.snapshot()
             for name in ("calls", "input_tokens", "cached_tokens", "output_tokens", "money"):
                 row[name] = getattr(used, name)
             row |= self._judged(sample, said)
@@ -103,8 +105,8 @@ class Asking:
         return {
             "answer": answer,
             "distribution": distribution
-            and {label: round(p, 6) for label, p in distribution.items()},
-            "loss": loss(self.task, sample.gold, answer, distribution),
+            and {label: round(p, _DIGITS) for label, p in distribution.items()},
+            "loss": round(loss(self.task, sample.gold, answer, distribution), _DIGITS),
             "actions": tuple(action_name(one) for one in said.get("actions") or ()),
             "memories": tuple(one.interaction.id for one in said.get("memories") or ()),
         }

@@ -21,6 +21,7 @@ from personaagent.data import (
     Query,
     Task,
     iter_lamp,
+    iter_oppu,
     read_interactions,
     read_queries,
 )
@@ -55,6 +56,32 @@ class EvaluationData:
     digest: str
     samples: tuple[Sample, ...]
     histories: Callable[[Iterable[str] | None], Iterator[Interaction]]
+
+    @property
+    def strangers(self) -> dict[str, str]:
+        """By store user, another one that belongs to somebody else: a seeded derangement.
+
+        The owners of each half stand in a circle and everyone gets the next one, so it hangs on the
+        data alone and not on who else is asked; a half of one owner takes part in the other's.
+
+        Raises:
+            DataError: all samples are one user's.
+        """
+        first: dict[str, str] = {}
+        for one in self.samples:
+            first.setdefault(one.owner, one.query.user)
+        if len(first) < 2:
+            raise DataError(
+                f"{self.name}: personas cannot be swapped, for all samples are one user's"
+            )
+        halves = [[o for o in first if half_of(o) == half] for half in ("dev", "report")]
+        if any(len(half) == 1 for half in halves):
+            halves = [list(first)]
+        following: dict[str, str] = {}
+        for half in halves:
+            circle = sorted(half, key=lambda owner: _digest(f"swap {owner}"))
+            following |= dict(zip(circle, circle[1:] + circle[:1], strict=True))
+        return {one.query.user: first[following[one.owner]] for one in self.samples}
 
     @property
     def cutoffs(self) -> dict[str, datetime]:
@@ -136,6 +163,28 @@ def lamp_data(task: Task, questions: Path, outputs: Path) -> EvaluationData:
     return EvaluationData(
         task, questions.name, _content(questions, outputs), _some(samples), histories
     )
+
+
+def oppu_data(task: Task, path: Path) -> EvaluationData:
+    """OPPU's users: all queries of a user see the user's whole history, from before the query where
+    it has a time; malformed users and queries are passed over.
+
+    Raises:
+        DataError: the file breaks the format.
+    """
+    samples = tuple(
+        Sample(query, one.user)
+        for one in iter_oppu(task, path, skip_malformed=True)
+        for query in one.queries
+    )
+
+    def histories(owners: Iterable[str] | None) -> Iterator[Interaction]:
+        wanted = None if owners is None else set(owners)
+        for one in iter_oppu(task, path, skip_malformed=True):
+            if wanted is None or one.user in wanted:
+                yield from one.history
+
+    return EvaluationData(task, path.name, _content(path), _some(samples), histories)
 
 
 def own_data(task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]) -> EvaluationData:

@@ -17,6 +17,7 @@ Role = Literal["floor", "baseline", "personaagent", "ablation"]
 
 NON_PERSONALIZED = "non-personalized"
 OURS = "personaagent"
+SWAPPED = "personaagent-swapped"
 FLOORS = ("majority", "knn")
 
 
@@ -43,7 +44,8 @@ class Entrant:
 
 
 def entrants(names: Sequence[str] = ()) -> list[Entrant]:
-    """The systems of these names, each once; of all where none is named.
+    """The systems of these names, each once; where none is named all, but for the swap test, which
+    takes a second user's persona for every user.
 
     Raises:
         DataError: there is none of a name.
@@ -53,4 +55,5 @@ def entrants(names: Sequence[str] = ()) -> list[Entrant]:
     for name in names:
         if name not in SYSTEMS:
             raise DataError(f"there is no system '{name}'{suggestion(name, SYSTEMS)}")
-    return [Entrant(name, SYSTEMS[name]) for name in dict.fromkeys(names or SYSTEMS)]
+    chosen = names or [name for name in SYSTEMS if name != SWAPPED]
+    return [Entrant(name, SYSTEMS[name]) for name in dict.fromkeys(chosen)]

@@ -78,8 +78,12 @@ def statistics(task: Task, golds: Sequence[str], answers: Sequence[str]) -> dict
             "accuracy": _mean(np.array(_right(golds, answers), float)),
             "f1": _macro_f1(task.labels, golds, answers),
         }
-    found = [rouge(*pair) for pair in zip(golds, answers, strict=True)]
-    return {name: _mean(np.array([one[name] for one in found])) for name in found[0]}
+    return means([rouge(*pair) for pair in zip(golds, answers, strict=True)])
+
+
+def means(scores: Sequence[Mapping[str, float]]) -> dict[str, Statistic]:
+    """The metrics that are means of what each sample scored, by name."""
+    return {name: _mean(np.array([one[name] for one in scores])) for name in scores[0]}
 
 
 def values(task: Task, golds: Sequence[str], answers: Sequence[str]) -> Floats:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
 from personaagent.evaluation.analysis import Analysis, Line
+from personaagent.evaluation.curves import Curve
+from personaagent.evaluation.lineup import OURS
 from personaagent.evaluation.statistics import Interval
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ _STYLE = {
     "ablation": ("#e69f00", "s", "white"),
 }
 _OURS = "#d55e00"
-_CYCLE = (_OURS, "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+CYCLE = (_OURS, "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 _WIDTH = 7.2  # inches
 Box = tuple[float, float, float, float]
 _SETTINGS: dict[Any, Any] = {
@@ -77,7 +80,7 @@ def efficiency(analysis: Analysis) -> str:
         _label(
             axes,
             [(line.cost.seconds, line.scores[name].value) for line in lines],
-            [line.system.replace("personaagent-without-", "w/o ") for line in lines],
+            [short(line.system) for line in lines],
         )
         if floor := analysis.line(analysis.floor or ""):
             value = floor.scores[name].value
@@ -100,27 +103,58 @@ def efficiency(analysis: Analysis) -> str:
     return svg(draw, height=4.2)
 
 
-def curves(
-    series: Mapping[str, Sequence[tuple[float, Line]]], metric: str, title: str, over: str
-) -> str:
-    """One line a system: the metric over a varied number, with intervals as bands."""
+def ablations(analysis: Analysis) -> str:
+    """What each part was worth: every ablation minus the whole, with its interval; the line is the
+    whole."""
+    gaps = [(line.system, line.against_ours) for line in analysis.lines if line.against_ours]
 
     def draw(axes: Axes) -> None:
-        for at, (system, points) in enumerate(series.items()):
-            ordered = sorted(points, key=lambda point: point[0])
-            xs = [x for x, _ in ordered]
-            scores = [line.scores[metric] for _, line in ordered]
-            color = _CYCLE[at % len(_CYCLE)]
-            axes.plot(xs, [one.value for one in scores], marker="o", color=color, label=system)
+        for at, (_, gap) in enumerate(reversed(gaps)):
+            one = gap.difference if gap else None
+            if one is None:
+                continue
+            worse = analysis.headline.gain(one.value) < 0
+            axes.barh(at, one.value, height=0.55, color=_OURS if worse else "#0072b2", alpha=0.6)
+            axes.plot([one.low, one.high], [at, at], color="#333333", linewidth=1.4)
+        axes.axvline(0, color="#333333", linewidth=1)
+        axes.set_yticks(range(len(gaps)), [short(name) for name, _ in reversed(gaps)])
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(-0.6, len(gaps) - 0.4)
+        better = "right" if analysis.headline.larger_is_better else "left"
+        axes.set_xlabel(
+            f"{analysis.headline.title} minus that of the whole, 95 % interval ({better} is better)"
+        )
+        axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+
+    return svg(draw, height=1.0 + 0.36 * len(gaps))
+
+
+def curves(curve: Curve) -> str:
+    """One line a system: the metric over the varied number, with intervals as bands."""
+    metric, values = curve.first.headline, curve.values
+
+    def draw(axes: Axes) -> None:
+        for at, system in enumerate(sorted(curve.systems, key=lambda name: name != OURS)):
+            points = curve.series(system)
+            xs = [value for value, _ in points]
+            scores = [line.scores[metric.name] for _, line in points]
+            color, marker = CYCLE[at % len(CYCLE)], MARKERS[at % len(MARKERS)]
+            label = short(system)
+            axes.plot(xs, [one.value for one in scores], marker=marker, color=color, label=label)
             lows, highs = [one.low for one in scores], [one.high for one in scores]
             axes.fill_between(xs, lows, highs, color=color, alpha=0.12, linewidth=0)
-        axes.set_xticks(sorted({x for points in series.values() for x, _ in points}))
-        axes.set_xlabel(over)
-        axes.set_ylabel(title)
+        axes.set_xticks(values)
+        axes.set_xlabel(curve.title)
+        axes.set_ylabel(metric.title)
         axes.grid(color="#e6e6e6", linewidth=0.8)
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
     return svg(draw, height=3.6)
+
+
+def short(system: str) -> str:
+    """A system's name as a figure has room for."""
+    return system.replace("personaagent-without-", "w/o ").replace("personaagent-", "")
 
 
 def against_calls(
@@ -128,7 +162,7 @@ def against_calls(
 ) -> str:
     """Quality over LM calls, one line a system, with intervals; those in `ours` stand out."""
     others = [name for name in series if name not in ours]
-    faint = [color for color in _CYCLE if color != _OURS]
+    faint = [color for color in CYCLE if color != _OURS]
     most = max(x for points in series.values() for x, _ in points)
 
     def draw(axes: Axes) -> None:
@@ -223,8 +257,13 @@ def _name(analysis: Analysis) -> str:
     return f"{metric.title} ({better} is better), 95 % interval"
 
 
-def svg(draw: Any, *, height: float) -> str:
-    """What `draw` draws on axes, `height` inches high, as the text of an SVG element."""
+def svg(draw: Callable[[Axes], None], *, height: float) -> str:
+    """What `draw` puts on one pair of axes as SVG text, `height` in inches."""
+    return drawn(lambda figure: draw(figure.add_subplot()), height=height)
+
+
+def drawn(draw: Callable[[Figure], None], *, height: float) -> str:
+    """What `draw` puts into a figure as SVG text, `height` in inches."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -232,8 +271,8 @@ def svg(draw: Any, *, height: float) -> str:
     with matplotlib.rc_context(_SETTINGS):
         figure: Figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+        draw(figure)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     # What stands before <svg> has no place inside HTML.
-    return re.sub(r"^.*?(?=<svg)", "", drawn.getvalue(), count=1, flags=re.S)
+    return re.sub(r"^.*?(?=<svg)", "", written.getvalue(), count=1, flags=re.S)

@@ -8,10 +8,12 @@ asked. It knows nothing of the code: after a change of a system its answers must
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from personaagent.data import Choice, Classification, Rating, Task, Text
@@ -32,19 +34,57 @@ class Setup:
     Attributes:
         latest: every user has only so many interactions, the latest before the user's first
             question (cold start); None: all.
-        k: memories that a system shows its LM; None: each system's own.
+        k: memories that a system shows its LM; None: each system's own. Personas are aligned with
+            the agent's own k whatever this says, so one persona serves every k.
         alignment: arguments of `PersonaAlignment` that differ from its defaults.
+        parallel: samples side by side where seconds are what is measured; None: it is no part of
+            the question, and answers stand however many were asked at once.
     """
 
     latest: int | None = None
     k: int | None = None
     alignment: Mapping[str, Any] = field(default_factory=dict)
+    parallel: int | None = None
 
     @property
     def variant(self) -> dict[str, Any]:
-        """What differs from the defaults, by name: a report draws curves over it."""
+        """What differs from the defaults, by name."""
         named = {"interactions": self.latest, "k": self.k, **self.alignment}
+        named["parallel"] = self.parallel
         return {name: value for name, value in named.items() if value is not None}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The variant with the defaults of what has any: a report draws curves over it."""
+        return defaults() | self.variant
+
+    @property
+    def of_personas(self) -> Setup:
+        """What a persona depends on."""
+        return replace(self, k=None, parallel=None)
+
+    def varied(self, name: str, value: int) -> Setup:
+        """The same with another value of "interactions", "k", "parallel" or an argument of the
+        alignment; one that is the default is left out, so that the answers are found again."""
+        given = None if value == defaults().get(name) else value
+        if name == "interactions":
+            return replace(self, latest=given)
+        if name == "k":
+            return replace(self, k=given)
+        if name == "parallel":
+            return replace(self, parallel=given)
+        rest = {key: old for key, old in self.alignment.items() if key != name}
+        return replace(self, alignment=rest if given is None else {**rest, name: given})
+
+
+def defaults() -> dict[str, int]:
+    """The values that k and the alignment's numbers have unless a setup says otherwise."""
+    from personaagent.optimizers import PersonaAlignment
+    from personaagent.programs import PersonaAgent
+
+    k = inspect.signature(PersonaAgent.__init__).parameters["k"].default
+    arguments = inspect.signature(PersonaAlignment.__init__).parameters
+    return {"k": k, **{name: arguments[name].default for name in ("batch", "iterations")}}
 
 
 def task_to_dict(task: Task) -> dict[str, Any]:
@@ -63,7 +103,7 @@ def lm_to_dict(lm: PersonaLM, task: Task) -> dict[str, Any]:
     """The LM, and whether its answers are read as likelihoods or sampled."""
     read = bool(task.labels) and lm.reads_likelihoods
     return {
-        "spec": lm.spec,
+        "spec": PurePath(lm.spec).name if lm.spec.endswith(".gguf") else lm.spec,
         "fingerprint": lm.fingerprint,
         "temperature": lm.kwargs.get("temperature"),
         "max_tokens": lm.kwargs.get("max_tokens"),

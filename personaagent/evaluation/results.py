@@ -9,7 +9,7 @@ the work folder beside the database.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -73,6 +73,14 @@ _personas = sa.Table(
     sa.Column("tokens", sa.Integer, nullable=False),
     sa.Column("money", sa.Float, nullable=False),
 )
+_CORE = frozenset(_metadata.tables)
+
+_maps = sa.Table(
+    "maps",
+    _metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("map", sa.JSON, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,8 @@ class Row:
 
     `actions` are names of tools, `memories` ids of interactions. `ahead_…` is what the system made
     of the history before the question was put (a profile, say), which the other numbers leave out.
-    `attempts` counts the runs that tried it.
+    `attempts` counts the runs that tried it. `scores` stand for answers that are texts where these
+    are left out (see `predictions`); a database has the texts instead.
     """
 
     run: str
@@ -104,6 +113,7 @@ class Row:
     ahead_seconds: float = 0.0
     ahead_calls: int = 0
     attempts: int = 1
+    scores: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,7 @@ class Results:
         self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         with self._explained():
             present = set(sa.inspect(self._engine).get_table_names())
-            if present and not present.issuperset(_metadata.tables):
+            if present and not present.issuperset(_CORE):
                 raise StoreError(f"{path}: this database is no results database: name another one")
             _metadata.create_all(self._engine)
 
@@ -174,7 +184,7 @@ class Results:
 
     def record(self, row: Row) -> None:
         """Write a row: an answer stands for ever, a failure is replaced by what comes after it."""
-        made = insert(_answers).values(**asdict(row))
+        made = insert(_answers).values({c.name: getattr(row, c.name) for c in _answers.c})
         fresh: dict[str, Any] = {
             c.name: made.excluded[c.name] for c in _answers.c if not c.primary_key
         }
@@ -191,6 +201,22 @@ class Results:
         """Write what a persona cost; the first time counts, later ones find the work done."""
         with self._explained(), self._engine.begin() as connection:
             connection.execute(insert(_personas).values(**asdict(row)).on_conflict_do_nothing())
+
+    def record_map(self, experiment: str, content: Mapping[str, Any]) -> None:
+        """Write down how alike the users of an experiment are, in place of what was known."""
+        made = insert(_maps).values(experiment=experiment, map=dict(content))
+        upsert = made.on_conflict_do_update(
+            index_elements=["experiment"], set_={"map": made.excluded.map}
+        )
+        with self._explained(), self._engine.begin() as connection:
+            connection.execute(upsert)
+
+    def map_of(self, experiment: str) -> dict[str, Any] | None:
+        """How alike its users are (`PersonaMap`), where that was looked at."""
+        select = sa.select(_maps.c.map).where(_maps.c.experiment == experiment)
+        with self._explained(), self._engine.connect() as connection:
+            found: dict[str, Any] | None = connection.scalar(select)
+        return found
 
     def answered(self, run: str, system: str) -> set[str]:
         """The samples that need not be asked again."""

@@ -6,17 +6,18 @@ What is done is written down as it is done, so a run that is stopped goes on wit
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from personaagent.data import Choice, Interaction
 from personaagent.evaluation.aligner import Aligner
 from personaagent.evaluation.ask import Asking
 from personaagent.evaluation.cohort import Cohort, EvaluationData, Sample
-from personaagent.evaluation.lineup import Entrant
+from personaagent.evaluation.lineup import SWAPPED, Entrant
 from personaagent.evaluation.metrics import values
 from personaagent.evaluation.protocol import (
     Setup,
@@ -59,7 +60,7 @@ class Experiment:
         results: where answers go.
         cohort: which samples; default: all.
         setup: cold start and alignment.
-        parallel: samples side by side; default: the LM's slots.
+        parallel: samples side by side; default: what the setup says, else the LM's slots.
         watch: called when a stage begins and after each of its items.
     """
 
@@ -83,19 +84,20 @@ class Experiment:
         self.results = results
         self.cohort = cohort or Cohort()
         self.setup = setup or Setup()
-        self.parallel = parallel or lm.slots
+        self.parallel = self.setup.parallel or parallel or lm.slots
         self.watch = watch
         self.samples = self.cohort.choose(data.samples)
         self.run = run_key(data, lm, self.setup, memory.embedder.fingerprint)
         self.id = digest([self.run, asdict(self.cohort)])
+        self._remembered = False
         self.aligner = Aligner(
             data.task,
             memory,
-            self.run,
+            run_key(data, lm, self.setup.of_personas, memory.embedder.fingerprint),
             self.setup.alignment,
             data.cutoffs,
             frozenset(one.query.id for one in data.samples),
-            results.record_persona,
+            lambda row: results.record_persona(replace(row, run=self.run)),
         )
 
     def __call__(self) -> str:
@@ -115,14 +117,37 @@ class Experiment:
         with dspy.context(lm=self.lm):
             self._warm_up()
             needing = [one for s in self.systems if s.needs_personas for one in todo[s.name]]
-            users = list(dict.fromkeys(one.query.user for one in needing))
-            personas = self.aligner.align(
-                users, lambda done, failed: self.watch(Progress(PERSONAS, done, len(users), failed))
-            )
+            users = dict.fromkeys(one.query.user for one in needing)
+            swapped = dict.fromkeys(one.query.user for one in todo.get(SWAPPED, ()))
+            personas = self.personas([*users, *(self.strangers[user] for user in swapped)])
             for entrant in self.systems:
                 if todo[entrant.name]:
                     self._ask(entrant, todo[entrant.name], personas)
         return self.id
+
+    def personas(self, users: Iterable[str]) -> Personas:
+        """The personas of these users, each aligned unless it is already.
+
+        Raises:
+            BudgetError: the budget is used up; what was done is kept.
+        """
+        import dspy
+
+        wanted = list(dict.fromkeys(users))
+
+        def watch(done: int, failed: int) -> None:
+            self.watch(Progress(PERSONAS, done, len(wanted), failed))
+
+        self._remember()
+        with dspy.context(lm=self.lm):
+            return replace(self.aligner.align(wanted, watch), strangers=self.strangers)
+
+    @cached_property
+    def strangers(self) -> Mapping[str, str]:
+        """By user of the store, under whose persona the swap test answers."""
+        if SWAPPED not in {one.name for one in self.systems}:
+            return {}
+        return self.data.strangers
 
     def redo(self, systems: Sequence[Entrant], *, personas: bool = False) -> int:
         """Forget what these systems answered, and the personas; how many answers it was."""
@@ -152,6 +177,7 @@ class Experiment:
             "systems": {one.name: one.role for one in self.systems},
             "latest": self.setup.latest,
             "variant": self.setup.variant,
+            "settings": self.setup.settings,
             "embedder": self.memory.embedder.fingerprint,
             "parallel": self.parallel,
             "version": package_version(),
@@ -163,8 +189,13 @@ class Experiment:
         return [one for one in self.samples if one.query.id not in done]
 
     def _remember(self) -> None:
-        """Import the histories; everyone's where wrong options are made of others' papers."""
+        """Import the histories, once; everyone's where wrong options are made of others' papers."""
+        if self._remembered:
+            return
         owners = {one.owner for one in self.samples}
+        if self.strangers:
+            learned = {self.strangers[one.query.user] for one in self.samples}
+            owners |= {one.owner for one in self.data.samples if one.query.user in learned}
         everyone = isinstance(self.data.task, Choice)
         found: dict[tuple[str, str], Interaction] = {}
         for one in self.data.histories(None if everyone else owners):
@@ -175,6 +206,7 @@ class Experiment:
         self.memory.store.add(given)
         for user in dict.fromkeys(one.query.user for one in self.samples):
             self.memory.ready(user, progress=True)
+        self._remembered = True
 
     def _latest(self, given: Sequence[Interaction], count: int) -> list[Interaction]:
         """Of each user the latest so many before the first question; without times the last."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from personaagent.data import Persona
 from personaagent.evaluation.analysis import Analysis
+from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.cohort import Sample
 from personaagent.evaluation.document import Block, Paragraph, Quote
 from personaagent.evaluation.lineup import NON_PERSONALIZED, OURS
 from personaagent.evaluation.metrics import values
-from personaagent.evaluation.results import Results
 from personaagent.memory import Store
 
 
@@ -49,15 +49,15 @@ def keep_trace(
     store.of(sample.query.user).journal(_name(run, system)).put(sample.query.id, trace)
 
 
-def chosen_traces(results: Results, analysis: Analysis) -> Iterator[Block]:
+def chosen_traces(answers: Answers, analysis: Analysis) -> Iterator[Block]:
     """Where PersonaAgent gained most over the non-personalized system, lost most, and a third."""
     experiment = analysis.experiment
     said = experiment.protocol
-    path = workplace(results.path, said["data"]["digest"], said["latest"])
+    path = workplace(answers.path, said["data"]["digest"], said["latest"])
     if not path.is_file():
         yield Paragraph("The work folder beside the results is gone, and with it the traces.")
         return
-    gains = _gains(results, analysis)
+    gains = _gains(answers, analysis)
     shown = dict.fromkeys([gains[0], gains[-1], gains[len(gains) // 2]]) if gains else {}
     with Store(path) as store:
         for system, sample in shown:
@@ -66,10 +66,10 @@ def chosen_traces(results: Results, analysis: Analysis) -> Iterator[Block]:
                 yield _quote(f"{system}, sample {sample}", trace)
 
 
-def _gains(results: Results, analysis: Analysis) -> list[tuple[str, str]]:
+def _gains(answers: Answers, analysis: Analysis) -> list[tuple[str, str]]:
     """(system, sample) of the system to show, the largest gain first."""
     experiment, metric = analysis.experiment, analysis.headline
-    rows = results.rows(experiment.run, experiment.protocol["samples"])
+    rows = answers.rows(experiment.run, experiment.protocol["samples"])
     answered = {(row.system, row.sample): row for row in rows if row.answer is not None}
     systems = [line.system for line in analysis.lines if line.n and line.role != "floor"]
     if not systems:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from personaagent.evaluation.analysis import Analysis, Comparison
+from personaagent.data import Task
+from personaagent.evaluation.analysis import Analysis
+from personaagent.evaluation.comparison import Comparison
 from personaagent.evaluation.lineup import OURS
 from personaagent.evaluation.statistics import RESAMPLES, Interval
 
@@ -23,19 +25,27 @@ METHOD = (
     "Smallest effect: (1.96 + 0.84) times the bootstrap's standard error of the paired difference, "
     "which a two-sided test at 5 % finds with 80 % power; for labels at least 6 / n, since "
     "McNemar's exact test finds nothing in fewer than 6 discordant pairs.",
+    "Personas are compared as embeddings of the whole rendered persona, histories as the mean of "
+    "their vectors. In the swap test everyone gets the persona of the next user in a seeded circle "
+    "of the data set's users (of the same half), and keeps their own memory.",
     "Seconds are wall time of one answer with as many samples side by side as said above, without "
     "a response cache, after the models were loaded.",
 )
 
 
-def title(analysis: Analysis) -> str:
-    """Task, data, LM, and what is varied."""
+def title(analysis: Analysis, varied: str = "") -> str:
+    """Task, data, LM, and what differs from the defaults; without the setting `varied`."""
     said = analysis.experiment.protocol
     half = said["cohort"]["half"]
-    varied = [f"{name} = {value}" for name, value in said["variant"].items()]
-    sampled = ["sampled answers"] if analysis.task.labels and is_sampled(said) else []
-    parts = [analysis.task.name, said["data"]["name"], said["lm"]["spec"], *sampled, *varied]
+    set_ = [f"{name} = {value}" for name, value in said["variant"].items() if name != varied]
+    parts = [analysis.task.name, said["data"]["name"], lm_name(said, analysis.task), *set_]
     return " · ".join([*parts, *([f"{half} half"] if half else [])])
+
+
+def lm_name(protocol: Mapping[str, Any], task: Task) -> str:
+    """The LM, and how it is read where it is not as usual for the task."""
+    sampled = " · sampled answers" if task.labels and is_sampled(protocol) else ""
+    return f"{protocol['lm']['spec']}{sampled}"
 
 
 def verdict(analysis: Analysis) -> str:
@@ -59,8 +69,8 @@ def _against(analysis: Analysis, what: str, one: Comparison) -> str:
     )
 
 
-def protocol_lines(analysis: Analysis) -> Iterator[str]:
-    """Who was asked what by which LM, one statement a line."""
+def protocol_lines(analysis: Analysis, varied: str = "") -> Iterator[str]:
+    """Who was asked what by which LM, one statement a line; without the setting `varied`."""
     said = analysis.experiment.protocol
     data, cohort, lm = said["data"], said["cohort"], said["lm"]
     yield (
@@ -83,7 +93,8 @@ def protocol_lines(analysis: Analysis) -> Iterator[str]:
         f"PersonaAgent {said['version']}, {said['date']}"
     )
     for name, value in said["variant"].items():
-        yield f"{name}: {value}"
+        if name != varied:
+            yield f"{name}: {value}"
     open_ = [one for one in analysis.lines if one.n + one.failed < one.asked]
     if open_:
         left = ", ".join(f"{one.system} {one.asked - one.n - one.failed}" for one in open_)

@@ -21,10 +21,14 @@ PERSONAL_TOOLS = ("recall", "habits", "read_profile")
 
 @dataclass(frozen=True, slots=True)
 class Personas:
-    """The personas of the users of one task: `aligned`, and `first`, as they were before."""
+    """The personas of the users of one task: `aligned`, and `first`, as they were before.
+
+    `strangers` says for a user whose persona the swap test takes instead.
+    """
 
     aligned: Mapping[str, Persona] = field(default_factory=dict)
     first: Mapping[str, Persona] = field(default_factory=dict)
+    strangers: Mapping[str, str] = field(default_factory=dict)
 
 
 Part = Callable[[Personas, str], Persona]
@@ -116,6 +120,16 @@ def without_lean(personas: Personas, user: str) -> Persona:
 def _alone(trust: Trust) -> Trust:
     """The LM without habit, as far as it is trusted."""
     return replace(trust, habit=0.0)
+
+
+def swapped(personas: Personas, user: str) -> Persona:
+    """Ours, the swap test: everything that another user's persona says, on the user's own memory.
+
+    A persona that fits its own user no better than this has learned the task and not the user.
+    """
+    if user not in personas.strangers:
+        raise DataError(f"user '{user}' has nobody to swap personas with")
+    return replace(_of(personas.aligned, personas.strangers[user], "aligned"), user=user)
 
 
 def _of(personas: Mapping[str, Persona], user: str, which: str) -> Persona:

@@ -15,6 +15,7 @@ from personaagent.programs.ablations import (
     Personas,
     UnderPersona,
     full,
+    swapped,
     without_action,
     without_alignment,
     without_habit,
@@ -109,5 +110,6 @@ SYSTEMS: dict[str, Maker] = {
     "personaagent-without-action": _agent(without_action),
     "personaagent-without-habit": _agent(without_habit),
     "personaagent-without-lean": _agent(without_lean),
+    "personaagent-swapped": _agent(swapped),
 }
 """In the order of a table."""

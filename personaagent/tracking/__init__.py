@@ -1,4 +1,5 @@
-"""MLflow: runs of alignments, traces of answers, personas as prompts, and the agent as a model.
+"""MLflow: runs of alignments and of experiments, traces of answers, personas as prompts, and the
+agent as a model.
 
 By default MLflow keeps everything in SQLite in the user's data folder, which
 `mlflow ui --backend-store-uri sqlite:///<that folder>/mlflow.db` shows; MLFLOW_TRACKING_URI names
@@ -8,6 +9,7 @@ imported by the first function that needs it.
 
 from personaagent.tracking.alignment import RUN, track
 from personaagent.tracking.connection import TrackingWarning
+from personaagent.tracking.evaluation import track_evaluation
 from personaagent.tracking.model import log_agent, save_agent
 from personaagent.tracking.prompts import CHALLENGER, CHAMPION, prompt_name, register
 from personaagent.tracking.traces import traced
@@ -23,4 +25,5 @@ __all__ = [
     "save_agent",
     "traced",
     "track",
+    "track_evaluation",
 ]

@@ -3,86 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
-from lamp_world import lamp_record, lamp_write
-from standins import HashEmbedder
-from typer.testing import CliRunner, Result
-
-from personaagent.cli.app import app
-
-TASKS = [
-    {
-        "name": "inbox",
-        "kind": "classification",
-        "instruction": "Which folder does this message belong in?",
-        "item": "message",
-        "answer": "folder",
-        "labels": ["money", "travel", "family"],
-    }
-]
-
-
-def mail(user: str, n: int) -> dict[str, Any]:
-    return {
-        "id": f"{user}-{n}",
-        "user": user,
-        "task": "inbox",
-        "query": f"the car needs part {n}" if n % 2 else f"a ferry sails at {n}",
-        "response": "money" if n % 2 else "travel",
-        "time": f"2026-03-{n + 1:02}T12:00:00Z",
-    }
-
-
-def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> list[str]:
-    users = ("amira", "bela", "cem")
-    past = lines(tmp_path / "history.jsonl", [mail(u, n) for u in users for n in range(12)])
-    asked = lines(tmp_path / "queries.jsonl", [mail(u, n) for u in users for n in range(12, 16)])
-    (tmp_path / "tasks.json").write_text(json.dumps(TASKS))
-    return [
-        *("--task", "inbox", "--history", str(past), "--queries", str(asked)),
-        *("--tasks", str(tmp_path / "tasks.json"), "--results", str(tmp_path / "results.db")),
-    ]
-
-
-Evaluate = Callable[..., Result]
-
-
-@pytest.fixture
-def evaluate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluate:
-    from rulebook import RuleBook, stand_in
-
-    from personaagent.data import LAMP_TASKS, read_tasks
-
-    def connect(spec: str, *, api_base: Any = None, budget: Any = None, meter: Any = None) -> Any:
-        news = LAMP_TASKS["lamp-2n"]
-        task = read_tasks(tmp_path / "tasks.json")["inbox"] if spec == "sim/inbox" else news
-        lm = stand_in(RuleBook(task, {"ferry": "travel"}), budget=budget, meter=meter)
-        from dataclasses import replace
-
-        lm.identity = replace(lm.identity, spec=spec, fingerprint=spec)
-        return lm
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "180")
-    monkeypatch.setattr("personaagent.lm.connect", connect)
-    monkeypatch.setattr("personaagent.memory.SentenceEmbedder", HashEmbedder)
-
-    def run(*arguments: object, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
-        assert result.exit_code == code, result.output
-        return result
-
-    return run
+from lamp_world import NEWS, lamp_record, lamp_write
 
 
 def test_files_become_a_table_and_a_report(evaluate, own, tmp_path):
@@ -161,3 +84,15 @@ def test_what_is_missing_is_said(evaluate, arguments, problem):
 def test_an_unknown_system_is_an_error_that_names_the_known(evaluate, own):
     said = evaluate(*own, "--lm", "sim/inbox", "--systems", "ragg", code=1).stderr
     assert "there is no system 'ragg': did you mean 'rag'?" in said
+
+
+def test_oppus_users_are_evaluated(evaluate, tmp_path):
+    article = {"id": "1", "title": "T", "text": "news", "category": "sports"}
+    asked = {"id": "a", "input": NEWS.prompt("article"), "gold": "sports"}
+    users = [{"user_id": "7", "profile": [article], "query": [asked]}]
+    path = tmp_path / "user_top_100_history.json"
+    path.write_text(json.dumps(users))
+    given = ("--task", "lamp-2n", "--oppu", path, "--systems", "majority,rag", "--json")
+    (experiment,) = json.loads(evaluate(*given, "--lm", "sim/news").stdout)["experiments"]
+    assert experiment["protocol"]["data"]["name"] == "user_top_100_history.json"
+    assert [one["answered"] for one in experiment["systems"]] == [1, 1]

@@ -7,14 +7,17 @@ import subprocess
 import sys
 import xml.dom.minidom
 
+import numpy as np
 import pytest
-from contest import NAMES, failing, world
+from contest import NAMES, failing, inbox, world
+from rulebook import stand_in
 
 from personaagent.errors import DataError
 from personaagent.evaluation import document
 from personaagent.evaluation.analysis import analyse, summary
 from personaagent.evaluation.document import Heading, Items, Paragraph, Quote, Table
 from personaagent.evaluation.lineup import entrants
+from personaagent.evaluation.persona_map import PersonaMap
 from personaagent.evaluation.protocol import Setup, task_from_dict, task_to_dict
 from personaagent.evaluation.report import write_report
 from personaagent.evaluation.results import Results
@@ -32,7 +35,7 @@ def test_a_report_needs_nothing_else(here, tmp_path):
     page, twin = write_report(here.results, tmp_path)
     text = page.read_text()
     assert not re.search(r"<(script|link|img|iframe)|@import|url\((?!#)", text)
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
     assert "https://" not in re.sub(r"http://www\.w3\.org\S*", "", text)
     for image in re.findall(r"!\[.*?\]\((.*?)\)", twin.read_text()):
         drawn = (tmp_path / image).read_text()
@@ -103,10 +106,41 @@ def test_a_summary_is_plain_and_names_every_system(here):
 def test_what_was_varied_becomes_a_curve(tmp_path):
     with world(tmp_path) as here:
         for k in (1, 2, 4):
-            here.run(entrants(["rag", "non-personalized"]), setup=Setup(k=k))
+            here.run(entrants(["rag", "non-personalized"]), setup=Setup().varied("k", k))
         page, twin = write_report(here.results, tmp_path / "out")
-    assert "inbox: Accuracy by k" in page.read_text()
+    assert "inbox: Accuracy by memories read (k)" in page.read_text()
     assert "| System | 1 | 2 | 4 |" in twin.read_text()
+
+
+def test_a_persona_map_is_drawn_and_told(tmp_path):
+    users = [f"user {n}" for n in range(15)]
+    with world(tmp_path, inbox(users, questions=1, history=4)) as here:
+        done = here.run(entrants(["majority"]))
+        vectors = np.random.default_rng(0).normal(size=(15, 6))
+        made = PersonaMap.of(users, ["work", "family", ""] * 5, vectors, vectors + 0.1)
+        here.results.record_map(done.id, made.to_dict())
+        page, twin = write_report(here.results, tmp_path / "out")
+    text = twin.read_text()
+    assert "personas that differ from one another: 15, of 15 users" in text
+    assert "Mantel's r = +0.9" in text
+    assert "| User | nearest by persona | nearest by history | cosine | cosine |" in text
+    assert "The first 12 of 15 users." in text
+    assert page.read_text().count("<svg") == 4
+    assert "component 1" in page.read_text()
+
+
+def test_lms_are_compared_on_the_same_samples(tmp_path):
+    with world(tmp_path) as here:
+        here.run(entrants(["knn", "rag", "non-personalized"]))
+        here.lm = stand_in(here.book)
+        here.book.readings = {}
+        here.run(entrants(["knn", "rag", "icl"]))
+        here.run(entrants(["rag"]), setup=Setup(k=2))  # nothing to compare with
+        text = write_report(here.results, tmp_path / "out")[1].read_text()
+    (heading,) = re.findall(r"## inbox: \S+ and \S+\n", text)
+    table = text.partition(heading)[2].partition("##")[0]
+    assert re.findall(r"^\| (\S+)", table, re.M) == ["System", "---", "rag"]
+    assert re.search(r"\| rag \|.*\| 12 \| [+-]0.\d", table)
 
 
 def test_an_experiment_that_nobody_answered_is_reported(tmp_path):

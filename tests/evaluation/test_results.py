@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -106,3 +107,17 @@ def test_recomputing_from_nothing_is_an_error(tmp_path):
     with pytest.raises(StoreError, match="no such results database"):
         Results(tmp_path / "none.db", must_exist=True)
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_database_from_before_there_were_maps_is_opened(tmp_path):
+    path = tmp_path / "results.db"
+    with Results(path) as results:
+        results.begin("x", "r", {"systems": {"rag": "baseline"}})
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("DROP TABLE maps")
+    with Results(path) as results:
+        assert [one.id for one in results.experiments()] == ["x"]
+        assert results.map_of("x") is None
+        results.record_map("x", {"users": ["a"]})
+        results.record_map("x", {"users": ["b"]})
+        assert results.map_of("x") == {"users": ["b"]}

@@ -11,11 +11,11 @@ from dspy import lm15
 
 from personaagent.data import LAMP_TASKS, Interaction, Query
 from personaagent.data.lamp_tasks import CITATION
-from personaagent.errors import BudgetError, LMError
+from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.evaluation.analysis import analyse
 from personaagent.evaluation.cohort import Cohort, EvaluationData, Sample
 from personaagent.evaluation.lineup import Entrant, entrants
-from personaagent.evaluation.protocol import Setup
+from personaagent.evaluation.protocol import Setup, defaults
 from personaagent.evaluation.results import Results
 from personaagent.lm.meter import Budget
 
@@ -213,6 +213,58 @@ def test_settings_that_change_answers_make_another_run(here):
     others.append(here.experiment())
     assert len({plain.run, *(one.run for one in others)}) == 4
     assert here.experiment(cohort=Cohort(samples=2)).run == others[-1].run
+
+
+def test_the_swap_test_answers_under_the_persona_of_somebody_who_was_not_asked(tmp_path):
+    with world(tmp_path, inbox(["ann", "bob", "cem"])) as here:
+        swapped = entrants(["personaagent", "personaagent-swapped"])
+        experiment = here.experiment(swapped, cohort=Cohort(users=1))
+        done = here.run(swapped, cohort=Cohort(users=1))
+        rows = here.results.rows(done.run, done.protocol["samples"])
+        assert [row.error for row in rows] == [None] * 12
+        (user,) = set(done.protocol["samples"].values())
+        stranger = experiment.strangers[user]
+        personas = experiment.personas([user, stranger]).aligned
+        name = f"evaluation/{done.run}/trace/personaagent-swapped"
+        trace = here.memory.store.of(user).journal(name).get(rows[0].sample)
+        assert trace["persona"] == personas[stranger].render()
+        past = {one.query for one in here.memory.store.of(user).interactions("inbox")}
+        assert {one["query"] for one in trace["memories"]} <= past
+
+
+def test_one_user_cannot_be_swapped(tmp_path):
+    with world(tmp_path, inbox(["ann"])) as here, pytest.raises(DataError, match="one user's"):
+        here.run(entrants(["personaagent-swapped"]))
+
+
+def test_one_persona_serves_every_k(here):
+    systems = entrants(["personaagent"])
+    here.run(systems)
+    before = len(here.asked())
+    done = here.run(systems, setup=Setup(k=1))
+    assert len(here.asked()) == before + 12  # one call a sample, and none to align
+    found = analyse(here.results, done)
+    assert [one.user for one in found.personas] == ["ann", "bob"]
+
+
+def test_what_is_measured_at_another_number_side_by_side_is_asked_anew(here):
+    systems = entrants(["rag"])
+    here.run(systems)
+    before = len(here.asked())
+    done = here.run(systems, setup=Setup(parallel=1))
+    assert len(here.asked()) == before + 12
+    assert done.protocol["parallel"] == 1
+
+
+def test_a_value_that_is_the_default_is_no_variant():
+    base = Setup()
+    named = defaults()
+    assert named == {"k": 4, "batch": 4, "iterations": 4}
+    for name, value in named.items():
+        assert base.varied(name, value) == base
+        assert base.varied(name, value + 1).variant == {name: value + 1}
+        assert base.varied(name, value + 1).varied(name, value) == base
+    assert base.varied("interactions", 0).variant == {"interactions": 0}
 
 
 def test_progress_tells_the_stages_and_the_score(here):

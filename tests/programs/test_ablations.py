@@ -25,7 +25,8 @@ ALIGNED = Persona(
     version=1,
 )
 FIRST = Persona("ann", "inbox", profile="FIRST", actions=())
-PERSONAS = Personas({"ann": ALIGNED}, {"ann": FIRST})
+OTHER = Persona("eve", "inbox", profile="ANOTHER", actions=(Action("recall"),))
+PERSONAS = Personas({"ann": ALIGNED, "eve": OTHER}, {"ann": FIRST}, {"ann": "eve"})
 PARTS = ("alignment", "persona", "memory", "action", "habit", "lean")
 ALONE = replace(ALIGNED.trust, habit=0.0)
 
@@ -120,6 +121,15 @@ def test_without_alignment_what_the_cohort_began_stays(memory):
         )
         said = system(query="dinner with the dog", user="ann")
     assert said.persona == begun.hash
+
+
+def test_swapped_is_another_users_persona_on_the_users_own_memory(memory):
+    said, chosen, asked = answer(memory, "personaagent-swapped")
+    assert (found(said), chosen) == (["recall"], [])
+    assert "ANOTHER" in asked.system
+    assert "ALIGNED" not in asked.everything
+    assert said.memories
+    assert {one.interaction.user for one in said.memories} == {"ann"}
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -34,7 +34,9 @@ PERSONA = Persona(
     trust=Trust(1.0, 0.5),
 )
 FIRST = Persona("ann", "inbox", profile="Has a dog.")
-PERSONAS = Personas(aligned={"ann": PERSONA}, first={"ann": FIRST})
+PERSONAS = Personas(
+    aligned={"ann": PERSONA, "eve": PERSONA}, first={"ann": FIRST}, strangers={"ann": "eve"}
+)
 EVERYONE = [(name, kind) for name in SYSTEMS for kind in TASKS]
 
 
@@ -138,7 +140,7 @@ def test_every_system_gives_back_an_answer_of_the_task(tmp_path, name, kind):
 @pytest.mark.parametrize(("name", "kind"), EVERYONE)
 def test_a_user_without_a_history_is_answered_too(tmp_path, name, kind):
     nobody = Persona("nobody", "inbox")
-    personas = Personas({"nobody": nobody}, {"nobody": nobody})
+    personas = Personas({"nobody": nobody}, {"nobody": nobody}, {"nobody": "nobody"})
     with (
         remembering(tmp_path, *seen(kind)) as memory,
         dspy.context(lm=stand_in(book(kind))),
@@ -167,6 +169,7 @@ CALLS = {
     "personaagent-without-action": (0, 1),
     "personaagent-without-habit": (0, 1),
     "personaagent-without-lean": (0, 1),
+    "personaagent-swapped": (0, 1),
 }
 
 

@@ -1,0 +1,189 @@
+"""Carries out a plan of experiments for a command, and tells what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from personaagent.cli.given import Given, names
+from personaagent.errors import BudgetError
+
+if TYPE_CHECKING:
+    from personaagent.evaluation.analysis import Analysis
+    from personaagent.evaluation.answers import Answers
+    from personaagent.evaluation.plan import Trial
+    from personaagent.evaluation.results import Results
+    from personaagent.evaluation.runner import Experiment
+
+PERSONAS = "personas"
+
+Show = Callable[[Sequence["Analysis"], Console], None]
+After = Callable[["Experiment"], None]
+
+
+def carry_out(
+    given: Given,
+    trials: Sequence[Trial],
+    show: Show,
+    *,
+    parallel: int | None = None,
+    whole: bool = False,
+    after: After = lambda _: None,
+) -> None:
+    """Answer what is not answered yet, then print and write what the experiments say.
+
+    Args:
+        given: the options of the command.
+        trials: what is asked.
+        show: prints the experiments.
+        parallel: samples side by side where a setup does not say; default: the LM's slots.
+        whole: whether the files are of everything in the database, and not of these trials alone.
+        after: called with every experiment that is complete.
+
+    Raises:
+        BudgetError: the budget is used up; what was answered is kept.
+    """
+    from personaagent.cli import render
+    from personaagent.evaluation.results import Results
+
+    screen = render.screen(as_json=given.as_json)
+    with redirect_stdout(screen.file), Results(given.results) as database:
+        ids = answer(given, trials, database, screen, parallel=parallel, after=after)
+        told = Told.of(given, database, ids, whole=whole)
+    told.tell(given, screen, show)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What some experiments say, and the files that say it."""
+
+    analyses: tuple[Analysis, ...]
+    written: tuple[str, ...]
+    tracked: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, given: Given, answers: Answers, only: Sequence[str] = (), *, whole: bool = True
+    ) -> Told:
+        """Compute it from the answers, and write the files that the options ask for: of everything,
+        or of these experiments alone."""
+        from personaagent.cli import session
+        from personaagent.evaluation.predictions import write_predictions
+        from personaagent.evaluation.report import analyses_of, write_report
+
+        found = analyses_of(answers, only)
+        inside = () if whole else only
+        written: list[Path] = []
+        if given.report:
+            written += write_report(answers, given.report, traces=given.traces, only=inside)
+        if given.predictions:
+            written += write_predictions(answers, given.predictions, inside)
+        tracked: list[str] = []
+        if given.track:
+            from personaagent.tracking import track_evaluation
+
+            with session.tracking_noted():
+                tracked = track_evaluation(answers, only)
+        return cls(tuple(found), tuple(map(str, written)), tuple(tracked))
+
+    def tell(self, given: Given, screen: Console, show: Show) -> None:
+        """Print it: for people, or as one JSON document."""
+        from personaagent.cli import render
+        from personaagent.evaluation.analysis import summary
+
+        if given.as_json:
+            render.print_json(
+                {
+                    "experiments": [summary(one) for one in self.analyses],
+                    "report": list(self.written),
+                    "tracked": list(self.tracked),
+                }
+            )
+            return
+        show(self.analyses, screen)
+        for path in self.written:
+            screen.print(path, soft_wrap=True)
+        for run in self.tracked:
+            screen.print(f"tracked as MLflow run {run}")
+
+
+def answer(
+    given: Given,
+    trials: Sequence[Trial],
+    database: Results,
+    screen: Console,
+    *,
+    parallel: int | None = None,
+    after: After = lambda _: None,
+) -> list[str]:
+    """Ask what is not answered yet; the experiments' ids."""
+    from personaagent import memory
+    from personaagent.cli import session
+    from personaagent.cli.standings import Watch
+    from personaagent.evaluation.lineup import entrants
+    from personaagent.evaluation.runner import Experiment
+    from personaagent.evaluation.trace import workplace
+
+    data = given.data()
+    forgotten, again = _redone(given.redo)
+    lm = session.connect(given.choice)
+    if given.sampled:
+        lm.identity = replace(lm.identity, likelihoods=False)
+    embedder = memory.SentenceEmbedder()
+
+    @contextmanager
+    def opened(trial: Trial) -> Iterator[tuple[Experiment, Watch]]:
+        where = workplace(database.path, data.digest, trial.setup.latest)
+        with memory.Store(where) as store, Watch(screen, data) as watch:
+            experiment = Experiment(
+                data,
+                trial.systems,
+                lm,
+                memory.EpisodicMemory(store, embedder),
+                database,
+                cohort=given.cohort(),
+                setup=trial.setup,
+                parallel=parallel,
+                watch=watch,
+            )
+            yield experiment, watch
+
+    # All are forgotten before any is asked: variants share their personas.
+    for trial in trials if given.redo else ():
+        with opened(trial) as (experiment, watch):
+            gone = experiment.redo(entrants(again) if again else [], personas=forgotten)
+            watch.note(f"forgot {gone:,} answers{_of(trial)}")
+    ids: list[str] = []
+    for trial in trials:
+        with opened(trial) as (experiment, watch):
+            if len(trials) > 1:
+                watch.note(f"{len(ids) + 1} of {len(trials)}{_of(trial)}")
+            try:
+                ids.append(experiment())
+                after(experiment)
+            except BudgetError as error:
+                raise BudgetError(f"{error}; what was answered is kept") from error
+    return ids
+
+
+def _redone(redo: str) -> tuple[bool, list[str]]:
+    """Whether personas are forgotten, and the systems whose answers are: with the personas goes
+    whatever was answered under them."""
+    from personaagent.evaluation.lineup import OURS
+    from personaagent.programs.systems import SYSTEMS
+
+    again = names(redo)
+    if PERSONAS not in again:
+        return False, again
+    again.remove(PERSONAS)
+    return True, [*again, *(name for name in SYSTEMS if name.startswith(OURS))]
+
+
+def _of(trial: Trial) -> str:
+    said = ", ".join(f"{name} = {value}" for name, value in trial.setup.variant.items())
+    return f": {said}" if said else ""

@@ -1,0 +1,34 @@
+"""Where answers come from: a results database, or the files that it was written to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Protocol
+
+from personaagent.evaluation.results import ExperimentRow, PersonaRow, Row
+
+
+class Answers(Protocol):
+    """What every figure of a report is computed from."""
+
+    @property
+    def path(self) -> Path:
+        """Where they are kept."""
+        ...
+
+    def experiments(self) -> list[ExperimentRow]:
+        """Every experiment, the oldest first."""
+        ...
+
+    def rows(self, run: str, samples: Collection[str]) -> list[Row]:
+        """The rows of some samples of a run, by system and in the order of `samples`."""
+        ...
+
+    def personas(self, run: str, users: Collection[str]) -> list[PersonaRow]:
+        """What the personas of these users cost."""
+        ...
+
+    def map_of(self, experiment: str) -> dict[str, Any] | None:
+        """How alike its users are (`PersonaMap`), where that was looked at."""
+        ...

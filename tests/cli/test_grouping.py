@@ -1,0 +1,44 @@
+"""Options that a command takes as a dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from personaagent.cli.grouping import grouped
+
+
+@dataclass(frozen=True)
+class Colours:
+    red: int
+    blue: Annotated[int, typer.Option("--azure", help="How blue.", min=0)] = 2
+
+
+@grouped
+def paint(colours: Colours, shape: Annotated[str, typer.Option(help="What.")] = "dot") -> None:
+    """Paint something."""
+    typer.echo(f"{colours} {shape}")
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer()
+    app.command()(paint)
+    return lambda *arguments: CliRunner().invoke(app, [str(one) for one in arguments])
+
+
+def test_the_options_of_the_group_and_its_own_are_taken(run):
+    assert run(1, "--azure", 5, "--shape", "star").stdout == "Colours(red=1, blue=5) star\n"
+    assert run(1).stdout == "Colours(red=1, blue=2) dot\n"
+
+
+def test_the_group_keeps_its_rules_and_its_help(run):
+    assert run(1, "--azure", -1).exit_code == 2
+    assert run().exit_code == 2
+    said = run("--help").stdout
+    assert "How blue." in said
+    assert "Paint something." in said
