@@ -141,7 +141,7 @@ def _tree(persona: Persona, said: dspy.Prediction, usage: Usage) -> Tree:
             text = Text(render.short(seen.text) or "nothing", style="red" if seen.failed else "dim")
             node.add(text)
     if said.distribution:
-        trust = f"LM {persona.trust.lm:g}, habit {persona.trust.habit:g}"
+        trust = render.weights(persona.trust)
         node = tree.add(Text(f"distribution (trust: {trust})"))
         node.add(render.bars(said.distribution, said.lm, said.habit))
     tree.add(Text(render.spent(usage), style="dim"))

@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from personaagent.data import Account, Action, Directive, Interaction, Persona
+    from personaagent.data import Account, Action, Directive, Interaction, Persona, Trust
     from personaagent.lm import Usage
 
 SIGNS = {"+": "green", "-": "red", " ": "dim"}
@@ -152,8 +152,14 @@ def _standing(persona: Persona) -> str:
         actions = "chosen for every query"
     else:
         actions = ", ".join(call(action) for action in persona.actions) or "none"
-    trust = f"LM {persona.trust.lm:g}, habit {persona.trust.habit:g}"
-    return f"actions: {actions} · trust: {trust}"
+    return f"actions: {actions} · trust: {weights(persona.trust)}"
+
+
+def weights(trust: Trust) -> str:
+    """Trust as words; of the lean the strongest three."""
+    strongest = sorted(trust.lean.items(), key=lambda pair: -abs(pair[1]))[:3]
+    lean = ", ".join(f"{label} {nats:+.2f}" for label, nats in strongest if nats)
+    return f"LM {trust.lm:g}, habit {trust.habit:g}" + (f", lean {lean}" if lean else "")
 
 
 def call(action: Action) -> str:

@@ -39,6 +39,7 @@ from personaagent.optimizers.stopping import Patience, Stopping
 from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
 from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
+from personaagent.programs.fusion import POOLED, SHRINKAGE
 from personaagent.programs.situation import derived_from
 
 S = TypeVar("S", bound=Student)
@@ -191,7 +192,8 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 7: what the persona may do without asking, and how far habit is trusted
             policies = self.policies if hasattr(agent, "act") else ((),)
-            last = settle(first, champion, judging, policies, replay)
+            shrinkage = POOLED if self.prior else SHRINKAGE
+            last = settle(first, champion, judging, policies, replay, shrinkage)
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,

@@ -12,7 +12,7 @@ from personaagent.data import Action, Interaction, Persona, Trust
 from personaagent.optimizers.acceptance import Acceptance
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.replay import FLOOR, Replay, Replayed
-from personaagent.programs.fusion import fit_trust, fuse
+from personaagent.programs.fusion import SHRINKAGE, fit_trust, fuse
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 Policies = Sequence[tuple[Action, ...]]
@@ -95,20 +95,22 @@ def settle(
     judging: Sequence[Interaction],
     policies: Policies,
     replay: Replay,
+    shrinkage: float = SHRINKAGE,
 ) -> Persona:
     """The successor of the first persona: the champion with the standing actions and the trust that
     do best on the latest of the replay. The first one itself where nothing changed.
 
-    Trust is shrunk to the champion's, which a new persona has from its cohort."""
+    Trust is shrunk to the champion's, which a new persona has from its cohort.
+    """
     latest = judging[-SETTLING:]
     compared = []
     for actions in policies if judging else (champion.actions or (),):
         replayed = replay(replace(champion, actions=actions), latest)
-        trust = _fitted(replayed, champion.trust)
+        trust = _fitted(replayed, champion.trust, shrinkage)
         compared.append((_served_loss(replayed, trust), actions, trust))
     _, actions, trust = min(compared, key=lambda one: one[0])
     if actions == champion.actions:  # all of the judging interactions were replayed so
-        trust = _fitted(replay(champion, judging), champion.trust)
+        trust = _fitted(replay(champion, judging), champion.trust, shrinkage)
     said = {
         "profile": champion.profile,
         "directives": champion.directives,
@@ -127,14 +129,14 @@ def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
     return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
 
 
-def _fitted(replayed: Sequence[Replayed], prior: Trust) -> Trust:
+def _fitted(replayed: Sequence[Replayed], prior: Trust, shrinkage: float) -> Trust:
     """Derived questions are easier than the user's own, so they say nothing of trust."""
     read = [
         (one.lm, one.habit, one.interaction.response)
         for one in replayed
         if one.lm and one.interaction.source != "derived"
     ]
-    return fit_trust(read, prior)
+    return fit_trust(read, prior, shrinkage=shrinkage)
 
 
 def _served_loss(replayed: Sequence[Replayed], trust: Trust) -> float:

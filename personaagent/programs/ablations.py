@@ -66,11 +66,14 @@ def full(personas: Personas, user: str) -> Persona:
 
 
 def without_alignment(personas: Personas, user: str) -> Persona:
-    """The paper's "w/o alignment": the first persona, which is the profile alone.
+    """The paper's "w/o alignment": the first persona, from which nothing was learned of the user.
 
-    Nothing is learned: no directives, no trust in habit, and the LM chooses the actions.
+    Where a cohort's prior began it, it stays as it is; else it is the profile alone, and the LM
+    chooses the actions.
     """
     first = _of(personas.first, user, "first")
+    if first.trust != Trust():
+        return first
     return Persona(user, first.task, profile=first.profile)
 
 
@@ -90,7 +93,7 @@ def without_memory(personas: Personas, user: str) -> Persona:
     """
     aligned = _of(personas.aligned, user, "aligned")
     actions = tuple(one for one in aligned.actions or () if one.tool not in PERSONAL_TOOLS)
-    return replace(aligned, profile="", actions=actions, trust=Trust())
+    return replace(aligned, profile="", actions=actions, trust=_alone(aligned.trust))
 
 
 def without_action(personas: Personas, user: str) -> Persona:
@@ -98,12 +101,25 @@ def without_action(personas: Personas, user: str) -> Persona:
 
     The user's label posterior is an action on memory that needs no LM, so it goes too.
     """
-    return replace(_of(personas.aligned, user, "aligned"), actions=(), trust=Trust())
+    aligned = _of(personas.aligned, user, "aligned")
+    return replace(aligned, actions=(), trust=_alone(aligned.trust))
 
 
 def without_habit(personas: Personas, user: str) -> Persona:
-    """Ours: the aligned persona and its actions, but the LM's likelihoods decide alone."""
-    return replace(_of(personas.aligned, user, "aligned"), trust=Trust())
+    """Ours: the aligned persona and its actions, but the user's label posterior has no say."""
+    aligned = _of(personas.aligned, user, "aligned")
+    return replace(aligned, trust=_alone(aligned.trust))
+
+
+def without_lean(personas: Personas, user: str) -> Persona:
+    """Ours: the aligned persona, but the LM's preference for some labels is not corrected."""
+    aligned = _of(personas.aligned, user, "aligned")
+    return replace(aligned, trust=replace(aligned.trust, lean={}))
+
+
+def _alone(trust: Trust) -> Trust:
+    """The LM without habit, as far as it is trusted."""
+    return replace(trust, habit=0.0)
 
 
 def swapped(personas: Personas, user: str) -> Persona:

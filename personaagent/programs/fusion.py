@@ -21,6 +21,7 @@ Answered = tuple[Distribution, Distribution | None, str]
 """(p_LM, p_user, true label) of an interaction that was answered without seeing itself."""
 
 SHRINKAGE = 2.0  # nats by which a weight one away from the prior must pay off
+POOLED = 32.0  # the same where the prior is a cohort's: a user's few answers seldom know better
 MOST = 4.0  # a weight at most: an LM that is too unsure is sharpened
 DECIMALS = 3  # of a weight: what the fit knows, and what reads well in a persona
 
@@ -63,13 +64,20 @@ def serve(
     return task.decide(fused), fused
 
 
-def fit_trust(answered: Sequence[Answered], prior: Trust, *, lean: bool = False) -> Trust:
+def fit_trust(
+    answered: Sequence[Answered],
+    prior: Trust,
+    *,
+    lean: bool = False,
+    shrinkage: float = SHRINKAGE,
+) -> Trust:
     """The weights with the least negative log-likelihood on replay, shrunk to a prior.
 
     Args:
         answered: over the same labels.
         prior: where the weights stay without evidence (the cohort's).
         lean: fit the correction of the labels too; else it stays the prior's.
+        shrinkage: nats that a weight one away from the prior's costs.
 
     Returns:
         Weights that are never worse on these answers than the prior's.
@@ -90,10 +98,10 @@ def fit_trust(answered: Sequence[Answered], prior: Trust, *, lean: bool = False)
         p = np.exp(logits)
         p /= p.sum(axis=1, keepdims=True)
         rows = np.arange(len(true))
-        loss = -np.log(p[rows, true]).sum() + SHRINKAGE * np.sum((weights - start) ** 2)
+        loss = -np.log(p[rows, true]).sum() + shrinkage * np.sum((weights - start) ** 2)
         p[rows, true] -= 1.0  # the gradient with respect to the logits
         slope = np.concatenate([[np.sum(p * lm), np.sum(p * habit)], p.sum(axis=0)])
-        return float(loss), slope + 2 * SHRINKAGE * (weights - start)
+        return float(loss), slope + 2 * shrinkage * (weights - start)
 
     free = (-np.inf, np.inf) if lean else None
     bounds = [(0.0, MOST), (0.0, MOST), *(free or (value, value) for value in start[2:])]

@@ -19,6 +19,7 @@ from personaagent.programs.ablations import (
     without_action,
     without_alignment,
     without_habit,
+    without_lean,
     without_memory,
     without_persona,
 )
@@ -108,6 +109,7 @@ SYSTEMS: dict[str, Maker] = {
     "personaagent-without-memory": _agent(without_memory),
     "personaagent-without-action": _agent(without_action),
     "personaagent-without-habit": _agent(without_habit),
+    "personaagent-without-lean": _agent(without_lean),
     "personaagent-swapped": _agent(swapped),
 }
 """In the order of a table."""

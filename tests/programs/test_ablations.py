@@ -1,5 +1,7 @@
 """Ablations: what is left of a persona, and of the agent under it."""
 
+from dataclasses import replace
+
 import dspy
 import pytest
 from rulebook import stand_in
@@ -9,6 +11,7 @@ from personaagent.data import Action, Directive, Persona, Trust
 from personaagent.errors import DataError
 from personaagent.programs import SYSTEMS, MemoryRetriever, Personas, Situation
 from personaagent.programs.ablations import PERSONAL_TOOLS
+from personaagent.programs.fusion import fuse
 from personaagent.programs.tools import personal_tools
 
 RULE = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.2)
@@ -18,13 +21,14 @@ ALIGNED = Persona(
     profile="ALIGNED",
     directives=(RULE, Directive("ALWAYS.")),
     actions=(Action("recall", {"k": 1}), Action("weather")),
-    trust=Trust(0.5, 1.0),
+    trust=Trust(0.5, 1.0, {"work": 0.5, "family": -0.5, "travel": 0.0}),
     version=1,
 )
 FIRST = Persona("ann", "inbox", profile="FIRST", actions=())
 OTHER = Persona("eve", "inbox", profile="ANOTHER", actions=(Action("recall"),))
 PERSONAS = Personas({"ann": ALIGNED, "eve": OTHER}, {"ann": FIRST}, {"ann": "eve"})
-PARTS = ("alignment", "persona", "memory", "action", "habit")
+PARTS = ("alignment", "persona", "memory", "action", "habit", "lean")
+ALONE = replace(ALIGNED.trust, habit=0.0)
 
 
 def weather() -> str:
@@ -79,7 +83,7 @@ def test_without_memory_directives_and_general_tools_are_left(memory):
     assert "ALWAYS." in asked.system
     assert RULE.text in asked.text
     assert "ALIGNED" not in asked.everything
-    assert said.distribution == pytest.approx(said.lm)
+    assert said.distribution == pytest.approx(fuse(said.lm, None, ALONE))
 
 
 def test_without_action_the_prompt_is_left(memory):
@@ -88,7 +92,7 @@ def test_without_action_the_prompt_is_left(memory):
     assert asked.system == ALIGNED.standing_prompt()
     assert RULE.text in asked.text
     assert "SUNNY" not in asked.text
-    assert said.distribution == pytest.approx(said.lm)
+    assert said.distribution == pytest.approx(fuse(said.lm, None, ALONE))
 
 
 def test_without_habit_only_the_fusion_is_gone(memory):
@@ -96,7 +100,27 @@ def test_without_habit_only_the_fusion_is_gone(memory):
     said, _, asked = answer(memory, "personaagent-without-habit")
     assert asked == shown
     assert said.actions == full.actions
-    assert said.distribution == pytest.approx(said.lm)
+    assert said.distribution == pytest.approx(fuse(said.lm, None, ALONE))
+
+
+def test_without_lean_habit_still_has_its_say(memory):
+    full, _, shown = answer(memory, "personaagent")
+    said, _, asked = answer(memory, "personaagent-without-lean")
+    assert asked == shown
+    plain = replace(ALIGNED.trust, lean={})
+    assert said.distribution == pytest.approx(fuse(said.lm, said.habit, plain))
+    assert said.distribution != pytest.approx(full.distribution)
+
+
+def test_without_alignment_what_the_cohort_began_stays(memory):
+    begun = Persona("ann", "inbox", actions=(Action("recall"),), trust=Trust(0.5, 0.5))
+    rules = book()
+    with dspy.context(lm=stand_in(rules)):
+        system = SYSTEMS["personaagent-without-alignment"](
+            INBOX, memory, Personas({"ann": ALIGNED}, {"ann": begun})
+        )
+        said = system(query="dinner with the dog", user="ann")
+    assert said.persona == begun.hash
 
 
 def test_swapped_is_another_users_persona_on_the_users_own_memory(memory):

@@ -54,12 +54,14 @@ def test_a_choice_without_options_is_refused():
         Answerer(PAIR)(query="Which did he cite?")
 
 
-def test_a_rating_is_the_median_and_not_the_most_probable():
+def test_a_rating_is_what_the_lm_would_write_until_its_likelihoods_are_calibrated():
     believed = {"1": 0.40, "2": 0.05, "3": 0.2, "4": 0.25, "5": 0.1}
     with dspy.context(lm=stand_in(RuleBook(STARS, says={"label": believed}))):
         said = Answerer(STARS)(query="Good enough.")
-    assert said.answer == "3"
+    assert said.answer == "1"
     assert said.distribution == pytest.approx(believed)
+    assert serve(STARS, said.distribution, None, Trust())[0] == "1"
+    assert serve(STARS, said.distribution, None, Trust(lm=1.001))[0] == "3"  # then the median
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=5, max_size=5))

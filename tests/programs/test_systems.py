@@ -33,8 +33,9 @@ PERSONA = Persona(
     actions=(Action("recall"), Action("habits")),
     trust=Trust(1.0, 0.5),
 )
+FIRST = Persona("ann", "inbox", profile="Has a dog.")
 PERSONAS = Personas(
-    aligned={"ann": PERSONA, "eve": PERSONA}, first={"ann": PERSONA}, strangers={"ann": "eve"}
+    aligned={"ann": PERSONA, "eve": PERSONA}, first={"ann": FIRST}, strangers={"ann": "eve"}
 )
 EVERYONE = [(name, kind) for name in SYSTEMS for kind in TASKS]
 
@@ -167,6 +168,7 @@ CALLS = {
     "personaagent-without-memory": (0, 1),
     "personaagent-without-action": (0, 1),
     "personaagent-without-habit": (0, 1),
+    "personaagent-without-lean": (0, 1),
     "personaagent-swapped": (0, 1),
 }
 
