@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from personaagent.evaluation.lineup import entrants
+
 LM = ("--lm", "sim/inbox")
 
 
@@ -19,7 +21,8 @@ def test_ablate_compares_every_ablation_with_the_whole(command, own, report):
     said = json.loads(command("ablate", *own, *LM, "--report", "out", "--json").stdout)
     (experiment,) = said["experiments"]
     ablations = [one for one in experiment["systems"] if one["role"] == "ablation"]
-    assert len(ablations) == 5
+    parts = [one.name for one in entrants() if one.role == "ablation"]
+    assert [one["system"] for one in ablations] == parts
     assert all(one["against_personaagent"]["other"] == "personaagent" for one in ablations)
     assert all(one["against_best"] is None for one in ablations)
     assert "Accuracy of ablations minus that of PersonaAgent as it is" in report()
