@@ -18,6 +18,7 @@ from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
 from personaagent.cli.personas import personas
+from personaagent.cli.pool import pool
 from personaagent.cli.quarantine import quarantine
 from personaagent.cli.tune import tune
 from personaagent.errors import PersonaAgentError
@@ -95,6 +96,7 @@ app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
 app.command("evaluate")(evaluate)
+app.command("pool")(pool)
 app.command("tune")(tune)
 app.command("ablate")(trials.ablate)
 app.command("scale")(trials.scale)

@@ -88,6 +88,17 @@ class Given:
     batch: Annotated[
         int | None, typer.Option(min=1, help="Interactions a step.", rich_help_panel=_SETUP)
     ] = None
+    replay: Annotated[
+        int | None,
+        typer.Option(min=0, help="Interactions held out to judge by.", rich_help_panel=_SETUP),
+    ] = None
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where personas start: what 'pool' learned on other users.",
+            rich_help_panel=_SETUP,
+        ),
+    ] = None
     sampled: Annotated[
         bool,
         typer.Option(
@@ -186,9 +197,10 @@ class Given:
     def setup(self) -> Setup:
         """How they are answered."""
         from personaagent.evaluation.protocol import Setup
+        from personaagent.optimizers import read_prior
 
-        setup = Setup()
-        said = {"k": self.k, "iterations": self.iterations, "batch": self.batch}
+        setup = Setup(prior=None if self.prior is None else read_prior(self.prior))
+        said = {name: getattr(self, name) for name in ("k", "iterations", "batch", "replay")}
         for name, value in said.items():
             setup = setup if value is None else setup.varied(name, value)
         return setup

@@ -21,6 +21,7 @@ from personaagent.evaluation.cohort import EvaluationData
 
 if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
+    from personaagent.optimizers import Prior
 
 _KINDS: dict[str, type[Task]] = {
     kind.__name__.lower(): kind for kind in (Classification, Rating, Text, Choice)
@@ -37,6 +38,7 @@ class Setup:
         k: memories that a system shows its LM; None: each system's own. Personas are aligned with
             the agent's own k whatever this says, so one persona serves every k.
         alignment: arguments of `PersonaAlignment` that differ from its defaults.
+        prior: where personas start; None: the alignment's default.
         parallel: samples side by side where seconds are what is measured; None: it is no part of
             the question, and answers stand however many were asked at once.
     """
@@ -44,6 +46,7 @@ class Setup:
     latest: int | None = None
     k: int | None = None
     alignment: Mapping[str, Any] = field(default_factory=dict)
+    prior: Prior | None = None
     parallel: int | None = None
 
     @property
@@ -84,7 +87,7 @@ def defaults() -> dict[str, int]:
 
     k = inspect.signature(PersonaAgent.__init__).parameters["k"].default
     arguments = inspect.signature(PersonaAlignment.__init__).parameters
-    return {"k": k, **{name: arguments[name].default for name in ("batch", "iterations")}}
+    return {"k": k, **{name: arguments[name].default for name in ("batch", "iterations", "replay")}}
 
 
 def task_to_dict(task: Task) -> dict[str, Any]:
@@ -114,7 +117,8 @@ def lm_to_dict(lm: PersonaLM, task: Task) -> dict[str, Any]:
 def run_key(data: EvaluationData, lm: PersonaLM, setup: Setup, embedder: str) -> str:
     """The same LM, task, data and settings give the same key."""
     named = {name: value for name, value in lm_to_dict(lm, data.task).items() if name != "spec"}
-    return digest([named, task_to_dict(data.task), data.digest, setup.variant, embedder])
+    content = [named, task_to_dict(data.task), data.digest, setup.variant, embedder]
+    return digest([*content, setup.prior.digest] if setup.prior else content)
 
 
 def package_version() -> str:

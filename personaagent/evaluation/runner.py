@@ -94,7 +94,7 @@ class Experiment:
             data.task,
             memory,
             run_key(data, lm, self.setup.of_personas, memory.embedder.fingerprint),
-            self.setup.alignment,
+            {**self.setup.alignment, "prior": self.setup.prior},
             data.cutoffs,
             frozenset(one.query.id for one in data.samples),
             lambda row: results.record_persona(replace(row, run=self.run)),
@@ -113,7 +113,7 @@ class Experiment:
         todo = {entrant.name: self._unanswered(entrant) for entrant in self.systems}
         if not any(todo.values()):
             return self.id
-        self._remember()
+        self.remember()
         with dspy.context(lm=self.lm):
             self._warm_up()
             needing = [one for s in self.systems if s.needs_personas for one in todo[s.name]]
@@ -138,7 +138,7 @@ class Experiment:
         def watch(done: int, failed: int) -> None:
             self.watch(Progress(PERSONAS, done, len(wanted), failed))
 
-        self._remember()
+        self.remember()
         with dspy.context(lm=self.lm):
             return replace(self.aligner.align(wanted, watch), strangers=self.strangers)
 
@@ -178,6 +178,7 @@ class Experiment:
             "latest": self.setup.latest,
             "variant": self.setup.variant,
             "settings": self.setup.settings,
+            "prior": self.setup.prior and self.setup.prior.to_dict(),
             "embedder": self.memory.embedder.fingerprint,
             "parallel": self.parallel,
             "version": package_version(),
@@ -188,7 +189,7 @@ class Experiment:
         done = self.results.answered(self.run, entrant.name)
         return [one for one in self.samples if one.query.id not in done]
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """Import the histories, once; everyone's where wrong options are made of others' papers."""
         if self._remembered:
             return

@@ -4,7 +4,7 @@ from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.drift import Drift, follow, look, tell, watch
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
-from personaagent.optimizers.pooling import Prior, Start, pool
+from personaagent.optimizers.pooling import Prior, Start, pool, read_prior
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.setting import Setting
@@ -35,6 +35,7 @@ __all__ = [
     "follow",
     "look",
     "pool",
+    "read_prior",
     "tell",
     "watch",
 ]

@@ -133,13 +133,15 @@ class PersonaAlignment(Teleprompter):
             A copy with the aligned persona; its `alignment` is an `AlignmentLog`.
 
         Raises:
-            DataError: no interactions, or those of several users.
+            DataError: no interactions, or those of several users; a prior of another task or LM.
             LMError: the LM failed; the same call with the same record goes on from there.
         """
         user = _only_user(trainset)
         _only_user([*trainset, *(valset or ())])
         agent: Any = student.deepcopy()
         task = agent.task
+        if self.prior:
+            self.prior.check(task.name, dspy.settings.lm.fingerprint)
         lms = (dspy.settings.lm, self.gradient_lm)
         meters = {id(meter): meter for lm in lms if (meter := getattr(lm, "meter", None))}
         with ExitStack() as measuring:

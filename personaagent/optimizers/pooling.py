@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Self
 
@@ -97,6 +98,34 @@ class Prior:
             return cls(data["task"], data["lm"], _start(data["start"]), data["users"], tried)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"prior: malformed field: {error!r}") from error
+
+    def check(self, task: str, lm: str) -> None:
+        """See that it was learned for this task and LM.
+
+        Raises:
+            DataError: it was not.
+        """
+        if self.task != task:
+            raise DataError(f"the prior is of task '{self.task}', not of '{task}'")
+        if self.lm != lm:
+            raise DataError(
+                f"the prior was learned with another LM ({self.lm[:12]}, not {lm[:12]}), whose "
+                "likelihoods are others: 'personaagent pool' learns one for this LM"
+            )
+
+
+def read_prior(path: Path) -> Prior:
+    """The prior in a file.
+
+    Raises:
+        DataError: there is none, or it breaks the format.
+    """
+    try:
+        return Prior.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}: 'personaagent pool' writes one") from error
+    except (ValueError, DataError) as error:
+        raise DataError(f"{path}: no prior as 'personaagent pool' writes it: {error}") from error
 
 
 def pool(

@@ -137,12 +137,21 @@ def test_a_broken_prior_is_refused(field):
 
 def test_a_new_users_persona_starts_from_the_prior(cohort):
     trust = Trust(0.5, 0.75, {"work": -0.5, "family": 0.25, "travel": 0.0})
-    prior = Prior("inbox", "lm", replace(RECALLS, trust=trust), 6)
     reader = book()
-    with dspy.context(lm=stand_in(reader)):
+    lm = stand_in(reader)
+    prior = Prior("inbox", lm.fingerprint, replace(RECALLS, trust=trust), 6)
+    with dspy.context(lm=lm):
         alignment = PersonaAlignment(prior=prior, iterations=0)
         log = alignment.compile(cohort, trainset=[mail(1, "dog", "family", "gus")]).alignment
     assert (log.first.trust, log.first.actions) == (trust, RECALLS.actions)
     assert log.first.profile == ""
     assert not reader.of("text")
     assert log.settings["prior"] == prior.digest
+
+
+@pytest.mark.parametrize("other", [{"task": "outbox"}, {"lm": "another"}])
+def test_a_prior_of_another_task_or_lm_is_refused(cohort, other):
+    lm = stand_in(book())
+    prior = replace(Prior("inbox", lm.fingerprint, PLAIN, 6), **other)
+    with dspy.context(lm=lm), pytest.raises(DataError, match="prior"):
+        PersonaAlignment(prior=prior).compile(cohort, trainset=[mail(1, "dog", "family", "gus")])

@@ -1,0 +1,108 @@
+"""`pool`: where personas of a task start with an LM, learned on a cohort of users."""
+
+from __future__ import annotations
+
+import json
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from personaagent.cli.given import Given
+from personaagent.cli.grouping import grouped
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from personaagent.optimizers import Prior
+
+
+@grouped
+def pool(
+    given: Given,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the prior goes.")] = Path(
+        "prior.json"
+    ),
+    profiles: Annotated[
+        bool,
+        typer.Option(
+            "--profiles", help="Try personas that open with a profile, too: a long call a sample."
+        ),
+    ] = False,
+) -> None:
+    """Learn from a cohort where a new user's persona starts.
+
+    Answers the cohort's questions with and without memories, and fits how far
+    to trust this LM and the users' habits, and which labels it prefers
+    wrongly. Only these numbers go on, never a text. 'evaluate' and 'compile'
+    take the file as --prior; mind that they report other users.
+
+    [bold]Examples[/bold]
+
+    personaagent pool --task lamp-2n --questions dev_questions.json \\
+        --outputs dev_outputs.json --half dev --samples 60 --out lamp-2n.json
+    """
+    import dspy
+
+    from personaagent import memory
+    from personaagent.cli import render, session
+    from personaagent.evaluation.results import Results
+    from personaagent.evaluation.runner import Experiment
+    from personaagent.evaluation.trace import workplace
+    from personaagent.optimizers import Start
+    from personaagent.optimizers import pool as learn
+    from personaagent.optimizers.pooling import STARTS
+    from personaagent.programs import PersonaAgent
+
+    screen = render.screen(as_json=given.as_json)
+    data, lm = given.data(), session.connect(given.choice)
+    where = workplace(given.results, data.digest, None)
+    with (
+        redirect_stdout(screen.file),
+        Results(given.results) as results,
+        memory.Store(where) as store,
+        render.progress(on=screen) as progress,
+    ):
+        episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+        experiment = Experiment(data, [], lm, episodic, results, cohort=given.cohort())
+        experiment.remember()
+        bar = progress.add_task("answering", total=None)
+        with dspy.context(lm=experiment.lm):
+            prior = learn(
+                PersonaAgent(data.task, episodic, k=given.setup().settings["k"]),
+                [one.query for one in experiment.samples],
+                starts=(*STARTS, Start()) if profiles else STARTS,
+                watch=lambda done, total: progress.update(bar, completed=done, total=total),
+            )
+    out.write_text(json.dumps(prior.to_dict(), indent=1) + "\n", encoding="utf-8")
+    if given.as_json:
+        render.print_json(prior.to_dict())
+        return
+    screen.print(_table(prior))
+    screen.print(f"{out}: {render.weights(prior.start.trust)}", soft_wrap=True)
+
+
+def _table(prior: Prior) -> Table:
+    from personaagent.cli import render
+
+    table = render.table(
+        "start",
+        "loss, nats",
+        "score",
+        "seconds",
+        right=("loss, nats", "score", "seconds"),
+        title=f"{prior.task}, {prior.users} users",
+    )
+    for one in prior.tried:
+        shown = [render.call(action) for action in one.start.actions]
+        name = ", ".join([*(["profile"] if one.start.profile else []), *shown]) or "the query alone"
+        chosen = "bold" if one.start == prior.start else ""
+        table.add_row(
+            name,
+            f"{one.loss:.3f} ± {one.error:.3f}",
+            f"{one.score:.3f}",
+            f"{one.seconds:.2f}",
+            style=chosen,
+        )
+    return table
