@@ -178,9 +178,11 @@ def restore(memory: UserMemory, artifact: Artifact, *, source: str | Path) -> Pe
         The champion.
 
     Raises:
-        ConflictError: somebody published in between; nothing was changed.
+        ConflictError: somebody published in between, or it rests on erased interactions;
+            nothing was changed.
     """
     given = artifact.persona
+    memory.refuse_erased(given)
     said: dict[str, Any] = {
         name: getattr(given, name) for name in ("profile", "directives", "trust", "actions")
     }

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 RUN = "personaagent.run"
 """The tag that names an alignment; a run is found again by it."""
 
+USER = "personaagent.user"
+"""The tag that names whose run it is."""
+
 _LONGEST_PARAMETER = 500
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _PATIENCE = 5.0  # seconds that a server may take to be there
@@ -71,9 +74,9 @@ def track(
     Returns:
         The id of the run, or None, after a `TrackingWarning`, when MLflow cannot be used.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home()}/mlflow.db"
+    uri = tracking_uri or default_uri()
     try:
-        client = _connect(uri)
+        client = connect(uri)
         found = _run(client, uri, experiment, log, run or _key(log))
         _write(client, found, log, artifact, texts)
     except Exception as error:  # MLflow, its databases and its servers raise anything
@@ -89,7 +92,7 @@ def track(
     return str(found.info.run_id)
 
 
-def _connect(uri: str) -> MlflowClient:
+def connect(uri: str) -> MlflowClient:
     """A client of a store that answers; MLflow itself would retry for minutes."""
     scheme = urlsplit(uri).scheme
     if scheme in ("http", "https"):
@@ -133,7 +136,7 @@ def _run(client: MlflowClient, uri: str, experiment: str, log: AlignmentLog, key
         group,
         start_time=round((time.time() - took) * 1000),
         run_name=f"{log.user} {log.task} v{log.last.version}",
-        tags={RUN: key, "personaagent.user": log.user, "personaagent.task": log.task},
+        tags={RUN: key, USER: log.user, "personaagent.task": log.task},
     )
 
 
@@ -262,6 +265,11 @@ def _key(log: AlignmentLog) -> str:
     content = [log.user, log.task, log.first.hash, log.settings, log.judged]
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def default_uri() -> str:
+    """MLFLOW_TRACKING_URI, else SQLite in the user's data folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home()}/mlflow.db"
 
 
 def _home() -> Path:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from personaagent.cli import intake
-from personaagent.errors import DataError, LMError
+from personaagent.errors import ConflictError, DataError, LMError
 
 if TYPE_CHECKING:
     from personaagent.cli.steps import Display
@@ -97,6 +97,13 @@ def _pairs(store: Store, user: str, task: Task, seed: int) -> list[Interaction]:
     return pairs
 
 
+def sources(interactions: Sequence[Interaction]) -> set[str]:
+    """The ids of stored interactions: for derived ones, of those that they were made from."""
+    from personaagent.programs.situation import derived_from
+
+    return {id for one in interactions for id in derived_from(one) or (one.id,)}
+
+
 def align(
     agent: PersonaAgent,
     interactions: Sequence[Interaction],
@@ -133,7 +140,15 @@ def align(
     }
     names = lm.fingerprint if gradient_lm is None else f"{lm.fingerprint} {gradient_lm.fingerprint}"
     key = optimizers.PersonaAlignment(**options).key(agent, interactions, names)
-    journal = agent.memory.store.of(interactions[0].user).journal(key)
+    memory = agent.memory.store.of(interactions[0].user)
+    journal = memory.journal(key)
+    # Only now would an erasure stop the journal.
+    wanted = sources(interactions)
+    if len(memory.get(wanted)) < len(wanted):
+        raise ConflictError(
+            f"interactions of user '{memory.user}' were erased meanwhile: the same command starts "
+            "again, without them"
+        )
     if settings.restart:
         journal.clear()
     alignment = optimizers.PersonaAlignment(**options, record=journal, report=report)

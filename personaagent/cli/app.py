@@ -17,6 +17,7 @@ from personaagent.cli import data, export, show
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
+from personaagent.cli.forget import forget
 from personaagent.errors import PersonaAgentError
 
 
@@ -90,4 +91,5 @@ app.command("history")(show.history)
 app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
+app.command("forget")(forget)
 app.command("evaluate")(evaluate)

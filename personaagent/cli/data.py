@@ -48,12 +48,17 @@ def import_files(
         str | None, typer.Option("--task", "-t", help="The LaMP task of FILE, such as lamp-2m.")
     ] = None,
     outputs: Outputs = None,
+    even_erased: Annotated[
+        bool,
+        typer.Option("--even-erased", help="Bring back interactions that were erased with forget."),
+    ] = False,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
     """Add users' interactions to the memory, all of them or none.
 
-    Importing a file twice changes nothing.
+    Importing a file twice changes nothing. Interactions that were erased with
+    `forget` stay away, unless you say otherwise.
 
     [bold]Examples[/bold]
 
@@ -78,7 +83,7 @@ def import_files(
             known = load_tasks(store) | defined
             given, questions = intake.interactions(files or [], known), 0
         before = _counts(store)
-        added = intake.store(store, given)
+        added = intake.store(store, given, even_erased=even_erased)
         save_tasks(store, defined.values())
         after = _counts(store)
     found = Counter(one.user for one in given)
@@ -91,6 +96,7 @@ def import_files(
                 "interactions": len(given),
                 "new": added.new,
                 "known": added.known,
+                "erased": added.erased,
                 "users": [
                     {"user": user, "new": new, "known": total - new} for user, new, total in rows
                 ],
@@ -111,6 +117,11 @@ def import_files(
     if task:
         held = "with held-out gold answers" if outputs else "without gold answers"
         screen.print(f"read the histories of {render.counted(questions, 'question')} {held}")
+    if added.erased:
+        screen.print(
+            f"left out {render.counted(added.erased, 'erased interaction')}: --even-erased "
+            "brings them back"
+        )
     if files and not added.new:
         screen.print(f"nothing new: {render.counted(added.known, 'interaction')} known already")
     elif files:
@@ -225,7 +236,13 @@ def observe(
             time=moment or datetime.now(UTC),
         )
         one = replace(given, id=id or given.digest[:12])
-        new = bool(store.add([one]).new)
+        added = store.add([one])
+        if added.erased:
+            raise DataError(
+                f"interaction '{one.id}' of user '{user}' was erased with 'forget': give it "
+                "another --id, or bring it back with 'personaagent import --even-erased'"
+            )
+        new = bool(added.new)
     if as_json:
         render.print_json(
             {"id": one.id, "user": user, "task": one.task, "response": one.response}

@@ -31,11 +31,13 @@ def export(
     """
     from personaagent import artifacts
     from personaagent.cli import render, session
+    from personaagent.memory import exports
 
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)
-        persona = session.published(store, user, kind)[-1].persona
-    written, prompt = artifacts.export(out, artifacts.Artifact.of(persona))
+        persona = session.champion(store, user, kind)
+        written, prompt = artifacts.export(out, artifacts.Artifact.of(persona))
+        exports.record(store, user, (written, prompt), persona.hash)
     if as_json:
         render.print_json(
             {"user": user, "task": kind.name, "version": persona.version, "hash": persona.hash}

@@ -82,10 +82,12 @@ def lamp_histories(
     return list(found.values()), questions
 
 
-def store(store: Store, given: Sequence[Interaction]) -> Added:
-    """Store interactions, all of them or none."""
+def store(store: Store, given: Sequence[Interaction], *, even_erased: bool = False) -> Added:
+    """Store interactions, all of them or none; see `Store.add`."""
     from personaagent.cli import render
 
     with render.progress() as bar:
         row = bar.add_task("storing", total=len(given))
-        return store.add(given, progress=lambda done: bar.advance(row, done))
+        return store.add(
+            given, progress=lambda done: bar.advance(row, done), even_erased=even_erased
+        )

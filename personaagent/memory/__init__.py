@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from personaagent.memory.memory import EpisodicMemory, Memory
     from personaagent.memory.retrieval import RETRIEVERS, Retriever
     from personaagent.memory.store import Added, Store, UserSummary
-    from personaagent.memory.user import Profile, UserMemory
+    from personaagent.memory.user import UserMemory
 
 __all__ = [
     "RETRIEVERS",
@@ -19,7 +19,6 @@ __all__ = [
     "EpisodicMemory",
     "Journal",
     "Memory",
-    "Profile",
     "Published",
     "Retriever",
     "SentenceEmbedder",
@@ -35,7 +34,6 @@ _HOME = {
     "EpisodicMemory": "memory",
     "Journal": "journal",
     "Memory": "memory",
-    "Profile": "user",
     "Published": "chain",
     "Retriever": "retrieval",
     "SentenceEmbedder": "embedder",

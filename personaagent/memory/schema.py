@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -19,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -88,16 +89,6 @@ champions = Table(
     Column("hash", ForeignKey(personas.c.hash), nullable=False),
 )
 
-profiles = Table(
-    "profiles",
-    metadata,
-    Column("user", Text, primary_key=True),
-    Column("task", Text, primary_key=True),
-    Column("text", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
-    Column("created", BigInteger, nullable=False),
-)
-
 journal = Table(
     "journal",
     metadata,
@@ -106,4 +97,91 @@ journal = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
+)
+
+# What a persona was made of: ids of interactions, a JSON list.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("ids", Text, nullable=False),
+)
+
+# Personas of another device that are not on the line that led to the champion.
+branches = Table(
+    "branches",
+    metadata,
+    *(Column(c.name, c.type, primary_key=c.primary_key, nullable=c.nullable) for c in personas.c),
+)
+
+# Personas that were merged into another one, beside its parent.
+merges = Table(
+    "merges",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("task", Text, nullable=False),
+)
+
+# What must never come back, by hashes alone: `owner` is the user's, `digest` an interaction's or a
+# persona's. `seq` tells caches that something was erased.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("erased", BigInteger, nullable=False),
+    Column("restored", BigInteger),
+    UniqueConstraint("owner", "kind", "digest"),
+    Index("erasures_of_owner", "owner", "seq"),
+    sqlite_autoincrement=True,
+)
+
+# Users of whom something may still be found outside of the database.
+unfinished = Table(
+    "unfinished",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+)
+
+# Files that were written about a user; `hash` is the persona's, empty where it holds everything.
+exports = Table(
+    "exports",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("doomed", Boolean, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("trigger", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("owner", Text),
+    Column("lease", BigInteger),
+    Column("problem", Text, nullable=False),
+)
+
+# The last alignment of each persona: when, and the newest interaction that it knew.
+alignments = Table(
+    "alignments",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
 )

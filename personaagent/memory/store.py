@@ -20,7 +20,7 @@ from platformdirs import user_data_path
 
 from personaagent.data import Interaction
 from personaagent.errors import DataError
-from personaagent.memory import rows
+from personaagent.memory import rows, tombstones
 from personaagent.memory.database import Database
 from personaagent.memory.schema import interactions, vectors
 from personaagent.memory.user import UserMemory
@@ -30,10 +30,12 @@ _ROWS_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What an `add` found: `new` interactions were stored, `known` ones were there already."""
+    """What an `add` found: `new` interactions were stored, `known` ones were there already, and
+    `erased` ones were left out because their user had them erased."""
 
     new: int
     known: int
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,16 @@ class Store:
         interactions: Iterable[Interaction],
         *,
         progress: Callable[[int], None] | None = None,
+        even_erased: bool = False,
     ) -> Added:
         """Store interactions, all of them or none; adding one twice is adding it once.
+
+        One that was erased is left out: a file that still has it does not bring it back.
 
         Args:
             interactions: in the order in which they happened, where they have no time.
             progress: called with the number of interactions just done.
+            even_erased: store erased ones too, because their user wants them back.
 
         Raises:
             DataError: an interaction breaks the contract, or its id is known with other content.
@@ -91,14 +97,19 @@ class Store:
         # Everything is read and checked first: the one writer's lock is not held meanwhile.
         now = self.now()
         checked = iter([rows.checked(interaction, now) for interaction in interactions])
-        done = new = 0
+        done = new = erased = 0
         with self.database.write() as connection:
             while batch := list(islice(checked, _ROWS_AT_ONCE)):
-                new += self._add(connection, batch)
-                done += len(batch)
+                wanted = batch if even_erased else _not_erased(connection, batch)
+                if even_erased:
+                    for user, ids in _by_user(batch).items():
+                        tombstones.restore(connection, user, ids, rows.microseconds(now))
+                new += self._add(connection, wanted)
+                done += len(wanted)
+                erased += len(batch) - len(wanted)
                 if progress:
                     progress(len(batch))
-        return Added(new, done - new)
+        return Added(new, done - new, erased)
 
     def users(self, task: str | None = None) -> list[UserSummary]:
         """Who has interactions (of a task), by name."""
@@ -137,8 +148,11 @@ class Store:
             {"seq": seq, "fingerprint": fingerprint, "vector": vector}
             for seq, vector in zip(seqs, encoded, strict=True)
         ]
-        if batch:
-            with self.database.write() as connection:
+        with self.database.write() as connection:
+            # An interaction may have been erased while it was embedded.
+            c = interactions.c
+            stored = set(connection.scalars(sa.select(c.seq).where(c.seq.in_(list(seqs)))))
+            if batch := [row for row in batch if row["seq"] in stored]:
                 connection.execute(upsert, batch)
 
     def close(self) -> None:
@@ -153,6 +167,8 @@ class Store:
 
     def _add(self, connection: sa.Connection, batch: Sequence[Interaction]) -> int:
         """Insert one batch; how many of it were new."""
+        if not batch:
+            return 0
         insert = self.database.insert(interactions).on_conflict_do_nothing()
         stored = connection.execute(
             insert.returning(interactions.c.seq), [rows.row(one) for one in batch]
@@ -180,3 +196,16 @@ class Store:
                         f"content (differs in: {fields}): interactions are immutable, give the "
                         "changed one an id of its own; nothing was stored"
                     )
+
+
+def _by_user(batch: Iterable[Interaction]) -> dict[str, list[str]]:
+    """The ids of a batch by user."""
+    ids: defaultdict[str, list[str]] = defaultdict(list)
+    for one in batch:
+        ids[one.user].append(one.id)
+    return ids
+
+
+def _not_erased(connection: sa.Connection, batch: Sequence[Interaction]) -> list[Interaction]:
+    gone = {user: tombstones.erased(connection, user, ids) for user, ids in _by_user(batch).items()}
+    return [one for one in batch if one.id not in gone[one.user]]
