@@ -127,8 +127,8 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
     prompt = target.with_suffix(".md")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(prompt, artifact.persona.render() + "\n")
-        _replace(target, data + "\n")
+        replace_file(prompt, artifact.persona.render() + "\n")
+        replace_file(target, data + "\n")
     except OSError as error:
         raise ArtifactError(
             f"{target}: cannot be written ({error.strerror or error}): give a folder that you may "
@@ -251,8 +251,8 @@ def _encoded(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode())
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write the file so that it is there whole or not at all."""
+def replace_file(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all; only its owner may read it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".personaagent-")
     partial = Path(name)
     try:

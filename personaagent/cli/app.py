@@ -18,6 +18,7 @@ from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
 from personaagent.cli.forget import forget
+from personaagent.cli.sync import export_all, sync
 from personaagent.errors import PersonaAgentError
 
 
@@ -91,5 +92,7 @@ app.command("history")(show.history)
 app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
+app.command("export-all")(export_all)
+app.command("sync")(sync)
 app.command("forget")(forget)
 app.command("evaluate")(evaluate)

@@ -7,7 +7,7 @@ and time stay, so that the chain can still be verified.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ from personaagent.errors import ConflictError, DataError, StoreError
 from personaagent.memory.database import Database
 from personaagent.memory.rows import microseconds, moment
 from personaagent.memory.schema import branches, champions, evidence, interactions, personas
-from personaagent.memory.tombstones import erased
+from personaagent.memory.tombstones import erased, restorations
 
 ERASED = "erased"
 """The reason that stands where a persona was erased."""
@@ -129,9 +129,9 @@ class Chain:
             self.append(connection, persona, reason, ids)
 
     def append(
-        self, connection: sa.Connection, persona: Persona, reason: str, made_of: Collection[str]
+        self, connection: sa.Connection, persona: Persona, reason: str, made_of: Mapping[str, int]
     ) -> None:
-        """Make a persona that follows the champion the champion."""
+        """Make a persona that follows the champion the champion; `made_of` as `evidence` has it."""
         row = {"user": self.user, "task": self.task, "hash": persona.hash}
         entry = row | {
             "version": persona.version,
@@ -142,25 +142,29 @@ class Chain:
         }
         connection.execute(personas.insert(), entry)
         self.database.upsert(connection, champions, row)
-        self.database.upsert(connection, evidence, row | {"ids": json.dumps(sorted(made_of))})
+        self.database.upsert(
+            connection, evidence, row | {"ids": json.dumps(made_of, sort_keys=True)}
+        )
 
-    def evidence(self, connection: sa.Connection) -> dict[str, frozenset[str]]:
-        """By hash, the ids of the interactions that each persona may have been made of."""
+    def evidence(self, connection: sa.Connection) -> dict[str, dict[str, int]]:
+        """By hash, the ids of the interactions that each persona may have been made of.
+
+        With each id goes when it had been restored after an erasure, 0 if never: a later erasure
+        of the id concerns the persona, an earlier one does not.
+        """
         select = sa.select(evidence.c.hash, evidence.c.ids).where(self._mine(evidence))
-        return {hash: frozenset(json.loads(ids)) for hash, ids in connection.execute(select)}
+        return {hash: json.loads(ids) for hash, ids in connection.execute(select)}
 
     def _evidence(
         self, connection: sa.Connection, persona: Persona, made_of: Collection[str] | None
-    ) -> set[str]:
+    ) -> dict[str, int]:
         """What a persona may rest on: also what its parent rested on, whose text it may repeat."""
-        ids = set(cited(persona))
         if made_of is None:
             mine = sa.select(interactions.c.id).where(self._mine(interactions))
-            ids.update(connection.scalars(mine))
-        else:
-            ids.update(made_of)
+            made_of = connection.scalars(mine).all()
+        ids = restorations(connection, self.user, {*made_of, *cited(persona)})
         inherited = sa.select(evidence.c.ids).where(evidence.c.hash == persona.parent)
-        return ids.union(json.loads(connection.scalar(inherited) or "[]"))
+        return ids | json.loads(connection.scalar(inherited) or "{}")
 
     def _mine(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.and_(table.c.user == self.user, table.c.task == self.task)

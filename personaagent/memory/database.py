@@ -128,8 +128,8 @@ class Database:
     def _upgrade(self, connection: sa.Connection, version: int) -> None:
         """Make the tables that an older version lacks, or all; two processes may try at once."""
         schema.metadata.create_all(connection)
-        if version == 1:  # held texts, and only tests wrote them
-            connection.exec_driver_sql("DROP TABLE IF EXISTS profiles")
+        if version == 1:
+            schema.from_version_1(connection)
         row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
         self.upsert(connection, schema.meta, row)
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from personaagent.data import Interaction, Persona
 from personaagent.errors import DataError
 from personaagent.memory import rows, tombstones
-from personaagent.memory.chain import ERASED, Chain, Published
+from personaagent.memory.chain import ERASED, Chain
 from personaagent.memory.schema import (
     branches,
     evidence,
@@ -98,12 +98,11 @@ def erase(
             some, new = _clean(connection, chain, gone, everything)
             emptied += some
             published += new
-        tombstones.lay(connection, user, tombstones.PERSONA, emptied, now)
-        derived = _drop_derived(connection, user, everything) if gone or everything else {}
+        tombstones.lay(connection, user, tombstones.PERSONA, emptied, 0)  # never restored
+        derived = {}
         if gone or everything:
-            lost = sa.or_(exports.c.hash.in_([*emptied, ""]), sa.literal(everything))
-            connection.execute(exports.update().where(_of(exports, user), lost), {"doomed": True})
-            store.database.upsert(connection, unfinished, {"user": user, "since": now})
+            derived = drop_derived(connection, user, everything=everything)
+            note_outside(store, connection, user, None if everything else emptied)
     return Erased(tuple(digests), vectors, tuple(emptied), tuple(published), derived)
 
 
@@ -196,7 +195,8 @@ def _clean(
     if everything:
         return [entry.hash for entry in entries], []
     made_of = chain.evidence(connection)
-    resting = [entry for entry in entries if _rests(entry, chain.task, made_of, gone)]
+    ids = {one.id for one in gone}
+    resting = [one for one in entries if one.persona and not ids.isdisjoint(made_of[one.hash])]
     if not resting:
         return [], []
     hashes = [entry.hash for entry in resting]
@@ -217,12 +217,9 @@ def _clean(
         }
         changes = without(champion, gone, kept)
     successor = champion.succeed(**changes)
-    mine = sa.select(interactions.c.id).where(
-        _of(interactions, chain.user), interactions.c.task == chain.task
-    )
-    rest = made_of.get(champion.hash) or frozenset(connection.scalars(mine))
+    rest = {id: at for id, at in made_of[champion.hash].items() if id not in ids}
     reason = f"{len(gone)} interaction{'s' if len(gone) > 1 else ''} erased"
-    chain.append(connection, successor, reason, rest - {one.id for one in gone})
+    chain.append(connection, successor, reason, rest)
     return hashes, [successor.hash]
 
 
@@ -235,22 +232,22 @@ def empty_entries(connection: sa.Connection, hashes: Collection[str]) -> None:
         connection.execute(evidence.delete().where(evidence.c.hash.in_(some)))
 
 
-def _rests(
-    entry: Published,
-    task: str,
-    made_of: Mapping[str, frozenset[str]],
-    gone: Sequence[Interaction],
-) -> bool:
-    """Whether a persona may owe something to these interactions; without a record it does."""
-    if entry.persona is None:
-        return False
-    known = made_of.get(entry.hash)
-    if known is None:
-        return any(one.task == task for one in gone)
-    return not known.isdisjoint(one.id for one in gone)
+def note_outside(
+    store: Store, connection: sa.Connection, user: str, emptied: Collection[str] | None
+) -> None:
+    """Note that the places outside are to be cleaned: files of these personas, or (None) all."""
+    doomed = exports.update().where(_of(exports, user))
+    if emptied is not None:
+        doomed = doomed.where(exports.c.hash.in_([*emptied, ""]))
+    connection.execute(doomed.values(doomed=True))
+    row = {"user": user, "since": rows.microseconds(store.now())}
+    store.database.upsert(connection, unfinished, row)
 
 
-def _drop_derived(connection: sa.Connection, user: str, everything: bool) -> dict[str, int]:
+def drop_derived(
+    connection: sa.Connection, user: str, *, everything: bool = False
+) -> dict[str, int]:
+    """Delete what was derived for a user (or everything that there is); the rows by table."""
     spared = _KEPT if everything else _NOT_DERIVED
     counts = {
         table.name: connection.execute(table.delete().where(_of(table, user))).rowcount

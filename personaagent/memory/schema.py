@@ -5,10 +5,13 @@ Times are microseconds since 1970 in UTC: they sort, and they are the same insta
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -18,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    select,
 )
 
 SCHEMA_VERSION = 2
@@ -99,7 +103,8 @@ journal = Table(
     Column("created", BigInteger, nullable=False),
 )
 
-# What a persona was made of: ids of interactions, a JSON list.
+# What a persona was made of: ids of interactions, each with when it had been restored after an
+# erasure (0: never), a JSON object.
 evidence = Table(
     "evidence",
     metadata,
@@ -185,3 +190,16 @@ alignments = Table(
     Column("seq", BigInteger, nullable=False),
     Column("time", BigInteger, nullable=False),
 )
+
+
+def from_version_1(connection: Connection) -> None:
+    """Put into the new tables what version 1 did not keep; its `profiles` held no user's data.
+
+    What a persona was made of is not known, so it is all that its user has for the task.
+    """
+    connection.exec_driver_sql("DROP TABLE IF EXISTS profiles")
+    p, i = personas.c, interactions.c
+    for hash, user, task in connection.execute(select(p.hash, p.user, p.task)).all():
+        ids = connection.scalars(select(i.id).where(i.user == user, i.task == task))
+        row = {"hash": hash, "user": user, "task": task}
+        connection.execute(evidence.insert(), row | {"ids": json.dumps(dict.fromkeys(ids, 0))})

@@ -22,7 +22,7 @@ from personaagent.data import Interaction
 from personaagent.errors import DataError
 from personaagent.memory import rows, tombstones
 from personaagent.memory.database import Database
-from personaagent.memory.schema import interactions, vectors
+from personaagent.memory.schema import champions, interactions, vectors
 from personaagent.memory.user import UserMemory
 
 _ROWS_AT_ONCE = 1_000
@@ -126,6 +126,12 @@ class Store:
             ),
             key=lambda summary: summary.user,
         )
+
+    def everyone(self) -> set[str]:
+        """The users who have interactions or a persona."""
+        selects = (sa.select(table.c.user) for table in (interactions, champions))
+        with self.database.read() as connection:
+            return set(connection.scalars(sa.union(*selects)))
 
     def of(self, user: str) -> UserMemory:
         """One user's data.

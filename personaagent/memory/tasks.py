@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -49,8 +50,7 @@ def save_tasks(store: Store, tasks: Iterable[Task]) -> None:
         known = LAMP_TASKS | _saved(connection)
         for task in tasks:
             _refuse_change(known, task)
-            definition = {"kind": type(task).__name__.lower(), **asdict(task)}
-            row = {"key": _KEY + task.name, "value": json.dumps(definition)}
+            row = {"key": _KEY + task.name, "value": json.dumps(definition_of(task))}
             store.database.upsert(connection, meta, row)
 
 
@@ -68,17 +68,22 @@ def tasks_of(store: Store, user: str) -> list[str]:
         return sorted(connection.scalars(sa.union(*selects)))
 
 
+def definition_of(task: Task) -> dict[str, Any]:
+    """A task as plain JSON data."""
+    return {"kind": type(task).__name__.lower(), **asdict(task)}
+
+
+def task_of_definition(definition: dict[str, Any]) -> Task:
+    """The inverse of `definition_of`."""
+    said = dict(definition)
+    kind, labels = _KINDS[str(said.pop("kind"))], tuple(said.pop("labels"))
+    return kind(**said, labels=labels)
+
+
 def _saved(connection: sa.Connection) -> dict[str, Task]:
     select = sa.select(meta.c.value).where(meta.c.key.startswith(_KEY)).order_by(meta.c.key)
-    tasks = [_task(json.loads(text)) for text in connection.scalars(select)]
+    tasks = [task_of_definition(json.loads(text)) for text in connection.scalars(select)]
     return {task.name: task for task in tasks}
-
-
-def _task(definition: dict[str, object]) -> Task:
-    kind = _KINDS[str(definition.pop("kind"))]
-    labels = definition.pop("labels")
-    assert isinstance(labels, list)
-    return kind(**definition, labels=tuple(labels))  # type: ignore[arg-type]
 
 
 def _refuse_change(known: dict[str, Task], task: Task) -> None:

@@ -54,8 +54,9 @@ def lay(
     owner, c = owner_of(user), erasures.c
     for some in _parts(list(digests)):
         these = sa.and_(c.kind == kind, c.digest.in_(some))
-        restored = connection.scalar(sa.select(sa.func.max(c.restored)).where(these)) or 0
-        at = max(moment, restored + 1)  # later than a restoration, whatever the clock says
+        restored = connection.scalar(sa.select(sa.func.max(c.restored)).where(these))
+        # Later than a restoration, whatever the clock says
+        at = moment if restored is None else max(moment, restored + 1)
         connection.execute(erasures.delete().where(these))
         rows = [{"owner": owner, "kind": kind, "digest": one, "erased": at} for one in some]
         connection.execute(erasures.insert(), rows)
@@ -68,6 +69,17 @@ def restore(connection: sa.Connection, user: str, ids: Iterable[str], moment: in
         mine = sa.and_(c.kind == INTERACTION, c.digest.in_(some))
         later = sa.case((c.erased >= moment, c.erased + 1), else_=moment)
         connection.execute(erasures.update().where(mine).values(restored=later))
+
+
+def restorations(connection: sa.Connection, user: str, ids: Iterable[str]) -> dict[str, int]:
+    """When each of these ids was last restored after an erasure, in microseconds; 0 if never."""
+    by_digest = {digest_of(user, id): id for id in ids}
+    c = erasures.c
+    found = dict.fromkeys(by_digest.values(), 0)
+    for some in _parts(list(by_digest)):
+        select = sa.select(c.digest, c.restored).where(c.digest.in_(some), c.restored.is_not(None))
+        found |= {by_digest[digest]: restored for digest, restored in connection.execute(select)}
+    return found
 
 
 def _standing(connection: sa.Connection, kind: str, digests: list[str]) -> Iterator[str]:

@@ -147,7 +147,7 @@ class UserMemory:
 
     def persona(self, task: str) -> Persona | None:
         """The published persona (the champion), None before the first."""
-        return self._chain(task).champion()
+        return self.chain(task).champion()
 
     def personas(self, task: str) -> list[Persona]:
         """Every persona that was published and not erased, the first one first."""
@@ -155,11 +155,11 @@ class UserMemory:
 
     def history(self, task: str) -> list[Published]:
         """The chain of personas with the reason and the time of each."""
-        return self._chain(task).history()
+        return self.chain(task).history()
 
     def branches(self, task: str) -> list[Published]:
         """What other devices published beside the chain before a `sync`, by version."""
-        return self._chain(task).branches()
+        return self.chain(task).branches()
 
     def publish(
         self,
@@ -187,7 +187,7 @@ class UserMemory:
         """
         if persona.user != self.user:
             raise DataError(f"a persona of user '{persona.user}' published for '{self.user}'")
-        self._chain(persona.task).publish(persona, expected, reason, made_of)
+        self.chain(persona.task).publish(persona, expected, reason, made_of)
 
     def refuse_erased(self, persona: Persona) -> None:
         """Refuse a persona, by its hash, that was erased from this chain or another.
@@ -213,7 +213,8 @@ class UserMemory:
         with self.database.read() as connection:
             return latest(connection, self.user)
 
-    def _chain(self, task: str) -> Chain:
+    def chain(self, task: str) -> Chain:
+        """The chain of the personas of a task."""
         return Chain(self.database, self.now, self.user, task)
 
     def _filter(self, task: str | None, include_expired: bool) -> list[sa.ColumnElement[bool]]:
