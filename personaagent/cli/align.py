@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from personaagent.cli import intake
-from personaagent.errors import ConflictError, DataError, LMError
+from personaagent.errors import BudgetError, ConflictError, DataError, LMError
 
 if TYPE_CHECKING:
     from personaagent.cli.steps import Display
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 class Settings:
     """How to align: options of the command, by their names."""
 
-    iterations: int
-    batch: int
-    replay: int
-    sampler: str
-    update: str
-    accept: str
-    seed: int
-    restart: bool
+    iterations: int = 4
+    batch: int = 4
+    replay: int = 12
+    sampler: str = "hard"
+    update: str = "auto"
+    accept: str = "replay"
+    seed: int = 0
+    restart: bool = False
 
 
 def import_lamp(
@@ -155,7 +155,8 @@ def align(
     try:
         aligned = alignment.compile(agent, trainset=interactions)
     except LMError as error:
-        raise LMError(
+        kind = BudgetError if isinstance(error, BudgetError) else LMError
+        raise kind(
             f"{error}; what was done so far is kept: the same command goes on from there"
         ) from error
     log: AlignmentLog = aligned.alignment
@@ -197,10 +198,10 @@ def answer_held_out(
 
 
 def track(
-    agent: PersonaAgent, log: AlignmentLog, lm: PersonaLM, run: str, display: Display
+    agent: PersonaAgent, log: AlignmentLog, lm: PersonaLM, run: str, note: Callable[[str], None]
 ) -> str | None:
     """The id of the MLflow run that the alignment was written to, None where there is none."""
-    from personaagent import artifacts, tracking
+    from personaagent import artifacts, tracking, untracking
 
     artifact = artifacts.Artifact.of(log.last, log=log, lm=lm, embedder=agent.memory.embedder)
     with TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
@@ -209,5 +210,10 @@ def track(
         tracked = tracking.track(log, artifact=path, run=run)
     for warning in caught:
         if issubclass(warning.category, tracking.TrackingWarning):
-            display.note(str(warning.message))
+            note(str(warning.message))
+    if not len(agent.memory.store.of(log.user).journal(run)):
+        # An erasure has emptied the journal, and may have been done before this run was written.
+        untracking.forget(log.user)
+        note("not tracked: interactions were erased meanwhile")
+        return None
     return tracked

@@ -19,6 +19,7 @@ from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
 from personaagent.cli.forget import forget
 from personaagent.cli.sync import export_all, sync
+from personaagent.cli.worker import queue, worker
 from personaagent.errors import PersonaAgentError
 
 
@@ -92,6 +93,8 @@ app.command("history")(show.history)
 app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
+app.command("worker")(worker)
+app.command("queue")(queue)
 app.command("export-all")(export_all)
 app.command("sync")(sync)
 app.command("forget")(forget)

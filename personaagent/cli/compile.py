@@ -115,6 +115,7 @@ def compile_persona(
     """
     from personaagent.cli import align, render, session
     from personaagent.cli.steps import Display, scores
+    from personaagent.memory.queue import newest_of, note_alignment
 
     settings = align.Settings(iterations, batch, replay, sampler, update, accept, seed, restart)
     choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
@@ -122,6 +123,7 @@ def compile_persona(
     with redirect_stdout(screen.file), session.open_store(db) as store:
         asked = align.import_lamp(store, user, task, questions, outputs)
         kind = session.task_of(store, user, task)
+        newest = newest_of(store, user, kind.name)
         trainset = align.trainset(store, user, kind, seed)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
@@ -134,13 +136,19 @@ def compile_persona(
             display.iteration(1)
             log, run = align.align(agent, trainset, settings, second or None, display.step)
             reason = align.reason(log)
-            made_of = align.sources(trainset)
-            persona = session.publish(store, log.last, champion, reason, made_of)
+            persona = session.publish(
+                store,
+                log.last,
+                champion,
+                reason,
+                align.sources(trainset),
+                lambda connection: note_alignment(store, connection, user, kind.name, newest),
+            )
             log = replace(log, last=persona)
             used = connected.meter.snapshot()
             held_out = align.answer_held_out(agent, asked, log, display)
             display.doing("tracking")
-            tracked = None if no_track else align.track(agent, log, connected, run, display)
+            tracked = None if no_track else align.track(agent, log, connected, run, display.note)
     lines = render.changes(champion, persona)
     if as_json:
         render.print_json(

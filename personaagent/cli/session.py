@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,6 +13,7 @@ from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     import dspy
+    import sqlalchemy as sa
 
     from personaagent.data import Persona, Task
     from personaagent.lm import PersonaLM
@@ -132,6 +133,7 @@ def publish(
     over: Persona | None,
     reason: str,
     made_of: Collection[str] | None = None,
+    then: Callable[[sa.Connection], None] | None = None,
 ) -> Persona:
     """Make the champion say what a persona says; the persona that is the champion then.
 
@@ -141,16 +143,15 @@ def publish(
     Args:
         over: the champion that the caller read, None if there was none.
         made_of: ids of the interactions that it was made of; default: all there are.
+        then: called in the same transaction.
 
     Raises:
         ConflictError: there is another champion now.
     """
-    if over is not None and same(over, persona):
-        return over
     memory = store.of(persona.user)
-    successor = following(over, persona)
+    successor = over if over is not None and same(over, persona) else following(over, persona)
     expected = over.hash if over else None
-    memory.publish(successor, expected=expected, reason=reason, made_of=made_of)
+    memory.publish(successor, expected=expected, reason=reason, made_of=made_of, then=then)
     return successor
 
 

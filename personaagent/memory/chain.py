@@ -96,8 +96,9 @@ class Chain:
         expected: str | None,
         reason: str,
         made_of: Collection[str] | None = None,
+        then: Callable[[sa.Connection], None] | None = None,
     ) -> None:
-        """Compare and swap the champion in one transaction."""
+        """Compare and swap the champion in one transaction, in which `then` is called too."""
         where = f"user '{self.user}', task '{self.task}'"
         with self.database.write() as connection:
             champion = connection.execute(
@@ -106,6 +107,8 @@ class Chain:
                 .where(self._mine(champions))
             ).first()
             current = champion.hash if champion else None
+            if then is not None:
+                then(connection)
             if current == persona.hash:
                 return
             if current != expected:

@@ -2,7 +2,8 @@
 
 One transaction deletes the rows and their vectors, the journals and whatever else was derived for
 the user, lays tombstones, empties every persona that rests on an erased interaction, and publishes
-the champion without what it owed to them. What lies outside the database is written down to be
+the champion without what it owed to them; a job in the queue derives the rest again. What lies
+outside the database is written down to be
 deleted (`unfinished`, `exports.doomed`): see `personaagent.forgetting`.
 """
 
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 
 from personaagent.data import Interaction, Persona
 from personaagent.errors import DataError
-from personaagent.memory import rows, tombstones
+from personaagent.memory import queue, rows, tombstones
 from personaagent.memory.chain import ERASED, Chain
 from personaagent.memory.schema import (
     branches,
@@ -37,7 +38,7 @@ _IDS_AT_ONCE = 10_000
 # that is added later cannot be forgotten here.
 _NOT_DERIVED = {
     "interactions", "personas", "champions", "evidence", "branches", "merges",
-    "exports", "unfinished", "jobs", "alignments",
+    "exports", "unfinished", "alignments",
 }  # fmt: skip
 _KEPT = {"exports", "unfinished"}  # needed until the places outside are clean
 
@@ -92,17 +93,21 @@ def erase(
         vectors = _delete(connection, user, gone)
         emptied: list[str] = []
         published: list[str] = []
-        for task in connection.scalars(sa.select(personas.c.task).where(_of(personas, user))
-                                       .distinct()).all():  # fmt: skip
+        renewed: list[str] = []
+        tasks = sa.select(personas.c.task).where(_of(personas, user)).distinct()
+        for task in connection.scalars(tasks).all():
             chain = Chain(store.database, store.now, user, task)
             some, new = _clean(connection, chain, gone, everything)
             emptied += some
             published += new
+            renewed += [task] if new else []
         tombstones.lay(connection, user, tombstones.PERSONA, emptied, 0)  # never restored
         derived = {}
         if gone or everything:
             derived = drop_derived(connection, user, everything=everything)
             note_outside(store, connection, user, None if everything else emptied)
+        for task in renewed:
+            queue.add(store, connection, user, task, "erasure")
     return Erased(tuple(digests), vectors, tuple(emptied), tuple(published), derived)
 
 

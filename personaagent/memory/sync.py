@@ -103,10 +103,10 @@ def merge(one: Replica, other: Replica) -> Replica:
     for task in sorted(one.histories.keys() | other.histories.keys()):
         known = [r.histories[task].versions for r in (one, other) if task in r.histories]
         versions = {version.hash: version for version in _union(known, user, erasures)}
-        for version in versions.values():
+        histories[task] = _settled(user, task, versions)
+        for version in histories[task].versions.values():
             if version.persona is None:
                 erasures[PERSONA, version.hash] = Tombstone(0)
-        histories[task] = _settled(user, task, versions)
     return Replica(user, interactions, erasures, histories)
 
 

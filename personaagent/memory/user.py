@@ -168,6 +168,7 @@ class UserMemory:
         expected: str | None,
         reason: str,
         made_of: Collection[str] | None = None,
+        then: Callable[[sa.Connection], None] | None = None,
     ) -> None:
         """Make a persona the champion if the champion is still the one that its writer read.
 
@@ -179,6 +180,7 @@ class UserMemory:
             reason: why it was accepted; kept in the history.
             made_of: ids of the interactions that it was made of: if one of them is erased, so is
                 the persona. Default: all that the user has for the task now.
+            then: called in the same transaction, for what must happen if and only if this does.
 
         Raises:
             DataError: the persona is another user's, or does not continue the chain.
@@ -187,7 +189,7 @@ class UserMemory:
         """
         if persona.user != self.user:
             raise DataError(f"a persona of user '{persona.user}' published for '{self.user}'")
-        self.chain(persona.task).publish(persona, expected, reason, made_of)
+        self.chain(persona.task).publish(persona, expected, reason, made_of, then)
 
     def refuse_erased(self, persona: Persona) -> None:
         """Refuse a persona, by its hash, that was erased from this chain or another.

@@ -71,8 +71,12 @@ def publish(mine: Any, profile: str, directives: Any, made_of: Any) -> None:
 
 
 DEEDS = ["add", "add", "learn", "learn", "erase", "restore", "sync", "sync", "rollback", "wait"]
-deeds = st.lists(
-    st.tuples(st.integers(0, 2), st.sampled_from(DEEDS), st.integers(0, 4)), max_size=25
+# Mostly three devices that know the same at first
+COMMON = [*((0, "add", n) for n in range(4)), (0, "learn", 1), (1, "sync", 0), (2, "sync", 0)]
+deeds = st.builds(
+    list.__add__,
+    st.sampled_from([COMMON, COMMON, []]),
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from(DEEDS), st.integers(0, 4)), max_size=15),
 )
 
 
