@@ -166,14 +166,18 @@ def _union(
 
 
 def _same(one: Version, other: Version) -> Version:
-    """One persona that two devices have: they may have made it each for themselves."""
-    first = min(one, other, key=lambda v: (v.created, v.reason))
-    made_of = {
-        id: min(v.made_of[id] for v in (one, other) if id in v.made_of)
-        for id in sorted(one.made_of.keys() | other.made_of.keys())
-    }
+    """One persona that two devices have: they may have made it each for themselves.
+
+    What somebody wrote may by chance be what a merge would say; then it was written.
+    """
+    both = [v for v in (one, other) if not v.sources] or [one, other]
+    first = min(both, key=lambda v: (v.created, v.reason))
+    made_of: dict[str, int] = {}
+    for v in both:
+        made_of |= {id: min(at, made_of.get(id, at)) for id, at in v.made_of.items()}
     persona = one.persona if other.persona else None
-    return replace(first, persona=persona, made_of=made_of, sources=one.sources | other.sources)
+    sources = frozenset().union(*(v.sources for v in both))
+    return replace(first, persona=persona, made_of=made_of, sources=sources)
 
 
 def _settled(user: str, task: str, versions: Mapping[str, Version]) -> History:
