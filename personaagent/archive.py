@@ -107,19 +107,19 @@ def _entries(known: Replica) -> Iterator[dict[str, Any]]:
     for (kind, digest), laid in known.erasures.items():
         yield {"erasure": {"kind": kind, "digest": digest, **asdict(laid)}}
     for task, history in known.histories.items():
-        for one in history.versions.values():
+        for v in history.versions.values():
             yield {
                 "persona": {
                     "task": task,
-                    "champion": one.hash == history.champion,
-                    "hash": one.hash,
-                    "version": one.version,
-                    "parent": one.parent,
-                    "persona": one.persona.to_dict() if one.persona else None,
-                    "reason": one.reason,
-                    "created": one.created,
-                    "made_of": dict(one.made_of),
-                    "sources": sorted(one.sources),
+                    "champion": v.hash == history.champion,
+                    "hash": v.hash,
+                    "version": v.version,
+                    "parent": v.parent,
+                    "persona": v.persona.to_dict() if v.persona else None,
+                    "reason": v.reason,
+                    "created": v.created,
+                    "made_of": dict(v.made_of),
+                    "sources": sorted(v.sources),
                 }
             }
 

@@ -167,7 +167,8 @@ class Chain:
             made_of = connection.scalars(mine).all()
         ids = restorations(connection, self.user, {*made_of, *cited(persona)})
         inherited = sa.select(evidence.c.ids).where(evidence.c.hash == persona.parent)
-        return ids | json.loads(connection.scalar(inherited) or "{}")
+        known: dict[str, int] = json.loads(connection.scalar(inherited) or "{}")
+        return ids | known
 
     def _mine(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.and_(table.c.user == self.user, table.c.task == self.task)

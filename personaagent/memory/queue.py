@@ -6,10 +6,10 @@ lease runs out and the next worker goes on, with what the journal kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -57,7 +57,10 @@ class Job:
 class Trigger(Protocol):
     """Decides whose persona is to be aligned again."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What a job says of why it is there."""
+        ...
 
     def due(self, store: Store) -> Iterable[tuple[str, str]]:
         """(user, task) of each."""
@@ -177,7 +180,7 @@ class Queue:
         """Put a job back that must start again, or was stopped; it has not failed."""
         self._change(job, {"owner": None, "lease": None})
 
-    def _change(self, job: Job, values: dict[str, object]) -> bool:
+    def _change(self, job: Job, values: Mapping[str, object]) -> bool:
         held = sa.and_(_mine(job.user, job.task), jobs.c.owner == job.worker)
         with self.store.database.write() as connection:
             return bool(connection.execute(jobs.update().where(held).values(values)).rowcount)
@@ -217,8 +220,7 @@ def _same(one: sa.Table, other: sa.Table) -> sa.ColumnElement[bool]:
     return sa.and_(one.c.user == other.c.user, one.c.task == other.c.task)
 
 
-def _job(row: object) -> Job:
-    data = dict(row)  # type: ignore[call-overload]
+def _job(data: Mapping[Any, Any]) -> Job:
     return Job(
         user=data["user"],
         task=data["task"],

@@ -81,8 +81,8 @@ def merge(one: Replica, other: Replica) -> Replica:
     user = one.user
     erasures = dict(one.erasures)
     for key, laid in other.erasures.items():
-        known = erasures.get(key, laid)
-        latest = max(known.erased, laid.erased), max(known.restored, laid.restored)
+        before = erasures.get(key, laid)
+        latest = max(before.erased, laid.erased), max(before.restored, laid.restored)
         erasures[key] = Tombstone(*latest)
     gone = {
         digest for (kind, digest), laid in erasures.items() if kind == INTERACTION and laid.stands
