@@ -41,6 +41,7 @@ def test_an_import_tells_what_was_new_and_known(run, told, tasks, tmp_path):
         "interactions": 6,
         "new": 3,
         "known": 3,
+        "erased": 0,
         "users": [
             {"user": "amira", "new": 1, "known": 3},
             {"user": "bela", "new": 2, "known": 0},

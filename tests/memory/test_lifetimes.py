@@ -23,7 +23,7 @@ from personaagent.memory.schema import metadata
 from personaagent.memory.tasks import tasks_of
 
 NUMBERS = itertools.count()
-ids = st.integers(0, len(WORDS) - 1)
+ids = st.integers(0, 2)  # few, so that one is often erased and added again
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_no_sequence_of_deeds_breaks_the_chain_or_brings_back_what_was_erased(
 
     Here.pair = pair
     run_state_machine_as_test(
-        Here, settings=settings(max_examples=30, stateful_step_count=12, deadline=None)
+        Here, settings=settings(max_examples=50, stateful_step_count=15, deadline=None)
     )
 
 
