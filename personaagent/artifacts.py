@@ -128,8 +128,8 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
     prompt = target.with_suffix(".md")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(prompt, artifact.persona.render() + "\n")
-        _replace(target, data + "\n")
+        replace_file(prompt, artifact.persona.render() + "\n")
+        replace_file(target, data + "\n")
     except OSError as error:
         raise _unwritable(target, error) from error
     return target, prompt
@@ -191,9 +191,11 @@ def restore(memory: UserMemory, artifact: Artifact, *, source: str | Path) -> Pe
         The champion.
 
     Raises:
-        ConflictError: somebody published in between; nothing was changed.
+        ConflictError: somebody published in between, or it rests on erased interactions;
+            nothing was changed.
     """
     given = artifact.persona
+    memory.refuse_erased(given)
     said: dict[str, Any] = {
         name: getattr(given, name) for name in ("profile", "directives", "trust", "actions")
     }
@@ -272,8 +274,8 @@ def _encoded(match: re.Match[str]) -> str:
     return "".join(f"%{byte:02X}" for byte in match[0].encode())
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write the file so that it is there whole or not at all."""
+def replace_file(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all; only its owner may read it."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".personaagent-")
     partial = Path(name)
     try:

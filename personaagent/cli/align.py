@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from personaagent.cli import intake
-from personaagent.errors import DataError, LMError
+from personaagent.errors import BudgetError, ConflictError, DataError, LMError
 
 if TYPE_CHECKING:
     from personaagent.cli.steps import Display
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from personaagent.memory import Store
     from personaagent.optimizers import AlignmentLog, Setting, Step
     from personaagent.programs import PersonaAgent
-
-DRIFT = {
-    "change": "this user's habits have changed; what is older fades from the votes",
-    "oscillation": "this user goes back and forth between habits; all of them are kept",
-}
-
-
-class Noting(Protocol):
-    """Shows the user what did not work."""
-
-    def note(self, text: str) -> None: ...
 
 
 def import_lamp(
@@ -93,6 +82,13 @@ def _pairs(store: Store, user: str, task: Task, seed: int) -> list[Interaction]:
     return pairs
 
 
+def sources(interactions: Sequence[Interaction]) -> set[str]:
+    """The ids of stored interactions: for derived ones, of those that they were made from."""
+    from personaagent.programs.situation import derived_from
+
+    return {id for one in interactions for id in derived_from(one) or (one.id,)}
+
+
 def align(
     agent: PersonaAgent,
     interactions: Sequence[Interaction],
@@ -113,14 +109,23 @@ def align(
 
     alignment = setting.alignment(gradient_lm=gradient_lm, report=report)
     key = alignment.key(agent, interactions, names_of(dspy.settings.lm, gradient_lm))
-    journal = agent.memory.store.of(interactions[0].user).journal(key)
+    memory = agent.memory.store.of(interactions[0].user)
+    journal = memory.journal(key)
+    # Only now would an erasure stop the journal.
+    wanted = sources(interactions)
+    if len(memory.get(wanted)) < len(wanted):
+        raise ConflictError(
+            f"interactions of user '{memory.user}' were erased meanwhile: the same command starts "
+            "again, without them"
+        )
     if restart:
         journal.clear()
     alignment.record = journal
     try:
         aligned = alignment.compile(agent, trainset=interactions)
     except LMError as error:
-        raise LMError(
+        kind = BudgetError if isinstance(error, BudgetError) else LMError
+        raise kind(
             f"{error}; what was done so far is kept: the same command goes on from there"
         ) from error
     log: AlignmentLog = aligned.alignment
@@ -167,10 +172,10 @@ def answer_held_out(
 
 
 def track(
-    agent: PersonaAgent, log: AlignmentLog, lm: PersonaLM, run: str, display: Noting
+    agent: PersonaAgent, log: AlignmentLog, lm: PersonaLM, run: str, note: Callable[[str], None]
 ) -> str | None:
     """The id of the MLflow run that the alignment was written to, None where there is none."""
-    from personaagent import artifacts, tracking
+    from personaagent import artifacts, tracking, untracking
 
     artifact = artifacts.Artifact.of(log.last, log=log, lm=lm, embedder=agent.memory.embedder)
     with TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
@@ -179,5 +184,10 @@ def track(
         tracked = tracking.track(log, artifact=path, run=run)
     for warning in caught:
         if issubclass(warning.category, tracking.TrackingWarning):
-            display.note(str(warning.message))
+            note(str(warning.message))
+    if not len(agent.memory.store.of(log.user).journal(run)):
+        # An erasure has emptied the journal, and may have been done before this run was written.
+        untracking.forget(log.user)
+        note("not tracked: interactions were erased meanwhile")
+        return None
     return tracked

@@ -17,10 +17,13 @@ from personaagent.cli import data, export, lamp, show, trials
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
+from personaagent.cli.forget import forget
 from personaagent.cli.personas import personas
 from personaagent.cli.pool import pool
 from personaagent.cli.quarantine import quarantine
+from personaagent.cli.sync import export_all, sync
 from personaagent.cli.tune import tune
+from personaagent.cli.worker import queue, worker
 from personaagent.errors import PersonaAgentError
 
 
@@ -95,6 +98,11 @@ app.command("history")(show.history)
 app.command("rollback")(show.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
+app.command("worker")(worker)
+app.command("queue")(queue)
+app.command("export-all")(export_all)
+app.command("sync")(sync)
+app.command("forget")(forget)
 app.command("evaluate")(evaluate)
 app.command("pool")(pool)
 app.command("tune")(tune)

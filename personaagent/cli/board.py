@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -39,10 +40,11 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def begin(self, user: str) -> None:
-        """A user's work begins."""
+    def begin(self, user: str) -> Row:
+        """A user's work begins, and is told to the row."""
         with self._lock:
             self._rows[user] = self._bar.add_task(render.short(user, 30), total=self._iterations)
+        return Row(self, user)
 
     def step(self, user: str, step: Step) -> None:
         """A step of a user has ended."""
@@ -63,3 +65,19 @@ class Board:
     def note(self, text: str) -> None:
         """Say what did not work."""
         self._screen.print(Text(render.plain(text), style="yellow"), soft_wrap=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One user on the board, as `learning.learn` tells of it."""
+
+    board: Board
+    user: str
+
+    def note(self, text: str) -> None:
+        """Say it under the user's name."""
+        self.board.note(f"{self.user}: {text}")
+
+    def step(self, step: Step) -> None:
+        """A step of the user has ended."""
+        self.board.step(self.user, step)

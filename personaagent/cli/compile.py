@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -172,15 +171,14 @@ def _one(
     as_json: bool,
 ) -> None:
     from personaagent.cli import align, render, session
-    from personaagent.cli.compiled import Compiled, Memo
+    from personaagent.cli.learning import Material, learn
     from personaagent.cli.steps import Display, scores
-    from personaagent.optimizers import follow
 
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file), session.open_store(db) as store:
         asked = align.import_lamp(store, user, task, questions, outputs)
         kind = session.task_of(store, user, task)
-        trainset = align.trainset(store, user, kind, setting.seed)
+        material = Material.of(store, user, kind, setting.seed)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
         second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
@@ -188,25 +186,16 @@ def _one(
             session.agent_of(store, kind, connected) as agent,
             Display(screen, connected.meter, setting.iterations, champion) as display,
         ):
-            started = time.monotonic()
-            agent.memory.ready(user)
-            drift = follow(agent.memory, kind, user)
-            if drift.kind != "noise":
-                display.note(f"drift: {align.DRIFT[drift.kind]}")
             display.iteration(1)
-            log, run = align.align(
-                agent, trainset, setting, second or None, display.step, restart=restart
-            )
-            reason = align.reason(log)
-            done = Compiled.of(log, champion, reason, time.monotonic() - started)
-            persona = session.publish(store, log.last, champion, reason)
-            names = align.names_of(connected, second or None)
-            Memo(store, user, kind.name, setting, names).keep(trainset, done)
-            log = replace(log, last=persona)
+            lms = connected, second or None
+            learned = learn(agent, material, setting, lms, display, restart=restart)
+            log, persona = learned.log, learned.log.last
             used = connected.meter.snapshot()
             held_out = align.answer_held_out(agent, asked, log, display)
             display.doing("tracking")
-            run_id = align.track(agent, log, connected, run, display) if tracked else None
+            run_id = (
+                align.track(agent, log, connected, learned.run, display.note) if tracked else None
+            )
     lines = render.changes(champion, persona)
     if as_json:
         render.print_json(
@@ -216,13 +205,13 @@ def _one(
                 "version": persona.version,
                 "hash": persona.hash,
                 "changed": persona != champion,
-                "reason": reason,
+                "reason": learned.done.reason,
                 "loss": {"first": log.first_loss, "last": log.last_loss},
                 "score": {"first": log.first_score, "last": log.last_score},
                 "held_out": held_out,
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
                 "tracked": run_id,
-                "drift": drift.kind,
+                "drift": learned.drift.kind,
                 "log": log.to_dict(),
             }
         )
@@ -234,7 +223,7 @@ def _one(
     if persona == champion:
         screen.print(f"{render.name_of(persona)} stays: nothing better was found")
     else:
-        screen.print(f"published {render.name_of(persona)}: {reason}", soft_wrap=True)
+        screen.print(f"published {render.name_of(persona)}: {learned.done.reason}", soft_wrap=True)
     if run_id:
         screen.print(f"tracked as MLflow run {run_id}")
 

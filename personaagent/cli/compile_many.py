@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,13 +13,14 @@ from rich.console import Console
 from personaagent.cli import align, render, session
 from personaagent.cli.board import Board
 from personaagent.cli.compiled import Compiled, Memo
+from personaagent.cli.learning import Learned, Material, learn
 from personaagent.errors import BudgetError, DataError, PersonaAgentError
 
 if TYPE_CHECKING:
-    from personaagent.data import Interaction, Task
+    from personaagent.data import Task
     from personaagent.lm import PersonaLM, Usage
     from personaagent.memory import Store
-    from personaagent.optimizers import AlignmentLog, Setting
+    from personaagent.optimizers import Setting
     from personaagent.optimizers.estimate import Estimate
 
 _NOT_BEGUN = "not begun: the budget is used up"
@@ -30,8 +31,8 @@ class Many:
     """One run over many users of a task.
 
     Attributes:
-        todo: those with something to do, with their interactions, the longest history first: so
-            no slot waits long at the end.
+        todo: those with something to do, with what there is to learn from, the longest history
+            first: so no slot waits long at the end.
         before: those that were finished before, by the same setting and LMs.
         failed: why, by user.
         done: those that were finished now.
@@ -43,7 +44,7 @@ class Many:
     setting: Setting
     lm: PersonaLM
     gradient_lm: PersonaLM | None = None
-    todo: dict[str, list[Interaction]] = field(default_factory=dict)
+    todo: dict[str, Material] = field(default_factory=dict)
     before: dict[str, Compiled] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     done: dict[str, Compiled] = field(default_factory=dict)
@@ -52,23 +53,23 @@ class Many:
     def choose(self, users: Sequence[str], *, new: bool, restart: bool) -> None:
         """Sort users into those with something to do, those that are finished, and those without
         anything to learn from; with `new`, leave out who has no new interactions."""
-        todo: dict[str, list[Interaction]] = {}
+        todo: dict[str, Material] = {}
         for user in users:
             try:
-                trainset = align.trainset(self.store, user, self.task, self.setting.seed)
+                material = Material.of(self.store, user, self.task, self.setting.seed)
             except DataError as error:
                 self.failed[user] = str(error)
                 continue
-            memo = self._memo(user)
+            memo, trainset = self._memo(user), material.trainset
             if restart:
                 memo.forget()
             if new and not memo.fresh(trainset):
                 continue
             if (known := memo.known(trainset)) is not None:
-                self.before[user] = memo.published(known)
+                self.before[user] = known
             else:
-                todo[user] = trainset
-        self.todo = dict(sorted(todo.items(), key=lambda item: -len(item[1])))
+                todo[user] = material
+        self.todo = dict(sorted(todo.items(), key=lambda item: -len(item[1].trainset)))
 
     def estimate(self) -> Estimate:
         """What the work ahead will cost, by what compilations with this LM did cost so far."""
@@ -76,42 +77,24 @@ class Many:
         from personaagent.optimizers.estimate import Estimate, Rates
 
         spent = [Usage(**one.usage) for one in self.before.values()]  # type: ignore[arg-type]
-        texts = [one for mine in self.todo.values() for one in mine]
+        texts = [one for mine in self.todo.values() for one in mine.trainset]
         rates = Rates.measured(spent) or Rates.guessed(self.lm, texts)
-        counts = [len(mine) for mine in self.todo.values()]
+        counts = [len(mine.trainset) for mine in self.todo.values()]
         return Estimate.of(self.task, self.setting, counts, rates, self.lm.slots)
 
     def run(self, board: Board, *, restart: bool, tracked: bool) -> None:
         """Do the work; whoever fails is in `failed`, with those that a used-up budget kept."""
         from personaagent.optimizers.fleet import side_by_side
 
-        logs: dict[str, tuple[AlignmentLog, str]] = {}
         began = time.monotonic()
         with session.agent_of(self.store, self.task, self.lm) as agent:
 
-            def compiled(user: str) -> Compiled:
-                board.begin(user)
-                trainset = self.todo[user]
-                started = time.monotonic()
+            def learned(user: str) -> Learned:
+                lms = self.lm, self.gradient_lm
+                watcher = board.begin(user)
+                return learn(agent, self.todo[user], self.setting, lms, watcher, restart=restart)
 
-                def work() -> Compiled:
-                    champion = self.store.of(user).persona(self.task.name)
-                    agent.memory.ready(user)
-                    log, run = align.align(
-                        agent,
-                        trainset,
-                        self.setting,
-                        self.gradient_lm,
-                        lambda step: board.step(user, step),
-                        restart=restart,
-                    )
-                    logs[user] = log, run
-                    seconds = time.monotonic() - started
-                    return Compiled.of(log, champion, align.reason(log), seconds)
-
-                return self._memo(user).once(trainset, work)
-
-            with closing(side_by_side(compiled, list(self.todo), self.lm)) as everyone:
+            with closing(side_by_side(learned, list(self.todo), self.lm)) as everyone:
                 for one in everyone:
                     self.seconds = time.monotonic() - began
                     if one.error is not None:
@@ -121,19 +104,16 @@ class Many:
                             break
                         continue
                     assert one.result is not None
-                    self.done[one.user] = one.result
-                    board.end(one.user, verdict(one.result), failed=False)
-                    if tracked and one.user in logs:
-                        log, run = logs.pop(one.user)
-                        log = replace(log, last=one.result.persona)
-                        align.track(agent, log, self.lm, run, board)
+                    self.done[one.user] = one.result.done
+                    board.end(one.user, verdict(one.result.done), failed=False)
+                    if tracked:
+                        align.track(agent, one.result.log, self.lm, one.result.run, board.note)
         for user in self.todo:
             if user not in self.done and user not in self.failed:
                 self.failed[user] = _NOT_BEGUN
 
     def _memo(self, user: str) -> Memo:
-        names = align.names_of(self.lm, self.gradient_lm)
-        return Memo(self.store, user, self.task.name, self.setting, names)
+        return Memo.of(self.store, user, self.task, self.setting, (self.lm, self.gradient_lm))
 
 
 def task_of_all(store: Store, users: Sequence[str], name: str | None) -> Task:

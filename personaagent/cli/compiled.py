@@ -1,22 +1,24 @@
 """What `compile` did for a user, so that nothing is done twice and what is new can be told.
 
-It is written down before the persona is published: a run that is killed in between publishes on
-the next occasion what it had found, and asks the LM nothing.
+It is written down in the transaction that publishes the persona.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from personaagent.cli import session
 
 if TYPE_CHECKING:
-    from personaagent.data import Interaction, Persona
-    from personaagent.memory import Store
+    import sqlalchemy as sa
+
+    from personaagent.data import Interaction, Persona, Task
+    from personaagent.lm import PersonaLM
+    from personaagent.memory import Journal, Store
     from personaagent.optimizers import AlignmentLog, Setting
 
 
@@ -80,53 +82,48 @@ class Memo:
     """What is known of one user's compilations for a task.
 
     Args:
+        journal: where it is kept.
+        setting: how to align.
         names: the LMs (`align.names_of`).
     """
 
-    store: Store
-    user: str
-    task: str
+    journal: Journal
     setting: Setting
     names: str
 
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        user: str,
+        task: Task,
+        setting: Setting,
+        lms: tuple[PersonaLM, PersonaLM | None],
+    ) -> Memo:
+        """The memo in the store; `lms` as in `learning.learn`."""
+        from personaagent.cli import align
+
+        return cls(store.of(user).journal(f"compiled/{task.name}"), setting, align.names_of(*lms))
+
     def known(self, trainset: Sequence[Interaction]) -> Compiled | None:
         """What the same setting and LMs made of the same interactions."""
-        entry = self._journal.get(self._key(trainset))
+        entry = self.journal.get(self._key(trainset))
         return None if entry is None else Compiled.from_dict(entry)
 
     def fresh(self, trainset: Sequence[Interaction]) -> bool:
         """Whether there are interactions that no compilation has seen, whatever its setting."""
-        return self._journal.get(_digest(trainset)) is None
+        return self.journal.get(_digest(trainset)) is None
 
-    def once(self, trainset: Sequence[Interaction], work: Callable[[], Compiled]) -> Compiled:
-        """What is known, or is made now; published."""
-        done = self.known(trainset)
-        if done is None:
-            done = Compiled.from_dict(self._journal.put(self._key(trainset), work().to_dict()))
-        self.published(done)
-        self._journal.put(_digest(trainset), True)
-        return done
-
-    def keep(self, trainset: Sequence[Interaction], done: Compiled) -> None:
-        """Write down what is published already."""
-        self._journal.put(self._key(trainset), done.to_dict())
-        self._journal.put(_digest(trainset), True)
-
-    def published(self, done: Compiled) -> Compiled:
-        """See that it is published, unless somebody else has published since."""
-        memory = self.store.of(self.user)
-        champion = memory.persona(self.task)
-        if done.changed and (champion.hash if champion else None) == done.over:
-            memory.publish(done.persona, expected=done.over, reason=done.reason)
-        return done
+    def keep(
+        self, connection: sa.Connection, trainset: Sequence[Interaction], done: Compiled
+    ) -> None:
+        """Write down what is done, in the transaction that publishes it."""
+        self.journal.write(connection, self._key(trainset), done.to_dict())
+        self.journal.write(connection, _digest(trainset), True)
 
     def forget(self) -> None:
         """As if nothing had been compiled."""
-        self._journal.clear()
-
-    @property
-    def _journal(self) -> Any:
-        return self.store.of(self.user).journal(f"compiled/{self.task}")
+        self.journal.clear()
 
     def _key(self, trainset: Sequence[Interaction]) -> str:
         said = json.dumps([self.setting.to_dict(), self.names], sort_keys=True)

@@ -60,12 +60,17 @@ def import_files(
     user: Annotated[
         str | None, typer.Option("--user", "-u", help="With --from: whose data it is.")
     ] = None,
+    even_erased: Annotated[
+        bool,
+        typer.Option("--even-erased", help="Bring back interactions that were erased with forget."),
+    ] = False,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
     """Add users' interactions to the memory, all of them or none.
 
-    Importing a file twice changes nothing.
+    Importing a file twice changes nothing. Interactions that were erased with
+    `forget` stay away, unless you say otherwise.
 
     [bold]Examples[/bold]
 
@@ -101,7 +106,7 @@ def import_files(
             known = load_tasks(store) | defined
             given, questions = intake.interactions(files or [], known), 0
         before = _counts(store)
-        added = intake.store(store, given, defined)
+        added = intake.store(store, given, defined, even_erased=even_erased)
         save_tasks(store, defined.values())
         after = _counts(store)
         found = Counter(one.user for one in given) - intake.put_aside(store, given)
@@ -115,6 +120,7 @@ def import_files(
                 "new": added.new,
                 "known": added.known,
                 "quarantined": added.quarantined,
+                "erased": added.erased,
                 "users": [
                     {"user": user, "new": new, "known": total - new} for user, new, total in rows
                 ],
@@ -138,6 +144,11 @@ def import_files(
     elif task:
         held = "with held-out gold answers" if outputs else "without gold answers"
         screen.print(f"read the histories of {render.counted(questions, 'question')} {held}")
+    if added.erased:
+        screen.print(
+            f"left out {render.counted(added.erased, 'erased interaction')}: --even-erased "
+            "brings them back"
+        )
     if files and not added.new:
         screen.print(f"nothing new: {render.counted(added.known, 'interaction')} known already")
     elif files:
@@ -258,6 +269,11 @@ def observe(
         )
         one = replace(given, id=id or given.digest[:12])
         added = store.add([one], tasks={kind.name: kind})
+        if added.erased:
+            raise DataError(
+                f"interaction '{one.id}' of user '{user}' was erased with 'forget': give it "
+                "another --id, or bring it back with 'personaagent import --even-erased'"
+            )
     if as_json:
         render.print_json(
             {"id": one.id, "user": user, "task": one.task, "response": one.response}

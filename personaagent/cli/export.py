@@ -64,24 +64,19 @@ def export(
     personaagent export --user amira --user bela --format mlflow --out model
     mlflow models serve -m model --env-manager local
     """
-    from personaagent.artifacts import Artifact
     from personaagent.cli import render, session
 
     if len(user) > 1 and form != "mlflow":
         raise typer.BadParameter("several --user go with --format mlflow")
     with session.open_store(db) as store:
         kind = session.task_of(store, user[0], task)
-        personas = [session.published(store, one, kind)[-1].persona for one in user]
+        personas = [session.champion(store, one, kind) for one in user]
         if form == "mlflow":
-            from personaagent.tracking import save_agent
-
-            folder = out or Path(f"{kind.name}-model")
-            found = [Artifact.of(persona) for persona in personas]
-            files = {"model": save_agent(folder, kind, found, lm=lm, api_base=api_base)}
+            files = _save_model(store, kind, personas, out, lm, api_base)
         elif form == "dspy":
-            files = {"dspy": _save_program(store, kind, personas[0], out or Path())}
+            files = _save_program(store, kind, personas[0], out or Path())
         else:
-            files = _save_files(personas[0], out or Path())
+            files = _save_files(store, personas[0], out or Path())
     prompts = _register(personas) if registry else []
     if as_json:
         said = [{"user": one.user, "version": one.version, "hash": one.hash} for one in personas]
@@ -99,23 +94,47 @@ def export(
         screen.print(f"  {path}", soft_wrap=True)
 
 
-def _save_files(persona: Persona, out: Path) -> dict[str, Path]:
+def _save_files(store: Store, persona: Persona, out: Path) -> dict[str, Path]:
     from personaagent import artifacts
+    from personaagent.memory import exports
 
     written, prompt = artifacts.export(out, artifacts.Artifact.of(persona))
+    exports.record(store, persona.user, (written, prompt), persona.hash)
     return {"json": written, "markdown": prompt}
 
 
-def _save_program(store: Store, task: Task, persona: Persona, out: Path) -> Path:
+def _save_model(
+    store: Store,
+    task: Task,
+    personas: Sequence[Persona],
+    out: Path | None,
+    lm: str,
+    api_base: str | None,
+) -> dict[str, Path]:
+    from personaagent.artifacts import Artifact
+    from personaagent.memory import exports
+    from personaagent.tracking import save_agent
+
+    found = [Artifact.of(persona) for persona in personas]
+    folder = save_agent(out or Path(f"{task.name}-model"), task, found, lm=lm, api_base=api_base)
+    for persona in personas:
+        exports.record(store, persona.user, folder.rglob(f"{persona.hash}.json"), persona.hash)
+    return {"model": folder}
+
+
+def _save_program(store: Store, task: Task, persona: Persona, out: Path) -> dict[str, Path]:
     """The state of the agent with the persona as its own."""
     from personaagent import artifacts, memory
+    from personaagent.memory import exports
     from personaagent.programs import PersonaAgent
 
     remembered = memory.EpisodicMemory(store, memory.SentenceEmbedder())
     agent = PersonaAgent(task, remembered, persona=persona)
     name = Path(artifacts.file_name(persona)).with_suffix(".dspy.json")
     target = out if out.suffix.lower() == ".json" else out / name
-    return artifacts.save_program(target, agent)
+    written = artifacts.save_program(target, agent)
+    exports.record(store, persona.user, [written], persona.hash)
+    return {"dspy": written}
 
 
 def _register(personas: Sequence[Persona]) -> list[str | None]:

@@ -118,14 +118,24 @@ def lamp_histories(
 
 
 def store(
-    store: Store, given: Sequence[Interaction], tasks: Mapping[str, Task] | None = None
+    store: Store,
+    given: Sequence[Interaction],
+    tasks: Mapping[str, Task] | None = None,
+    *,
+    even_erased: bool = False,
 ) -> Added:
-    """Store interactions, all of them or none; `tasks` are those that come with them."""
+    """Store interactions, all of them or none; `tasks` are those that come with them, for the rest
+    see `Store.add`."""
     from personaagent.cli import render
 
     with render.progress() as bar:
         row = bar.add_task("storing", total=len(given))
-        return store.add(given, tasks=tasks, progress=lambda done: bar.advance(row, done))
+        return store.add(
+            given,
+            tasks=tasks,
+            progress=lambda done: bar.advance(row, done),
+            even_erased=even_erased,
+        )
 
 
 def put_aside(store: Store, given: Sequence[Interaction]) -> Counter[str]:

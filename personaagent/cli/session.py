@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -16,6 +16,7 @@ from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     import dspy
+    import sqlalchemy as sa
 
     from personaagent.data import Persona, Task
     from personaagent.lm import PersonaLM
@@ -133,7 +134,25 @@ def published(store: Store, user: str, task: Task) -> list[Published]:
     return chain
 
 
-def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -> Persona:
+def champion(store: Store, user: str, task: Task) -> Persona:
+    """The user's persona.
+
+    Raises:
+        DataError: there is none yet.
+    """
+    persona = published(store, user, task)[-1].persona
+    assert persona is not None  # an erasure puts a successor in the place of a champion
+    return persona
+
+
+def publish(
+    store: Store,
+    persona: Persona,
+    over: Persona | None,
+    reason: str,
+    made_of: Collection[str] | None = None,
+    then: Callable[[sa.Connection], None] | None = None,
+) -> Persona:
     """Make the champion say what a persona says; the persona that is the champion then.
 
     It continues the chain: where the persona does not follow the champion already, it becomes the
@@ -141,16 +160,16 @@ def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -
 
     Args:
         over: the champion that the caller read, None if there was none.
+        made_of: ids of the interactions that it was made of; default: all there are.
+        then: called in the same transaction.
 
     Raises:
         ConflictError: there is another champion now.
     """
-    if over is not None and same(over, persona):
-        return over
     memory = store.of(persona.user)
-    memory.publish(
-        successor := following(over, persona), expected=over.hash if over else None, reason=reason
-    )
+    successor = over if over is not None and same(over, persona) else following(over, persona)
+    expected = over.hash if over else None
+    memory.publish(successor, expected=expected, reason=reason, made_of=made_of, then=then)
     return successor
 
 

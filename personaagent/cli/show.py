@@ -12,7 +12,7 @@ from personaagent.errors import DataError
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from personaagent.data import Directive, Interaction
+    from personaagent.data import Directive, Interaction, Persona
     from personaagent.memory import Published, UserMemory
 
 
@@ -48,7 +48,7 @@ def show(
         chain = session.published(store, user, kind)
         memory = store.of(user)
         if diff is not None:
-            old, new = (_version(chain, number).persona for number in diff)
+            old, new = (_version(chain, number) for number in diff)
             lines = render.changes(old, new)
             if as_json:
                 render.print_json(
@@ -58,14 +58,16 @@ def show(
             else:
                 screen.print(render.difference(lines))
             return
-        entry = chain[-1] if version is None else _version(chain, version)
-        behind = [_evidence(memory, one) for one in entry.persona.directives] if evidence else []
+        number = chain[-1].version if version is None else version
+        persona = _version(chain, number)
+        entry = chain[number]
+        behind = [_evidence(memory, one) for one in persona.directives] if evidence else []
     if as_json:
-        render.print_json(_data(entry, behind))
+        render.print_json(_data(entry, persona, behind))
         return
-    screen.print(render.persona_panel(entry.persona, when=entry.created, reason=entry.reason))
-    for number, found in enumerate(behind, 1):
-        screen.print(_tree(number, entry.persona.directives[number - 1], found))
+    screen.print(render.persona_panel(persona, when=entry.created, reason=entry.reason))
+    for place, found in enumerate(behind, 1):
+        screen.print(_tree(place, persona.directives[place - 1], found))
 
 
 def history(user: User, task: TaskName = None, db: Database = None, as_json: Json = False) -> None:
@@ -81,36 +83,34 @@ def history(user: User, task: TaskName = None, db: Database = None, as_json: Jso
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)
         chain = session.published(store, user, kind)
+        branches = store.of(user).branches(kind.name)
     if as_json:
         render.print_json(
             {
                 "user": user,
                 "task": kind.name,
-                "versions": [
-                    {
-                        "version": one.persona.version,
-                        "hash": one.persona.hash,
-                        "parent": one.persona.parent,
-                        "created": render.instant(one.created),
-                        "reason": one.reason,
-                        "directives": len(one.persona.directives),
-                    }
-                    for one in chain
-                ],
+                "versions": [_entry(one) for one in chain],
+                "branches": [_entry(one) for one in branches],
             }
         )
         return
-    numbers = ("version", "directives")
-    shown = render.table("version", "hash", "when", "directives", "reason", right=numbers)
-    for one in chain:
-        shown.add_row(
-            str(one.persona.version),
-            one.persona.hash[:8],
-            f"{one.created:%Y-%m-%d %H:%M}",
-            str(len(one.persona.directives)),
-            render.plain(one.reason),
+    screen = render.screen(as_json=False)
+    for title, entries in ((None, chain), ("merged from another device", branches)):
+        if not entries:
+            continue
+        numbers = ("version", "directives")
+        shown = render.table(
+            "version", "hash", "when", "directives", "reason", right=numbers, title=title
         )
-    render.screen(as_json=False).print(shown)
+        for one in entries:
+            shown.add_row(
+                str(one.version),
+                one.hash[:8],
+                f"{one.created:%Y-%m-%d %H:%M}",
+                str(len(one.persona.directives)) if one.persona else "-",
+                render.plain(one.reason),
+            )
+        screen.print(shown)
 
 
 def rollback(
@@ -132,7 +132,7 @@ def rollback(
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)
         chain = session.published(store, user, kind)
-        champion, wanted = chain[-1].persona, _version(chain, to).persona
+        champion, wanted = session.champion(store, user, kind), _version(chain, to)
         now = session.publish(store, wanted, champion, f"rolled back to version {to}")
     if as_json:
         render.print_json(
@@ -148,12 +148,31 @@ def rollback(
     screen.print(render.difference(render.changes(champion, now)))
 
 
-def _version(chain: list[Published], number: int) -> Published:
+def _version(chain: list[Published], number: int) -> Persona:
     for one in chain:
-        if one.persona.version == number:
-            return one
-    first, last = chain[0].persona.version, chain[-1].persona.version
+        if one.version == number:
+            if one.persona is None:
+                raise DataError(
+                    f"version {number} was erased with an interaction that it rested on: its text "
+                    "is gone"
+                )
+            return one.persona
+    first, last = chain[0].version, chain[-1].version
     raise DataError(f"there is no version {number}: there are {first} to {last}")
+
+
+def _entry(one: Published) -> dict[str, Any]:
+    from personaagent.cli import render
+
+    return {
+        "version": one.version,
+        "hash": one.hash,
+        "parent": one.parent,
+        "created": render.instant(one.created),
+        "reason": one.reason,
+        "erased": one.persona is None,
+        "directives": len(one.persona.directives) if one.persona else None,
+    }
 
 
 _Evidence = tuple[list[tuple[str, "Interaction | None"]], list[tuple[str, "Interaction | None"]]]
@@ -184,15 +203,15 @@ def _tree(number: int, directive: Directive, evidence: _Evidence) -> Tree:
     return tree
 
 
-def _data(entry: Published, evidence: list[_Evidence]) -> dict[str, Any]:
+def _data(entry: Published, persona: Persona, evidence: list[_Evidence]) -> dict[str, Any]:
     from personaagent.cli import render
 
     data: dict[str, Any] = {
-        **entry.persona.to_dict(),
-        "hash": entry.persona.hash,
+        **persona.to_dict(),
+        "hash": entry.hash,
         "created": render.instant(entry.created),
         "reason": entry.reason,
-        "system": entry.persona.render(),
+        "system": persona.render(),
     }
     for directive, sides in zip(data["directives"], evidence, strict=False):
         for side, found in zip(("support", "oppose"), sides, strict=True):

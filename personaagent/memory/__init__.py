@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from personaagent.memory.quarantine import Quarantined, quarantined, release
     from personaagent.memory.retrieval import RETRIEVERS, Retriever
     from personaagent.memory.store import Added, Store, UserSummary
-    from personaagent.memory.user import Profile, UserMemory
+    from personaagent.memory.user import UserMemory
 
 __all__ = [
     "RETRIEVERS",
@@ -20,7 +20,6 @@ __all__ = [
     "EpisodicMemory",
     "Journal",
     "Memory",
-    "Profile",
     "Published",
     "Quarantined",
     "Retriever",
@@ -39,7 +38,6 @@ _HOME = {
     "EpisodicMemory": "memory",
     "Journal": "journal",
     "Memory": "memory",
-    "Profile": "user",
     "Published": "chain",
     "Quarantined": "quarantine",
     "Retriever": "retrieval",

@@ -50,11 +50,10 @@ class Database:
             with _explained(self.name):
                 _use_wal(self._engine)
             with self.read() as connection:
-                current = self._current(connection)
+                current = self._checked(connection) == schema.SCHEMA_VERSION
             if not current:
                 with self.write() as connection:
-                    if not self._current(connection):  # nobody else was faster
-                        self._create(connection)
+                    self._upgrade(connection, self._checked(connection))
         except BaseException:
             self.close()
             raise
@@ -78,15 +77,37 @@ class Database:
         insert = self.insert(table).values(row)
         connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=values))
 
+    def compact(self) -> bool:
+        """Leave no trace of deleted rows in the files; False where a reader would not let go.
+
+        PostgreSQL frees the rows for its own reuse; what its write-ahead log and its backups keep
+        is its administrator's.
+        """
+        with _explained(self.name):
+            if self._engine.dialect.name != "sqlite":
+                options = {"isolation_level": "AUTOCOMMIT"}
+                with self._engine.connect().execution_options(**options) as connection:
+                    connection.exec_driver_sql("VACUUM")
+                return True
+            raw = self._engine.raw_connection()  # VACUUM takes no transaction
+            try:
+                cursor = raw.cursor()
+                for statement in ("PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM"):
+                    cursor.execute(statement)
+                busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                return not busy
+            finally:
+                raw.close()
+
     def close(self) -> None:
         """Give back every connection."""
         self._engine.dispose()
 
-    def _current(self, connection: sa.Connection) -> bool:
-        """Whether this is a memory database with all our tables; False if it is empty or older."""
+    def _checked(self, connection: sa.Connection) -> int:
+        """The version of a memory database that we can read; 0 if nothing is in it yet."""
         present = set(sa.inspect(connection).get_table_names())
         if not present:
-            return False
+            return 0
         found = None
         if schema.meta.name in present:
             key = schema.meta.c.key == "schema_version"
@@ -102,10 +123,13 @@ class Database:
                 f"{schema.SCHEMA_VERSION}: upgrade with 'pip install -U personaagent', or name "
                 "another database"
             )
-        return int(found) == schema.SCHEMA_VERSION
+        return int(found)
 
-    def _create(self, connection: sa.Connection) -> None:
+    def _upgrade(self, connection: sa.Connection, version: int) -> None:
+        """Make the tables that an older version lacks, or all; two processes may try at once."""
         schema.metadata.create_all(connection)
+        if version == 1:
+            schema.from_version_1(connection)
         row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
         self.upsert(connection, schema.meta, row)
 
@@ -155,6 +179,8 @@ def _configure(connection: Any, _record: object) -> None:
     # NORMAL would survive kill -9 as well; FULL (one fsync a commit, milliseconds) also survives
     # a power cut, and what the journal holds was paid for with LM calls.
     connection.execute("PRAGMA synchronous = FULL")
+    # What is deleted is overwritten with zeros.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _begin(connection: sa.Connection) -> None:
@@ -211,6 +237,7 @@ def _remedy(problem: str) -> str:
         ("malformed", "the file is damaged: restore a backup, or start a new database"),
         ("locked", f"another process has been writing for {BUSY_SECONDS} s: try again"),
         ("unable to open", "check that the path is a file and that you may write there"),
+        ("is full", "free some space and try again: nothing was changed"),
         ("readonly", "check that you may write to the file and its folder"),
     ):
         if sign in problem:

@@ -38,13 +38,15 @@ def _none() -> Seqs:
 class UserIndex:
     """One user's rows and vectors in memory; whoever reads or changes it holds `lock`.
 
-    seqs, times, expires: [n], in the order of seq; times in microseconds since 1970.
+    seqs, times, expires: [n], in the order of seq; times in microseconds since 1970. `erasure` is
+    the number of the latest erasure that this knows of.
     """
 
     seqs: Seqs = field(default_factory=_none)
     times: Seqs = field(default_factory=_none)
     expires: Seqs = field(default_factory=_none)
     tasks: Seqs = field(default_factory=_none)
+    erasure: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     _codes: dict[str, int] = field(default_factory=dict)
     _faiss: Any = None
@@ -56,8 +58,15 @@ class UserIndex:
         return len(self.seqs) * _ROW_BYTES + vectors
 
     def refresh(self, memory: UserMemory) -> bool:
-        """Read the rows that were added since the last time; whether there were any."""
-        rows = memory.after(int(self.seqs[-1]) if len(self.seqs) else 0)
+        """Read the rows that were added since the last time; whether there were any.
+
+        After an erasure everything is read again: FAISS would keep what is gone.
+        """
+        rows, erasure = memory.after(int(self.seqs[-1]) if len(self.seqs) else 0)
+        if erasure != self.erasure:
+            self.seqs, self.times, self.expires, self.tasks = _none(), _none(), _none(), _none()
+            self._faiss = None
+            rows, self.erasure = memory.after(0)
         if not rows:
             return False
         seqs, tasks, times, expires = zip(*rows, strict=True)
@@ -148,15 +157,21 @@ class UserIndex:
 class IndexCache:
     """The indexes of the users asked for last, within `budget` bytes; thread-safe."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, erased: Callable[[], None] = lambda: None) -> None:
+        """`erased` is called when something of a user was erased that this may have held."""
+        self._erased = erased
         self._users: LRU[str, UserIndex] = LRU(budget)
 
     def of(self, memory: UserMemory) -> UserIndex:
         """The user's index with all rows that the store has now; vectors wait for `load`."""
         index = self._users.get(memory.user) or self._users.keep(memory.user, UserIndex(), 0)
         with index.lock:
+            known = index.erasure
             if index.refresh(memory):
                 self._users.keep(memory.user, index, index.bytes)
+            erased = index.erasure != known
+        if erased:
+            self._erased()
         return index
 
     def load(

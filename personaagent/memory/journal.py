@@ -10,23 +10,27 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from personaagent.errors import DataError
+from personaagent.errors import ConflictError, DataError
 from personaagent.memory.database import Database
 from personaagent.memory.rows import microseconds
 from personaagent.memory.schema import journal
+from personaagent.memory.tombstones import latest
 
 
 @dataclass(frozen=True)
 class Journal:
     """The JSON values that one run of one user has written; each `put` is a transaction.
 
-    The first write of a key wins, so a step that is done twice counts once.
+    The first write of a key wins, so a step that is done twice counts once. After an erasure
+    (`erasure` is the number of the latest one when it was opened) it takes no more: the run may
+    hold the erased text.
     """
 
     database: Database
     now: Callable[[], datetime]
     user: str
     run: str
+    erasure: int
 
     def get(self, key: str) -> Any | None:
         """The value of a key, None where nothing was written."""
@@ -39,7 +43,13 @@ class Journal:
 
         Raises:
             DataError: the value is not JSON.
+            ConflictError: an interaction of the user was erased since this journal was opened.
         """
+        with self.database.write() as connection:
+            return self.write(connection, key, value)
+
+    def write(self, connection: sa.Connection, key: str, value: Any) -> Any:
+        """`put` within a transaction."""
         try:
             text = json.dumps(value, allow_nan=False)
         except (TypeError, ValueError) as error:
@@ -51,9 +61,13 @@ class Journal:
             "value": text,
             "created": microseconds(self.now()),
         }
-        with self.database.write() as connection:
-            connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
-            stands = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
+        if latest(connection, self.user) != self.erasure:
+            raise ConflictError(
+                f"run '{self.run}': interactions of user '{self.user}' were erased meanwhile: "
+                "start again, without them"
+            )
+        connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
+        stands = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
         return json.loads(str(stands))
 
     def __len__(self) -> int:

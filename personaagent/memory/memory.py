@@ -49,8 +49,12 @@ class EpisodicMemory:
     def __init__(self, store: Store, embedder: Embedder, *, resident: int = 1_700_000_000) -> None:
         self.store = store
         self.embedder = embedder
-        self._indexes = IndexCache(resident)
-        self._embedded = lru_cache(maxsize=4_096)(lambda text: embedder.encode([text])[0])
+        self._indexes = IndexCache(resident, self._forget)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin with empty caches: what was erased may be in them."""
+        self._embedded = lru_cache(maxsize=4_096)(lambda text: self.embedder.encode([text])[0])
         self._retrievers: Mapping[str, Retriever] = {
             name: retriever() for name, retriever in RETRIEVERS.items()
         }

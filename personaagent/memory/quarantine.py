@@ -6,7 +6,7 @@ Nothing recalls it, learns from it or obeys it: no other module reads this table
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -32,14 +32,15 @@ class Quarantined:
 
 def quarantined(memory: UserMemory) -> list[Quarantined]:
     """What of a user is in quarantine, the oldest first."""
-    select = (
-        sa.select(quarantine)
-        .where(quarantine.c.user == memory.user)
-        .order_by(quarantine.c.created, quarantine.c.id)
-    )
     with memory.database.read() as connection:
-        found = connection.execute(select).mappings().all()
-    return [_read(row) for row in found]
+        return all_of(connection, memory.user)
+
+
+def all_of(connection: sa.Connection, user: str) -> list[Quarantined]:
+    """`quarantined` within a transaction."""
+    c = quarantine.c
+    select = sa.select(quarantine).where(c.user == user).order_by(c.created, c.id)
+    return [_read(row) for row in connection.execute(select).mappings()]
 
 
 def release(memory: UserMemory, id: str) -> Interaction:
@@ -70,28 +71,31 @@ def release(memory: UserMemory, id: str) -> Interaction:
     return one
 
 
-def put_aside(
-    database: Database,
-    connection: sa.Connection,
-    given: Sequence[tuple[Interaction, str]],
-    now: datetime,
-) -> int:
-    """Quarantine checked interactions for their reasons; how many were not there before."""
+def put_aside(database: Database, connection: sa.Connection, given: Sequence[Quarantined]) -> int:
+    """Quarantine checked interactions; how many were not there before."""
     if not given:
         return 0
     batch = [
         {
-            "user": one.user,
-            "id": one.id,
-            "task": one.task,
-            "body": json.dumps(rows.row(one), ensure_ascii=False),
-            "reason": reason,
-            "created": rows.microseconds(now),
+            "user": one.interaction.user,
+            "id": one.interaction.id,
+            "task": one.interaction.task,
+            "body": json.dumps(rows.row(one.interaction), ensure_ascii=False),
+            "reason": one.reason,
+            "created": rows.microseconds(one.created),
         }
-        for one, reason in given
+        for one in given
     ]
     insert = database.insert(quarantine).on_conflict_do_nothing()
     return len(connection.execute(insert.returning(quarantine.c.id), batch).all())
+
+
+def remove(connection: sa.Connection, user: str, ids: Iterable[str]) -> None:
+    """Take interactions out of quarantine."""
+    for id in ids:
+        connection.execute(
+            quarantine.delete().where(quarantine.c.user == user, quarantine.c.id == id)
+        )
 
 
 def known_digests(

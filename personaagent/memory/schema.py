@@ -5,9 +5,13 @@ Times are microseconds since 1970 in UTC: they sort, and they are the same insta
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -17,10 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    select,
 )
 
 SCHEMA_VERSION = 2
-"""Versions only ever add tables, so an older database is brought up to date by creating them."""
 
 metadata = MetaData()
 
@@ -89,16 +93,6 @@ champions = Table(
     Column("hash", ForeignKey(personas.c.hash), nullable=False),
 )
 
-profiles = Table(
-    "profiles",
-    metadata,
-    Column("user", Text, primary_key=True),
-    Column("task", Text, primary_key=True),
-    Column("text", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
-    Column("created", BigInteger, nullable=False),
-)
-
 journal = Table(
     "journal",
     metadata,
@@ -131,3 +125,103 @@ turns = Table(
     Column("half_life", Float, nullable=False),
     Column("created", BigInteger, nullable=False),
 )
+# What a persona was made of: ids of interactions, each with when it had been restored after an
+# erasure (0: never), a JSON object.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("ids", Text, nullable=False),
+)
+
+# Personas of another device that are not on the line that led to the champion.
+branches = Table(
+    "branches",
+    metadata,
+    *(Column(c.name, c.type, primary_key=c.primary_key, nullable=c.nullable) for c in personas.c),
+)
+
+# Personas that were merged into another one, beside its parent.
+merges = Table(
+    "merges",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("task", Text, nullable=False),
+)
+
+# What must never come back, by hashes alone: `owner` is the user's, `digest` an interaction's or a
+# persona's. `seq` tells caches that something was erased.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("erased", BigInteger, nullable=False),
+    Column("restored", BigInteger),
+    UniqueConstraint("owner", "kind", "digest"),
+    Index("erasures_of_owner", "owner", "seq"),
+    sqlite_autoincrement=True,
+)
+
+# Users of whom something may still be found outside of the database.
+unfinished = Table(
+    "unfinished",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("since", BigInteger, nullable=False),
+)
+
+# Files that were written about a user; `hash` is the persona's, empty where it holds everything.
+exports = Table(
+    "exports",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("user", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("doomed", Boolean, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("trigger", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("owner", Text),
+    Column("lease", BigInteger),
+    Column("problem", Text, nullable=False),
+)
+
+# The last alignment of each persona: when, and the newest interaction that it knew.
+alignments = Table(
+    "alignments",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
+
+def from_version_1(connection: Connection) -> None:
+    """Put into the new tables what version 1 did not keep; its `profiles` held no user's data.
+
+    What a persona was made of is not known, so it is all that its user has for the task.
+    """
+    connection.exec_driver_sql("DROP TABLE IF EXISTS profiles")
+    p, i = personas.c, interactions.c
+    for hash, user, task in connection.execute(select(p.hash, p.user, p.task)).all():
+        ids = connection.scalars(select(i.id).where(i.user == user, i.task == task))
+        row = {"hash": hash, "user": user, "task": task}
+        connection.execute(evidence.insert(), row | {"ids": json.dumps(dict.fromkeys(ids, 0))})

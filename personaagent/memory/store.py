@@ -21,11 +21,11 @@ from platformdirs import user_data_path
 from personaagent.data import LAMP_TASKS, Interaction, Task
 from personaagent.data.screening import Screening
 from personaagent.errors import DataError
-from personaagent.memory import rows
+from personaagent.memory import rows, tombstones
 from personaagent.memory.database import Database
 from personaagent.memory.definitions import saved_tasks
-from personaagent.memory.quarantine import known_digests, put_aside
-from personaagent.memory.schema import interactions, vectors
+from personaagent.memory.quarantine import Quarantined, known_digests, put_aside
+from personaagent.memory.schema import champions, interactions, quarantine, vectors
 from personaagent.memory.user import UserMemory
 
 _ROWS_AT_ONCE = 1_000
@@ -34,11 +34,13 @@ _ROWS_AT_ONCE = 1_000
 @dataclass(frozen=True, slots=True)
 class Added:
     """What an `add` found: `new` interactions were stored, `known` ones were there already, and
-    `quarantined` ones are put aside (see `personaagent.memory.quarantine`)."""
+    `quarantined` ones are put aside (see `personaagent.memory.quarantine`); `erased` ones were
+    left out because their user had them erased."""
 
     new: int
     known: int
     quarantined: int = 0
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +89,18 @@ class Store:
         *,
         tasks: Mapping[str, Task] | None = None,
         progress: Callable[[int], None] | None = None,
+        even_erased: bool = False,
     ) -> Added:
         """Store interactions, all of them or none; adding one twice is adding it once.
 
-        What the screening suspects is put aside in the same transaction.
+        What the screening suspects is put aside in the same transaction. One that was erased is
+        left out: a file that still has it does not bring it back.
 
         Args:
             interactions: in the order in which they happened, where they have no time.
             tasks: those of their tasks that the database does not know yet.
             progress: called with the number of interactions just done.
+            even_erased: store erased ones too, because their user wants them back.
 
         Raises:
             DataError: an interaction breaks the contract, or its id is known with other content.
@@ -106,18 +111,27 @@ class Store:
         suspects = self._suspects(checked, tasks or {})
         done = new = 0
         with self.database.write() as connection:
-            released = known_digests(connection, [one for one, _ in suspects.values()])
-            aside = {key: found for key, found in suspects.items() if key not in released}
-            welcome = iter([one for one in checked if _key(one) not in aside])
+            if even_erased:
+                for user, ids in _by_user(checked).items():
+                    tombstones.restore(connection, user, ids, rows.microseconds(now))
+            wanted = _not_erased(connection, checked)
+            found = [suspects[key] for one in wanted if (key := _key(one)) in suspects]
+            released = known_digests(connection, [one for one, _ in found])
+            aside = {
+                _key(one): Quarantined(one, why, now)
+                for one, why in found
+                if _key(one) not in released
+            }
+            welcome = iter([one for one in wanted if _key(one) not in aside])
             while batch := list(islice(welcome, _ROWS_AT_ONCE)):
                 new += self._add(connection, batch)
                 done += len(batch)
                 if progress:
                     progress(len(batch))
-            put_aside(self.database, connection, list(aside.values()), now)
+            put_aside(self.database, connection, list(aside.values()))
         if progress:
             progress(len(checked) - done)
-        return Added(new, done - new, len(checked) - done)
+        return Added(new, done - new, len(wanted) - done, len(checked) - len(wanted))
 
     def trust_in(self, source: str) -> float:
         """How much the interactions of a source count in votes, in (0, 1]."""
@@ -138,6 +152,12 @@ class Store:
             ),
             key=lambda summary: summary.user,
         )
+
+    def everyone(self) -> set[str]:
+        """The users who have interactions, a persona, or something in quarantine."""
+        selects = (sa.select(table.c.user) for table in (interactions, champions, quarantine))
+        with self.database.read() as connection:
+            return set(connection.scalars(sa.union(*selects)))
 
     def of(self, user: str) -> UserMemory:
         """One user's data.
@@ -160,8 +180,11 @@ class Store:
             {"seq": seq, "fingerprint": fingerprint, "vector": vector}
             for seq, vector in zip(seqs, encoded, strict=True)
         ]
-        if batch:
-            with self.database.write() as connection:
+        with self.database.write() as connection:
+            # An interaction may have been erased while it was embedded.
+            c = interactions.c
+            stored = set(connection.scalars(sa.select(c.seq).where(c.seq.in_(list(seqs)))))
+            if batch := [row for row in batch if row["seq"] in stored]:
                 connection.execute(upsert, batch)
 
     def close(self) -> None:
@@ -220,3 +243,16 @@ class Store:
 
 def _key(one: Interaction) -> tuple[str, str, str]:
     return one.user, one.id, one.digest
+
+
+def _by_user(batch: Iterable[Interaction]) -> dict[str, list[str]]:
+    """The ids of a batch by user."""
+    ids: defaultdict[str, list[str]] = defaultdict(list)
+    for one in batch:
+        ids[one.user].append(one.id)
+    return ids
+
+
+def _not_erased(connection: sa.Connection, batch: Sequence[Interaction]) -> list[Interaction]:
+    gone = {user: tombstones.erased(connection, user, ids) for user, ids in _by_user(batch).items()}
+    return [one for one in batch if one.id not in gone[one.user]]

@@ -10,12 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from personaagent.data import Interaction, Persona
-from personaagent.errors import DataError
+from personaagent.errors import ConflictError, DataError
 from personaagent.memory import rows
 from personaagent.memory.chain import Chain, Published
 from personaagent.memory.database import Database
 from personaagent.memory.journal import Journal
-from personaagent.memory.schema import interactions, profiles, vectors
+from personaagent.memory.schema import interactions, vectors
+from personaagent.memory.tombstones import is_erased_persona, latest
 
 _VALUES_AT_ONCE = 10_000  # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535
 
@@ -36,15 +37,6 @@ _VECTORS = (
     .order_by(interactions.c.seq)
     .limit(sa.bindparam("most"))
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """A summary of a user's interactions; `evidence` says of which (a digest of the caller's)."""
-
-    text: str
-    evidence: str
-    created: datetime
 
 
 @dataclass(frozen=True)
@@ -121,11 +113,15 @@ class UserMemory:
         columns = sa.select(interactions.c.seq)
         return [row["seq"] for row in self._where_in(columns, interactions.c.id, list(set(ids)))]
 
-    def after(self, seq: int) -> list[tuple[int, str, int | None, int | None]]:
-        """(seq, task, time, expires) of the rows after `seq`, in order; times in microseconds."""
+    def after(self, seq: int) -> tuple[list[tuple[int, str, int | None, int | None]], int]:
+        """The rows after `seq`, in order, and the number of the latest erasure.
+
+        A row is (seq, task, time, expires), times in microseconds.
+        """
         with self.database.read() as connection:
             found = connection.execute(_AFTER, {"of": self.user, "last": seq}).all()
-        return [(seq, task, time, expires) for seq, task, time, expires in found]
+            erasure = latest(connection, self.user)
+        return [(seq, task, time, expires) for seq, task, time, expires in found], erasure
 
     def vectors(self, fingerprint: str, after: int, limit: int) -> tuple[list[int], list[bytes]]:
         """The first `limit` seqs after `after` and their float32 vectors of this fingerprint."""
@@ -151,17 +147,29 @@ class UserMemory:
 
     def persona(self, task: str) -> Persona | None:
         """The published persona (the champion), None before the first."""
-        return self._chain(task).champion()
+        return self.chain(task).champion()
 
     def personas(self, task: str) -> list[Persona]:
-        """Every persona that was ever published, the first one first."""
-        return [published.persona for published in self.history(task)]
+        """Every persona that was published and not erased, the first one first."""
+        return [entry.persona for entry in self.history(task) if entry.persona]
 
     def history(self, task: str) -> list[Published]:
         """The chain of personas with the reason and the time of each."""
-        return self._chain(task).history()
+        return self.chain(task).history()
 
-    def publish(self, persona: Persona, *, expected: str | None, reason: str) -> None:
+    def branches(self, task: str) -> list[Published]:
+        """What other devices published beside the chain before a `sync`, by version."""
+        return self.chain(task).branches()
+
+    def publish(
+        self,
+        persona: Persona,
+        *,
+        expected: str | None,
+        reason: str,
+        made_of: Collection[str] | None = None,
+        then: Callable[[sa.Connection], None] | None = None,
+    ) -> None:
         """Make a persona the champion if the champion is still the one that its writer read.
 
         Publishing the champion again changes nothing.
@@ -170,38 +178,45 @@ class UserMemory:
             persona: `champion.succeed(...)`, or for the first one a persona of version 0.
             expected: the hash of the champion that the writer read, None if there was none.
             reason: why it was accepted; kept in the history.
+            made_of: ids of the interactions that it was made of: if one of them is erased, so is
+                the persona. Default: all that the user has for the task now.
+            then: called in the same transaction, for what must happen if and only if this does.
 
         Raises:
             DataError: the persona is another user's, or does not continue the chain.
-            ConflictError: somebody published in between; nothing was changed.
+            ConflictError: somebody published in between, or what it was made of has been erased;
+                nothing was changed.
         """
         if persona.user != self.user:
             raise DataError(f"a persona of user '{persona.user}' published for '{self.user}'")
-        self._chain(persona.task).publish(persona, expected, reason)
+        self.chain(persona.task).publish(persona, expected, reason, made_of, then)
 
-    # Profiles and journals
+    def refuse_erased(self, persona: Persona) -> None:
+        """Refuse a persona, by its hash, that was erased from this chain or another.
 
-    def profile(self, task: str) -> Profile | None:
-        """The profile that was saved last."""
-        mine = sa.and_(profiles.c.user == self.user, profiles.c.task == task)
+        Raises:
+            ConflictError: it was erased.
+        """
         with self.database.read() as connection:
-            row = connection.execute(sa.select(profiles).where(mine)).mappings().first()
-        if row is None:
-            return None
-        return Profile(row["text"], row["evidence"], rows.moment(row["created"]))
+            if is_erased_persona(connection, persona.hash):
+                raise ConflictError(
+                    f"persona {persona.hash[:12]} rests on interactions that were erased, so it "
+                    f"stays away: 'personaagent compile --user {self.user}' makes it anew"
+                )
 
-    def save_profile(self, task: str, text: str, *, evidence: str) -> None:
-        """Replace the profile; `evidence` is a digest of what it summarizes."""
-        created = rows.microseconds(self.now())
-        row = {"user": self.user, "task": task, "text": text, "evidence": evidence}
-        with self.database.write() as connection:
-            self.database.upsert(connection, profiles, row | {"created": created})
+    # What is being worked on
 
     def journal(self, run: str) -> Journal:
         """The journal of one run, empty until its first `put`."""
-        return Journal(self.database, self.now, self.user, run)
+        return Journal(self.database, self.now, self.user, run, self.erasure())
 
-    def _chain(self, task: str) -> Chain:
+    def erasure(self) -> int:
+        """The number of the latest erasure of anything of this user, 0 without one."""
+        with self.database.read() as connection:
+            return latest(connection, self.user)
+
+    def chain(self, task: str) -> Chain:
+        """The chain of the personas of a task."""
         return Chain(self.database, self.now, self.user, task)
 
     def _filter(self, task: str | None, include_expired: bool) -> list[sa.ColumnElement[bool]]:

@@ -2,7 +2,7 @@
 
 from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
-from personaagent.optimizers.drift import Drift, follow, look, tell, watch
+from personaagent.optimizers.drift import Drift, HabitsChanged, follow, look, tell, watch
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.pooling import Prior, Start, pool, read_prior
 from personaagent.optimizers.replay import Replay, Replayed
@@ -20,6 +20,7 @@ __all__ = [
     "Drift",
     "FullRewrite",
     "Gradient",
+    "HabitsChanged",
     "HardBatch",
     "ItemisedEdits",
     "LatestBatch",

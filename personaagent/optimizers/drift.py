@@ -12,7 +12,7 @@ Only a change is followed: what is older fades from the votes with every interac
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.data import Choice, Interaction, Task
-from personaagent.memory import EpisodicMemory, Memory
+from personaagent.memory import Embedder, EpisodicMemory, Memory, Store
+from personaagent.memory.queue import behind
+from personaagent.memory.tasks import load_tasks
 from personaagent.memory.turns import forget_turn, save_turn, turn_of
 from personaagent.programs.habits import vote
 
@@ -129,6 +131,32 @@ def follow(memory: EpisodicMemory, task: Task, user: str) -> Drift:
     elif drift.kind == "oscillation":
         forget_turn(mine, task.name)
     return drift
+
+
+class HabitsChanged:
+    """Those whose habits have changed since their last alignment, a trigger of the queue.
+
+    Whoever has new interactions is looked at, once for every newest one.
+
+    Args:
+        embedder: of the interactions.
+    """
+
+    name = "drift"
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        self._looked: dict[tuple[str, str], int] = {}
+
+    def due(self, store: Store) -> Iterator[tuple[str, str]]:
+        """(user, task) of each."""
+        memory, tasks = EpisodicMemory(store, self.embedder), load_tasks(store)
+        for user, task, newest in behind(store):
+            if self._looked.get((user, task)) == newest or task not in tasks:
+                continue
+            self._looked[user, task] = newest
+            if watch(memory, tasks[task], user)[0].kind == "change":
+                yield user, task
 
 
 def _levels(series: NDArray[np.float64]) -> tuple[tuple[int, float], ...]:

@@ -30,7 +30,7 @@ def made_once(
 ) -> str:
     """The text that this LM made of the same once; the work is done where there is none yet.
 
-    It is kept in the user's journal `run`, beside the user's profile and not in its place.
+    It is kept in the user's journal `run`.
 
     Args:
         memory: whose store has the journal.

@@ -83,7 +83,7 @@ def _run(client: MlflowClient, uri: str, experiment: str, log: AlignmentLog, key
         group,
         start_time=round((time.time() - took) * 1000),
         run_name=f"{log.user} {log.task} v{log.last.version}",
-        tags={RUN: key, "personaagent.user": log.user, "personaagent.task": log.task},
+        tags={RUN: key, connection.USER: log.user, "personaagent.task": log.task},
     )
 
 

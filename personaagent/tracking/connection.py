@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 EXPERIMENT = "personaagent"
 """MLflow's name for the group of our runs and traces."""
 
+USER, USERS = "personaagent.user", "personaagent.users"
+"""The tags that name whose data something holds; `USERS` a JSON list, of a model for several."""
+
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _PATIENCE = 5.0  # seconds that a server may take to be there
 

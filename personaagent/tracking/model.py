@@ -62,7 +62,9 @@ def log_agent(
     with _written(task, personas, lm, api_base) as folder:
         client = connection.connect(uri)
         group = connection.experiment_of(client, uri, experiment)
-        run = client.create_run(group, run_name=f"{name} {task.name}")
+        users = json.dumps([one.persona.user for one in personas])
+        tags = {connection.USERS: users}
+        run = client.create_run(group, run_name=f"{name} {task.name}", tags=tags)
         with connection.current(uri):
             import mlflow
 

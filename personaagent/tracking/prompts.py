@@ -61,7 +61,7 @@ def publish(
     name = prompt_name(champion)
     prompt = client.get_prompt(name)
     if prompt is None:
-        tags = {"personaagent.user": champion.user, "personaagent.task": champion.task}
+        tags = {connection.USER: champion.user, "personaagent.task": champion.task}
         client.create_prompt(name, description="A persona of PersonaAgent", tags=tags)
     known = _versions(client, name)
     # The challenger first: readers see the highest number as the latest.

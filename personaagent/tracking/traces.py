@@ -83,6 +83,10 @@ def _callback(agent: PersonaAgent, rate: float, group: str) -> dspy.utils.BaseCa
     # The call of the agent that is traced here, if any; threads that it starts inherit it.
     inside: ContextVar[str] = ContextVar("personaagent_traced", default="")
 
+    def tag(asked: dict[str, Any]) -> None:
+        """An erasure finds a trace by it."""
+        mlflow.update_current_trace(tags={connection.USER: str(asked["user"])})
+
     class Spans(dspy.utils.BaseCallback):  # type: ignore[misc]
         def __init__(self) -> None:
             self.open: dict[str, tuple[AbstractContextManager[Any], Any, Any]] = {}
@@ -122,11 +126,15 @@ def _callback(agent: PersonaAgent, rate: float, group: str) -> dspy.utils.BaseCa
                 if span := mlflow.get_current_active_span():
                     span.set_span_type(kind)
                     span.set_attribute("personaagent.step", name)
+                    if root:
+                        tag(inputs())
                 return
             where = MlflowExperimentLocation(group) if root else None
             manager = mlflow.start_span(name, span_type=kind, trace_destination=where)
             span = manager.__enter__()
             span.set_inputs(inputs())
+            if root:
+                tag(inputs())
             self.open[call_id] = manager, span, write
 
         def end(self, call_id: str, outputs: Any, exception: BaseException | None) -> None:

@@ -36,7 +36,7 @@ def test_dense_recall_equals_brute_force(
     new_database: Callable[[], str], history: list[Interaction], query: str, k: int
 ) -> None:
     history = [replace(one, expires=None) for one in history]
-    with Store(new_database()) as store:
+    with Store(new_database(), screening=None) as store:
         memory = EpisodicMemory(store, HashEmbedder())
         for one in history:  # one by one: the index grows, as it does in use
             memory.add([one])
@@ -71,7 +71,7 @@ def test_every_retriever_returns_only_what_it_may_and_all_of_it_if_k_allows(
     task: str | None,
     exclude: list[str],
 ) -> None:
-    with Store(new_database(), now=lambda: CLOCK + timedelta(days=365)) as store:
+    with Store(new_database(), now=lambda: CLOCK + timedelta(days=365), screening=None) as store:
         memory = EpisodicMemory(store, HashEmbedder())
         memory.add(history)
         store.now = lambda: CLOCK

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from worlds_of_mail import INBOX, mail, remembering
 
 from personaagent.data import Choice
+from personaagent.memory.queue import newest_of, note_alignment
+from personaagent.memory.tasks import save_tasks
 from personaagent.memory.turns import turn_of
-from personaagent.optimizers import follow, tell, watch
+from personaagent.optimizers import HabitsChanged, follow, tell, watch
 from personaagent.optimizers.drift import HALF_LIFE, SHORTEST
 
 LOW, HIGH = 0.1, 0.9  # how often a known and an unknown habit surprise
@@ -118,6 +120,22 @@ def test_a_second_change_is_followed_too(tmp_path):
         turn = turn_of(memory.store.of("ann"), "inbox")
         assert turn is not None
         assert abs(int(turn.since.split("-")[1]) - 90) <= 2
+
+
+def test_a_change_makes_an_alignment_due_once(tmp_path):
+    past = histories(ONE, ONE, OTHER)
+    with remembering(tmp_path, *past[:60]) as memory:
+        store = memory.store
+        save_tasks(store, [INBOX])
+        trigger = HabitsChanged(memory.embedder)
+        assert list(trigger.due(store)) == []
+        memory.add(past[60:])
+        assert list(trigger.due(store)) == [("ann", "inbox")]
+        assert list(trigger.due(store)) == []  # nothing new since it looked
+        follow(memory, INBOX, "ann")
+        with store.database.write() as connection:
+            note_alignment(store, connection, "ann", "inbox", newest_of(store, "ann", "inbox"))
+        assert list(HabitsChanged(memory.embedder).due(store)) == []
 
 
 @pytest.mark.parametrize("habits", [(ONE,), (ONE, ONE, ONE)])

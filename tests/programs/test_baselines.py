@@ -85,13 +85,6 @@ def test_a_profile_is_made_once_for_a_history_and_an_lm(memory):
     assert "Has two." in other.asked[-1].text
 
 
-def test_a_profile_of_a_baseline_does_not_replace_the_users_own(memory):
-    memory.store.of("ann").save_profile("inbox", "Written by the agent.", evidence="x")
-    with dspy.context(lm=stand_in(book())):
-        ask(PAG(INBOX, memory))
-    assert memory.store.of("ann").profile("inbox").text == "Written by the agent."
-
-
 def test_a_long_history_takes_one_call_for_its_profile(memory):
     memory.add(mail(n, f"message {n}", "work") for n in range(10, 10 + 2 * REACH))
     rules = book()

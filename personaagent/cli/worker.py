@@ -1,0 +1,258 @@
+"""`worker` and `queue`: alignment beside the serving of answers, which never waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from personaagent.cli.options import (
+    ApiBase,
+    Database,
+    Json,
+    LMChoice,
+    LMName,
+    MaxCalls,
+    MaxMoney,
+    MaxTokens,
+    TaskName,
+)
+from personaagent.errors import BudgetError, ConflictError, PersonaAgentError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from personaagent.cli.compiled import Compiled
+    from personaagent.lm import PersonaLM
+    from personaagent.memory import Store
+    from personaagent.memory.queue import Job, Queue, Trigger
+    from personaagent.optimizers import Setting, Step
+
+POLL = 5.0  # seconds between looks into an empty queue
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How a worker aligns."""
+
+    setting: Setting
+    lm: PersonaLM
+    tracked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Says what should be known of one job, and shows no steps."""
+
+    screen: Console
+    who: str
+
+    def note(self, text: str) -> None:
+        from personaagent.cli import render
+
+        self.screen.print(f"{self.who}: {render.plain(text)}", style="yellow", soft_wrap=True)
+
+    def step(self, step: Step) -> None:
+        del step
+
+
+def worker(
+    once: Annotated[
+        bool, typer.Option("--once", help="Stop when nothing is due; by default wait for more.")
+    ] = False,
+    threshold: Annotated[
+        int, typer.Option(min=1, help="New interactions that make an alignment due.")
+    ] = 5,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Hours after which any new interaction makes one due.", show_default=False
+        ),
+    ] = None,
+    no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow runs.")] = False,
+    db: Database = None,
+    lm: LMName = "embedded",
+    api_base: ApiBase = None,
+    max_calls: MaxCalls = None,
+    max_tokens: MaxTokens = None,
+    max_money: MaxMoney = None,
+) -> None:
+    """Align the personas that are due, one after another, and publish them.
+
+    What is due is kept in the database: `queue` shows it. Any number of
+    workers may run; no two of them work for the same user. One that dies is
+    replaced by the next, which goes on from there. `ask` takes the persona
+    that is published and waits for nobody.
+
+    [bold]Examples[/bold]
+
+    personaagent worker
+    personaagent worker --once --threshold 1
+    personaagent worker --every 24 --lm openai/gpt-4o-mini
+    """
+    from personaagent.cli import render, session
+    from personaagent.forgetting import finish, unfinished_users
+    from personaagent.memory import SentenceEmbedder
+    from personaagent.memory.queue import NewInteractions, Queue, Schedule
+    from personaagent.optimizers import HabitsChanged, Setting
+
+    triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
+    if every is not None:
+        triggers.append(Schedule(timedelta(hours=every)))
+    screen = render.screen(as_json=True)
+    name = uuid.uuid4().hex
+    work: Work | None = None
+    with redirect_stdout(screen.file), session.open_store(db) as store:
+        jobs = Queue(store)
+        while True:
+            for user in unfinished_users(store):
+                finish(store, user)
+            jobs.trigger(triggers)
+            if job := jobs.take(name):
+                choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
+                work = work or Work(Setting(), session.connect(choice), tracked=not no_track)
+                screen.print(_attempt(store, jobs, job, work, screen), soft_wrap=True)
+            elif once:
+                return
+            else:
+                time.sleep(POLL)
+
+
+def queue(
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", help="Add a job for this user.")
+    ] = None,
+    task: TaskName = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Give failed jobs another chance.")
+    ] = False,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Show the alignments that are due or under way; --user adds one.
+
+    [bold]Examples[/bold]
+
+    personaagent queue
+    personaagent queue --user amira
+    personaagent queue --retry
+    """
+    from personaagent.cli import render, session
+    from personaagent.memory.queue import Queue
+
+    with session.open_store(db) as store:
+        jobs = Queue(store)
+        if user is not None:
+            jobs.add(user, session.task_of(store, user, task).name, "request")
+        if retry:
+            jobs.retry()
+        found, now = jobs.jobs(), store.now()
+    if as_json:
+        render.print_json(
+            {
+                "jobs": [
+                    {
+                        "user": one.user,
+                        "task": one.task,
+                        "state": one.state(now),
+                        "trigger": one.trigger,
+                        "created": render.instant(one.created),
+                        "due": render.instant(one.due),
+                        "attempts": one.attempts,
+                        "problem": one.problem or None,
+                    }
+                    for one in found
+                ]
+            }
+        )
+        return
+    screen = render.screen(as_json=False)
+    if not found:
+        screen.print("nothing is due")
+        return
+    shown = render.table("user", "task", "state", "trigger", "since", "due", "problem")
+    for one in found:
+        shown.add_row(
+            render.plain(one.user),
+            one.task,
+            one.state(now),
+            one.trigger,
+            f"{one.created:%Y-%m-%d %H:%M}",
+            f"{one.due:%Y-%m-%d %H:%M}",
+            render.short(one.problem),
+        )
+    screen.print(shown)
+
+
+def _attempt(store: Store, jobs: Queue, job: Job, work: Work, screen: Console) -> str:
+    """Work on a job; a line that says what came of it.
+
+    Raises:
+        BudgetError: the budget is used up; the job stays in the queue.
+    """
+    from personaagent.cli import render
+
+    who = render.plain(f"{job.user} · {job.task}")
+    try:
+        with _leased(jobs, job):
+            done = _align(store, jobs, job, work, _Line(screen, who))
+    except ConflictError as error:
+        jobs.again(job)
+        return f"{who}: starts again: {error}"
+    except BudgetError:
+        jobs.again(job)
+        raise
+    except PersonaAgentError as error:
+        jobs.failed(job, str(error))
+        return f"{who}: failed: {error}"
+    except BaseException:
+        jobs.again(job)
+        raise
+    return f"{who}: {render.name_of(done.persona)}, {done.reason}"
+
+
+def _align(store: Store, jobs: Queue, job: Job, work: Work, line: _Line) -> Compiled:
+    from personaagent.cli import align, session
+    from personaagent.cli.learning import Material, learn
+
+    kind = session.task_named(store, job.task)
+    material = Material.of(store, job.user, kind, work.setting.seed)
+    with session.agent_of(store, kind, work.lm) as agent:
+        learned = learn(
+            agent,
+            material,
+            work.setting,
+            (work.lm, None),
+            line,
+            then=lambda connection: jobs.done(connection, job),
+        )
+        if work.tracked:
+            align.track(agent, learned.log, work.lm, learned.run, line.note)
+    return learned.done
+
+
+@contextmanager
+def _leased(jobs: Queue, job: Job) -> Iterator[None]:
+    """Renew the lease of a job while the block works on it."""
+    from personaagent.memory.queue import LEASE
+
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(LEASE.total_seconds() / 4) and jobs.renew(job):
+            pass
+
+    thread = threading.Thread(target=renew, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,148 @@
+"""`forget`: an erasure everywhere, from the database to MLflow, with a receipt.
+
+The database comes first, in one transaction; it also notes that the places outside are still to be
+cleaned. So a kill, or a server that is down, leaves nothing undone for good: the same call goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from personaagent import untracking
+from personaagent.errors import DataError
+from personaagent.lm.responses import clear_responses
+from personaagent.memory import Store, exports
+from personaagent.memory.erasure import Erased, erase
+from personaagent.memory.schema import unfinished
+from personaagent.memory.tombstones import owner_of
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was deleted where: hashes, counts and a time; no text and no name.
+
+    Attributes:
+        owner: the hash that stands for the user.
+        time: when, ISO 8601 in UTC.
+        erased: what left the database.
+        outside: by place, how many files, entries or responses were deleted.
+        left: by place, why something may be left there; may name paths, and is not in `to_dict`
+            but for the places.
+    """
+
+    owner: str
+    time: str
+    erased: Erased
+    outside: dict[str, int]
+    left: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every place was cleaned."""
+        return not self.left
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        return {
+            "owner": self.owner,
+            "time": self.time,
+            "interactions": list(self.erased.interactions),
+            "vectors": self.erased.vectors,
+            "personas": list(self.erased.personas),
+            "published": list(self.erased.published),
+            "derived": self.erased.derived,
+            **self.outside,
+            "complete": self.complete,
+            "left": sorted(self.left),
+        }
+
+
+def forget(
+    store: Store,
+    user: str,
+    *,
+    ids: Collection[str] = (),
+    source: str | None = None,
+    everything: bool = False,
+    tracking_uri: str | None = None,
+) -> Receipt:
+    """Erase a user's interactions, and all that was derived from them, wherever it is known to be.
+
+    Deletes the rows (in quarantine too), vectors, journals and persona texts in the database,
+    exported files that hold some of it, all of the user's runs, traces, prompts and models in
+    MLflow, and DSPy's response cache; then compacts the database file. Personas lose what rested
+    on the interactions; the next alignment derives it again from what remains. Doing it again
+    finishes what was left.
+
+    Args:
+        store: the database.
+        user: whose interactions.
+        ids: those of these ids.
+        source: those of this source.
+        everything: all of them, and everything else that is known of the user.
+        tracking_uri: MLflow's, as in `tracking.track`.
+
+    Raises:
+        DataError: nothing is known of the user, or of one of the ids; nothing was erased.
+    """
+    if everything and not _known(store, user):
+        raise DataError(f"nothing is known of user '{user}' in {store.name}")
+    erased = erase(store, user, ids=ids, source=source, everything=everything)
+    outside, left = finish(store, user, tracking_uri=tracking_uri)
+    time = store.now().isoformat(timespec="seconds")
+    return Receipt(owner_of(user), time, erased, outside, left)
+
+
+def unfinished_users(store: Store) -> list[str]:
+    """Users of whom something that was erased may still be found outside of the database."""
+    with store.database.read() as connection:
+        return sorted(connection.scalars(sa.select(unfinished.c.user)))
+
+
+def finish(
+    store: Store, user: str, *, tracking_uri: str | None = None
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Clean the places outside of the database after an erasure; by place what was deleted, and
+    why something may be left. Without an unfinished erasure nothing is done."""
+    if user not in unfinished_users(store):
+        return {}, {}
+    outside: dict[str, int] = {}
+    left: dict[str, str] = {}
+
+    def clean(place: str, work: Callable[[], int]) -> None:
+        try:
+            outside[place] = work()
+        except Exception as error:  # file systems, MLflow and its servers raise anything
+            outside[place] = 0
+            left[place] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+    def files() -> int:
+        deleted, changed = exports.delete_doomed(store, user)
+        if changed:
+            left["exports"] = "changed since they were exported, so they are left to you: " + (
+                ", ".join(map(str, changed))
+            )
+        return deleted
+
+    def compacted() -> int:
+        if not store.database.compact():
+            left["database"] = "another process reads it: its log may hold deleted rows until then"
+        return 1
+
+    clean("exports", files)
+    clean("mlflow", lambda: untracking.forget(user, tracking_uri=tracking_uri))
+    clean("responses", clear_responses)
+    clean("compacted", compacted)
+    if not left.keys() - {"exports"}:
+        with store.database.write() as connection:
+            connection.execute(unfinished.delete().where(unfinished.c.user == user))
+        store.database.compact()  # its name stood in what was just deleted
+    return outside, left
+
+
+def _known(store: Store, user: str) -> bool:
+    return user in store.everyone() or user in unfinished_users(store)

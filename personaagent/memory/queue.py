@@ -1,0 +1,239 @@
+"""The queue of alignments that are due: durable, and one at a time for a user.
+
+A worker takes a job for as long as its lease lasts and renews it while it works; when it dies the
+lease runs out and the next worker goes on, with what the journal kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+from personaagent.memory.rows import microseconds, moment, moment_or_none
+from personaagent.memory.schema import alignments, interactions, jobs
+from personaagent.memory.store import Store
+
+LEASE = timedelta(minutes=2)
+ATTEMPTS = 3
+"""Failures after which a job waits for a person, or for the next trigger."""
+
+_PAUSE = timedelta(minutes=1)  # after the first failure; twice as long after each further one
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An alignment that is due.
+
+    Attributes:
+        trigger: why: `interactions`, `schedule` or what else asked for it.
+        due: not before this moment.
+        attempts: how often it failed.
+        worker: who works on it; None while it waits.
+        lease: until when, unless it is renewed.
+        problem: how the last attempt failed.
+    """
+
+    user: str
+    task: str
+    trigger: str
+    created: datetime
+    due: datetime
+    attempts: int
+    worker: str | None
+    lease: datetime | None
+    problem: str
+
+    def state(self, now: datetime) -> str:
+        """`running`, `waiting`, `failed`, or `interrupted` where its worker is gone."""
+        if self.worker is not None:
+            return "running" if self.lease and self.lease > now else "interrupted"
+        return "failed" if self.attempts >= ATTEMPTS else "waiting"
+
+
+class Trigger(Protocol):
+    """Decides whose persona is to be aligned again."""
+
+    @property
+    def name(self) -> str:
+        """What a job says of why it is there."""
+        ...
+
+    def due(self, store: Store) -> Iterable[tuple[str, str]]:
+        """(user, task) of each."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewInteractions:
+    """Those with at least so many interactions that their last alignment did not know."""
+
+    threshold: int
+    name: str = "interactions"
+
+    def due(self, store: Store) -> list[tuple[str, str]]:
+        return [(user, task) for user, task, _ in behind(store, self.threshold)]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Those who have a persona and were last aligned so long ago, if there is anything new."""
+
+    every: timedelta
+    name: str = "schedule"
+
+    def due(self, store: Store) -> list[tuple[str, str]]:
+        a = alignments.c
+        known = sa.select(a.user, a.task).where(
+            a.time <= microseconds(store.now() - self.every),
+            sa.exists().where(_same(interactions, alignments), interactions.c.seq > a.seq),
+        )
+        with store.database.read() as connection:
+            return [(user, task) for user, task in connection.execute(known.order_by(a.time))]
+
+
+class Queue:
+    """The jobs of a database; any number of workers may share it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def jobs(self) -> list[Job]:
+        """Every job, the one that is due first before the others."""
+        select = sa.select(jobs).order_by(jobs.c.due, jobs.c.user, jobs.c.task)
+        with self.store.database.read() as connection:
+            return [_job(row) for row in connection.execute(select).mappings()]
+
+    def trigger(self, triggers: Iterable[Trigger]) -> int:
+        """Add what the triggers find due; the number of new jobs."""
+        return sum(
+            self.add(user, task, trigger.name)
+            for trigger in triggers
+            for user, task in trigger.due(self.store)
+        )
+
+    def add(self, user: str, task: str, trigger: str) -> bool:
+        """Add a job, unless the persona has one already; whether it was added."""
+        with self.store.database.write() as connection:
+            return add(self.store, connection, user, task, trigger)
+
+    def retry(self) -> int:
+        """Give every failed job another chance; how many there were."""
+        failed = sa.and_(jobs.c.attempts >= ATTEMPTS, jobs.c.owner.is_(None))
+        again = {"attempts": 0, "due": microseconds(self.store.now())}
+        with self.store.database.write() as connection:
+            return connection.execute(jobs.update().where(failed).values(again)).rowcount
+
+    def take(self, worker: str) -> Job | None:
+        """The job that is due first and whose user no other worker is busy with, leased."""
+        now = self.store.now()
+        at = microseconds(now)
+        other = jobs.alias()
+        busy = sa.exists().where(other.c.user == jobs.c.user, other.c.lease > at)
+        free = (jobs.c.due <= at, jobs.c.attempts < ATTEMPTS, ~busy)
+        select = sa.select(jobs).where(*free).order_by(jobs.c.due, jobs.c.user, jobs.c.task)
+        with self.store.database.write() as connection:
+            row = connection.execute(select.limit(1)).mappings().first()
+            if row is None:
+                return None
+            leased = {"owner": worker, "lease": microseconds(now + LEASE)}
+            connection.execute(jobs.update().where(_mine(row["user"], row["task"])).values(leased))
+        return _job({**row, **leased})
+
+    def renew(self, job: Job) -> bool:
+        """Hold a job for another lease; False if it is another worker's by now, or was dropped."""
+        lease = microseconds(self.store.now() + LEASE)
+        return self._change(job, {"lease": lease})
+
+    def done(self, connection: sa.Connection, job: Job) -> None:
+        """Drop a job in the transaction that publishes what came of it."""
+        held = sa.and_(_mine(job.user, job.task), jobs.c.owner == job.worker)
+        connection.execute(jobs.delete().where(held))
+
+    def failed(self, job: Job, problem: str) -> None:
+        """Put a job back to be tried again later."""
+        pause = _PAUSE * 2**job.attempts
+        later = {
+            "owner": None,
+            "lease": None,
+            "attempts": job.attempts + 1,
+            "due": microseconds(self.store.now() + pause),
+            "problem": problem,
+        }
+        self._change(job, later)
+
+    def again(self, job: Job) -> None:
+        """Put a job back that must start again, or was stopped; it has not failed."""
+        self._change(job, {"owner": None, "lease": None})
+
+    def _change(self, job: Job, values: Mapping[str, object]) -> bool:
+        held = sa.and_(_mine(job.user, job.task), jobs.c.owner == job.worker)
+        with self.store.database.write() as connection:
+            return bool(connection.execute(jobs.update().where(held).values(values)).rowcount)
+
+
+def newest_of(store: Store, user: str, task: str) -> int:
+    """The number of the user's newest interaction of a task, 0 without one."""
+    i = interactions.c
+    with store.database.read() as connection:
+        mine = sa.select(sa.func.max(i.seq)).where(i.user == user, i.task == task)
+        return connection.scalar(mine) or 0
+
+
+def behind(store: Store, new: int = 1) -> list[tuple[str, str, int]]:
+    """(user, task, number of the newest interaction) of the personas whose last alignment did not
+    know at least `new` interactions; who waits longest first."""
+    i = interactions.c
+    select = (
+        sa.select(i.user, i.task, sa.func.max(i.seq))
+        .outerjoin(alignments, _same(interactions, alignments))
+        .where(i.seq > sa.func.coalesce(alignments.c.seq, 0))
+        .group_by(i.user, i.task)
+        .having(sa.func.count() >= new)
+        .order_by(sa.func.min(i.seq))
+    )
+    with store.database.read() as connection:
+        return [(user, task, newest) for user, task, newest in connection.execute(select)]
+
+
+def add(store: Store, connection: sa.Connection, user: str, task: str, trigger: str) -> bool:
+    """`Queue.add` within a transaction."""
+    if connection.execute(sa.select(jobs).where(_mine(user, task))).first():
+        return False
+    now = microseconds(store.now())
+    row = {"user": user, "task": task, "trigger": trigger, "created": now, "due": now}
+    connection.execute(jobs.insert(), row | {"attempts": 0, "problem": ""})
+    return True
+
+
+def note_alignment(
+    store: Store, connection: sa.Connection, user: str, task: str, newest: int
+) -> None:
+    """Note, in the transaction that publishes it, up to which interaction a persona is aligned."""
+    row = {"user": user, "task": task, "seq": newest, "time": microseconds(store.now())}
+    store.database.upsert(connection, alignments, row)
+
+
+def _mine(user: str, task: str) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.user == user, jobs.c.task == task)
+
+
+def _same(one: sa.Table, other: sa.Table) -> sa.ColumnElement[bool]:
+    return sa.and_(one.c.user == other.c.user, one.c.task == other.c.task)
+
+
+def _job(data: Mapping[Any, Any]) -> Job:
+    return Job(
+        user=data["user"],
+        task=data["task"],
+        trigger=data["trigger"],
+        created=moment(data["created"]),
+        due=moment(data["due"]),
+        attempts=data["attempts"],
+        worker=data["owner"],
+        lease=moment_or_none(data["lease"]),
+        problem=data["problem"],
+    )

@@ -1,0 +1,89 @@
+"""`worker` and `queue`."""
+
+from __future__ import annotations
+
+import pytest
+from cli_world import rows, write
+
+from personaagent.errors import LMError
+from personaagent.memory import Store
+
+WORK = ("worker", "--once", "--no-track")
+
+
+def jobs(told):
+    return [(one["user"], one["state"], one["trigger"]) for one in told("queue")["jobs"]]
+
+
+def test_a_worker_publishes_what_is_due(run, told, imported):
+    assert run("queue").stdout == "nothing is due\n"
+    said = run(*WORK).stderr
+    assert "amira · inbox: version 0" in said
+    assert "bela" not in said  # four interactions are not enough
+    assert told("ask", "the car is old", "--user", "amira")["answer"] == "money"
+    assert run(*WORK).stderr == ""
+    assert jobs(told) == []
+
+
+def test_compile_counts_as_an_alignment(run, told, imported):
+    run("compile", "--user", "amira", "--no-track")
+    assert run(*WORK).stderr == ""
+
+
+def test_a_job_can_be_asked_for(run, told, imported):
+    run(*WORK)
+    run("queue", "--user", "amira")
+    run("queue", "--user", "amira")
+    assert jobs(told) == [("amira", "waiting", "request")]
+    assert "nothing is due" not in run("queue").stdout
+    assert "amira · inbox: version 0" in run(*WORK).stderr  # nothing better was found
+    assert jobs(told) == []
+
+
+def test_a_failure_is_kept_and_told(run, told, imported, monkeypatch):
+    def fails(*_, **__):
+        raise LMError("the LM is gone")
+
+    monkeypatch.setattr("personaagent.cli.align.align", fails)
+    assert "failed: the LM is gone" in run(*WORK).stderr
+    (job,) = told("queue")["jobs"]
+    assert (job["state"], job["attempts"], job["problem"]) == ("waiting", 1, "the LM is gone")
+
+
+def test_a_used_up_budget_stops_the_worker_and_keeps_the_job(run, told, imported):
+    assert "the budget" in run(*WORK, "--max-calls", 5, ok=False).stderr
+    assert jobs(told) == [("amira", "waiting", "interactions")]
+    assert "amira · inbox: version 0" in run(*WORK).stderr
+
+
+def test_an_erasure_while_the_worker_works_makes_it_start_again(
+    run, told, imported, monkeypatch, tmp_path
+):
+    from personaagent.cli import align
+    from personaagent.memory.erasure import erase
+
+    whole, asked = align.align, []
+
+    def interrupted(agent, interactions, *rest, **options):
+        asked.append([one.id for one in interactions])
+        if len(asked) == 1:
+            with Store(tmp_path / "memory.db") as store:
+                erase(store, "amira", ids=["amira-3"])
+        return whole(agent, interactions, *rest, **options)
+
+    monkeypatch.setattr("personaagent.cli.align.align", interrupted)
+    run(*WORK)
+    assert ["amira-3" in ids for ids in asked] == [True, False]
+    assert "amira-3" not in repr(told("show", "--user", "amira"))
+
+
+@pytest.mark.parametrize("threshold", [5, 4])
+def test_the_threshold_says_how_many_are_enough(run, imported, threshold):
+    assert ("bela" in run(*WORK, "--threshold", threshold).stderr) is (threshold == 4)
+
+
+def test_a_schedule_takes_in_less(run, imported, tmp_path):
+    run(*WORK)
+    run("import", write(tmp_path / "more.jsonl", rows(count=19)[18:]))
+    assert "amira" not in run(*WORK).stderr
+    assert "amira" in run(*WORK, "--every", 0).stderr

@@ -1,0 +1,146 @@
+"""The queue of alignments: who is due, who works on what, and what a dead worker leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from worlds import NOON, interaction
+
+from personaagent.data import Persona
+from personaagent.memory import Store
+from personaagent.memory.erasure import erase
+from personaagent.memory.queue import (
+    ATTEMPTS,
+    LEASE,
+    NewInteractions,
+    Queue,
+    Schedule,
+    newest_of,
+    note_alignment,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.moment = NOON + timedelta(days=30)
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def queue(new_database: Callable[[], str], clock: Clock) -> Queue:
+    return Queue(Store(new_database(), now=clock))
+
+
+def align(queue: Queue, user: str) -> None:
+    newest = newest_of(queue.store, user, "films")
+    with queue.store.database.write() as connection:
+        note_alignment(queue.store, connection, user, "films", newest)
+
+
+def test_enough_new_interactions_make_an_alignment_due(queue: Queue) -> None:
+    triggers = [NewInteractions(3)]
+    queue.store.add([interaction(n) for n in range(2)])
+    assert queue.trigger(triggers) == 0
+    queue.store.add([interaction(2), interaction(3, user="bob")])
+    assert queue.trigger(triggers) == 1
+    assert queue.trigger(triggers) == 0  # it waits already
+    (job,) = queue.jobs()
+    assert (job.user, job.task, job.trigger) == ("ann", "films", "interactions")
+
+
+def test_what_an_alignment_knew_is_not_new(queue: Queue) -> None:
+    queue.store.add([interaction(n) for n in range(5)])
+    align(queue, "ann")
+    assert queue.trigger([NewInteractions(2)]) == 0
+    queue.store.add([interaction(5), interaction(6)])
+    assert queue.trigger([NewInteractions(2)]) == 1
+
+
+def test_a_schedule_asks_for_those_with_anything_new(queue: Queue, clock: Clock) -> None:
+    daily = [Schedule(timedelta(days=1))]
+    queue.store.add([interaction(1), interaction(1, user="bob")])
+    align(queue, "ann")
+    align(queue, "bob")
+    queue.store.add([interaction(2)])
+    assert queue.trigger(daily) == 0
+    clock.moment += timedelta(days=1)
+    assert queue.trigger(daily) == 1
+    assert queue.jobs()[0].user == "ann"
+
+
+def test_no_two_workers_work_for_one_user(queue: Queue) -> None:
+    queue.add("ann", "films", "request")
+    queue.add("ann", "books", "request")
+    queue.add("bob", "films", "request")
+    one, two, three = (queue.take(name) for name in "xyz")
+    assert one is not None
+    assert two is not None
+    assert {one.user, two.user} == {"ann", "bob"}
+    assert three is None
+    with queue.store.database.write() as connection:
+        queue.done(connection, one)
+    third = queue.take("z")
+    assert third is not None
+    assert (third.user, third.task) != (one.user, one.task)
+
+
+def test_a_lease_is_renewed_or_runs_out(queue: Queue, clock: Clock) -> None:
+    queue.add("ann", "films", "request")
+    job = queue.take("x")
+    assert job is not None
+    clock.moment += LEASE * 0.9
+    assert queue.renew(job)
+    clock.moment += LEASE * 0.9
+    assert queue.take("y") is None
+    assert queue.jobs()[0].state(clock()) == "running"
+    clock.moment += LEASE
+    assert queue.jobs()[0].state(clock()) == "interrupted"
+    again = queue.take("y")
+    assert again is not None
+    assert not queue.renew(job)
+    queue.failed(job, "the dead speak")  # it is not theirs any more
+    assert queue.jobs()[0].worker == "y"
+
+
+def test_what_fails_is_tried_again_later_and_then_left_to_people(
+    queue: Queue, clock: Clock
+) -> None:
+    queue.add("ann", "films", "request")
+    for attempt in range(ATTEMPTS):
+        job = queue.take("x")
+        assert job is not None
+        queue.failed(job, f"problem {attempt}")
+        assert queue.take("x") is None
+        clock.moment += timedelta(hours=1)
+    assert queue.take("x") is None
+    (job,) = queue.jobs()
+    assert (job.state(clock()), job.problem) == ("failed", f"problem {ATTEMPTS - 1}")
+    assert not queue.add("ann", "films", "interactions")
+    assert queue.retry() == 1
+    assert queue.take("x") is not None
+
+
+def test_an_erasure_asks_for_what_it_emptied(queue: Queue) -> None:
+    store = queue.store
+    store.add([interaction(1), interaction(2)])
+    store.of("ann").publish(Persona("ann", "films", "both"), expected=None, reason="")
+    queue.add("ann", "films", "interactions")
+    job = queue.take("x")
+    assert job is not None
+    erase(store, "ann", ids=["i1"])
+    (again,) = queue.jobs()
+    assert (again.trigger, again.worker) == ("erasure", None)
+    with store.database.write() as connection:
+        queue.done(connection, job)  # the worker that knew the erased one
+    assert len(queue.jobs()) == 1
+    erase(store, "ann", everything=True)
+    assert queue.jobs() == []
