@@ -1,5 +1,6 @@
 """Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
 
+from personaagent.data.directives import contradict, merge, net, resolve
 from personaagent.data.hf import from_dataset, to_dataset
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.jsonl import (
@@ -37,14 +38,18 @@ __all__ = [
     "Task",
     "Text",
     "Trust",
+    "contradict",
     "from_dataset",
     "iter_lamp",
     "lamp_dataset",
+    "merge",
+    "net",
     "read_golds",
     "read_interactions",
     "read_lamp",
     "read_queries",
     "read_tasks",
+    "resolve",
     "self_supervised_pairs",
     "to_dataset",
     "write_interactions",
