@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from personaagent.cli import render
+from personaagent.optimizers.log import EARLIER, WITHOUT
 
 if TYPE_CHECKING:
     from personaagent.data import Persona
@@ -53,7 +54,9 @@ class Display:
             verdict = "no candidate"
         else:
             verdict = "kept" if step.accepted is None else "accepted"
-        head = f"iteration {step.iteration} of {self._iterations}: {verdict}"
+        named = {EARLIER: "undecided before", WITHOUT: "answers without a persona"}
+        at = named.get(step.iteration, f"iteration {step.iteration} of {self._iterations}")
+        head = f"{at}: {verdict}"
         self.screen.print(
             Text.assemble((head, "bold"), f", loss {step.loss:.3f}, score {step.score:.0%}")
         )
@@ -63,7 +66,7 @@ class Display:
             self.screen.print(self._candidate(candidate, accepted=at == step.accepted))
         if step.accepted is not None:
             self._directives = _texts(step.candidates[step.accepted].persona)
-        if step.iteration < self._iterations:
+        if 0 <= step.iteration < self._iterations:
             self.iteration(step.iteration + 1)
 
     def iteration(self, number: int) -> None:

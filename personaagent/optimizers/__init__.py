@@ -1,7 +1,9 @@
 """PersonaAlignment, the teleprompter that writes personas, and its exchangeable parts."""
 
-from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
+from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept, Trial
 from personaagent.optimizers.alignment import PersonaAlignment
+from personaagent.optimizers.evidence import BETS, AcceptOnEvidence, Bet, pooled
+from personaagent.optimizers.ledger import Ledger
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
@@ -9,18 +11,24 @@ from personaagent.optimizers.stopping import Patience
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
 __all__ = [
+    "BETS",
+    "AcceptOnEvidence",
     "AcceptOnReplay",
     "AlignmentLog",
     "AlwaysAccept",
+    "Bet",
     "Candidate",
     "FullRewrite",
     "Gradient",
     "HardBatch",
     "ItemisedEdits",
     "LatestBatch",
+    "Ledger",
     "Patience",
     "PersonaAlignment",
     "Replay",
     "Replayed",
     "Step",
+    "Trial",
+    "pooled",
 ]

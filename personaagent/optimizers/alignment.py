@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -21,9 +22,17 @@ from dspy.teleprompt import Teleprompter
 from personaagent.data import Action, Choice, Interaction, Persona, Text
 from personaagent.errors import DataError
 from personaagent.lm import Usage
-from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
-from personaagent.optimizers.judging import Policies, evidence_of, judge, means, settle, split
-from personaagent.optimizers.log import AlignmentLog, Gradient, Step
+from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, BetterWithout
+from personaagent.optimizers.judging import (
+    Policies,
+    evidence_of,
+    judge,
+    means,
+    nobody,
+    settle,
+    split,
+)
+from personaagent.optimizers.log import EARLIER, WITHOUT, AlignmentLog, Gradient, Step
 from personaagent.optimizers.replay import Record, Replay, Replayed, Scratch, once, parallel
 from personaagent.optimizers.sampling import BatchSampler, HardBatch
 from personaagent.optimizers.stopping import Patience, Stopping
@@ -143,9 +152,21 @@ class PersonaAlignment(Teleprompter):
             )
             judged = replay(champion, judging)
             first_loss, first_score = means(judged)
+            wrote = frozenset(one.id for one in writing)
             steps: list[Step] = []
             tried: set[str] = set()
             stopped = "all iterations done"
+
+            def end(step: Step) -> None:
+                steps.append(step)
+                if self.report:
+                    self.report(step)
+
+            # STEP 2b: judge again what earlier alignments left undecided
+            if undecided := self._undecided(champion, replay.record):
+                verdict = judge(undecided, champion, judged, self.acceptance, replay, wrote)
+                champion, judged = verdict.champion, verdict.judged
+                end(Step(EARLIER, (), (), verdict.candidates, verdict.accepted, *means(judged)))
             for iteration in range(1, self.iterations + 1):
                 # STEP 3: simulate the writing interactions and sample a batch
                 written_from = replay(champion, writing)
@@ -163,24 +184,30 @@ class PersonaAlignment(Teleprompter):
                 personas = self._propose(update, proposal, agent, replay.record)
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep
-                verdict = judge(personas, champion, judged, self.acceptance, replay)
+                verdict = judge(personas, champion, judged, self.acceptance, replay, wrote)
                 champion, judged = verdict.champion, verdict.judged
-                step = Step(
-                    iteration,
-                    tuple(one.interaction.id for one in batch),
-                    tuple(gradients),
-                    verdict.candidates,
-                    verdict.accepted,
-                    *means(judged),
+                end(
+                    Step(
+                        iteration,
+                        tuple(one.interaction.id for one in batch),
+                        tuple(gradients),
+                        verdict.candidates,
+                        verdict.accepted,
+                        *means(judged),
+                    )
                 )
-                steps.append(step)
-                if self.report:
-                    self.report(step)
-                if (why := self.stopping.stops(steps)) is not None:
+                if (why := self.stopping.stops([one for one in steps if one.batch])) is not None:
                     stopped = why
                     break
 
-            # STEP 7: what the persona may do without asking, and how far habit is trusted
+            # STEP 7: no persona rather than one that does worse than none
+            if self.acceptance.floor:
+                verdict = judge([nobody(champion)], champion, judged, BetterWithout(), replay)
+                if verdict.accepted is not None:
+                    champion, judged = verdict.champion, verdict.judged
+                    end(Step(WITHOUT, (), (), verdict.candidates, 0, *means(judged)))
+
+            # STEP 8: what the persona may do without asking, and how far habit is trusted
             last = settle(first, champion, judging, self.policies, replay)
         agent.persona.value = last
         agent.alignment = AlignmentLog(
@@ -245,6 +272,15 @@ class PersonaAlignment(Teleprompter):
         )
         return replace(persona, profile=profile, actions=())
 
+    def _undecided(self, champion: Persona, record: Record) -> list[Persona]:
+        """Challengers of earlier alignments; the same ones when the run goes on after a kill."""
+        found = once(
+            record,
+            "undecided",
+            lambda: [one.to_dict() for one in self.acceptance.undecided(champion)],
+        )
+        return [Persona.from_dict(one) for one in found]
+
     def _gradients(
         self, agent: PersonaAgent, batch: Sequence[Replayed], record: Record
     ) -> list[Gradient]:
@@ -255,7 +291,8 @@ class PersonaAlignment(Teleprompter):
                 f"gradient/{past.id}/{one.answer}",
                 lambda: self._as_lm(self.write_gradient, agent.task, past, one.answer).gradient,
             )
-            return Gradient(past.id, one.answer, past.response, text)
+            likelihood = math.exp(-one.loss) if one.lm else None
+            return Gradient(past.id, one.answer, past.response, text, likelihood)
 
         return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
 

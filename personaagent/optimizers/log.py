@@ -8,15 +8,21 @@ from typing import Any
 
 from personaagent.data import Persona
 
+EARLIER, WITHOUT = 0, -1  # in place of an iteration
+
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """LLM_grad's critique of one simulated response against the true one."""
+    """LLM_grad's critique of one simulated response against the true one.
+
+    `likelihood` is the LM's probability of the true one, where it gives probabilities.
+    """
 
     interaction: str
     response: str
     truth: str
     text: str
+    likelihood: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,10 @@ class Candidate:
 class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
-    `loss` and `score` are the champion's after the step; `score` is the task's, 1 is best.
+    Two kinds of step have no batch: `EARLIER`, before the iterations, judges the challengers that
+    earlier alignments left undecided; `WITHOUT`, after them, puts no persona in the champion's
+    place because that one did worse than none. `loss` and `score` are the champion's after the
+    step; `score` is the task's, 1 is best.
     """
 
     iteration: int
