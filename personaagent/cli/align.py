@@ -10,7 +10,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from personaagent.cli import intake
+from personaagent.cli import intake, session
 from personaagent.errors import DataError, LMError
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from personaagent.data import Interaction, Persona, Query, Task
     from personaagent.lm import PersonaLM
     from personaagent.memory import Store
-    from personaagent.optimizers import AlignmentLog, Step
+    from personaagent.optimizers import AlignmentLog, Step, Watched
+    from personaagent.optimizers.acceptance import Acceptance
     from personaagent.programs import PersonaAgent
 
 
@@ -125,9 +126,7 @@ def align(
             settings.sampler
         ](),
         "update": updates[settings.update]() if settings.update in updates else None,
-        "acceptance": {"replay": optimizers.AcceptOnReplay, "always": optimizers.AlwaysAccept}[
-            settings.accept
-        ](),
+        "acceptance": _acceptance(agent, interactions[0].user, settings.accept),
         "gradient_lm": gradient_lm,
         "seed": settings.seed,
     }
@@ -147,10 +146,69 @@ def align(
     return log, key
 
 
+def _acceptance(agent: PersonaAgent, user: str, name: str) -> Acceptance:
+    """The policy of this name; the evidence of the user, and the bets of what others' edits did."""
+    from personaagent import optimizers
+
+    if name == "replay":
+        return optimizers.AcceptOnReplay()
+    if name == "always":
+        return optimizers.AlwaysAccept()
+    store, task = agent.memory.store, agent.task.name
+    others = (store.of(one.user) for one in store.users(task) if one.user != user)
+    bets = optimizers.pooled(
+        share for other in others for share in optimizers.Ledger.of(other, task).shares()
+    )
+    return optimizers.AcceptOnEvidence(optimizers.Ledger.of(store.of(user), task), bets=bets)
+
+
+def watch(agent: PersonaAgent, user: str, interactions: Sequence[Interaction]) -> Watched | None:
+    """Roll the champion back where what the user did since speaks for its parent.
+
+    Args:
+        interactions: all of the user's, oldest first.
+    """
+    from personaagent import optimizers
+
+    store, task = agent.memory.store, agent.task
+    chain = store.of(user).history(task.name)
+    if len(chain) < 2:
+        return None
+    champion = chain[-1]
+    runs = session.origins(store, user, task).entries(champion.persona.hash)
+    seen = {run["until"] for run in runs.values() if run["version"] == champion.persona.version}
+    ids = [one.id for one in interactions]
+    if known := seen.intersection(ids):
+        newer = interactions[min(map(ids.index, known)) + 1 :]
+    else:  # rolled back or restored
+        newer = [one for one in interactions if one.time and one.time > champion.created]
+    return optimizers.watch_champion(
+        agent,
+        user,
+        newer,
+        ledger=optimizers.Ledger.of(store.of(user), task.name),
+        record=store.of(user).journal(f"watch/{champion.persona.hash}"),
+    )
+
+
+def keep_origins(
+    store: Store, persona: Persona, task: Task, log: AlignmentLog, run: str, until: Interaction
+) -> None:
+    """Keep what led to a persona that is about to be published."""
+    session.origins(store, persona.user, task).put(
+        f"{persona.hash}/{run}",
+        {"run": run, "version": persona.version, "until": until.id, "steps": log.origins()},
+    )
+
+
 def reason(log: AlignmentLog) -> str:
     """Why the persona is published, as its history keeps it."""
+    from personaagent.optimizers.log import WITHOUT
+
     if not log.judged:
         return "aligned, with nothing to judge by"
+    if log.steps and log.steps[-1].iteration == WITHOUT:
+        return f"answers as without a persona: {log.steps[-1].candidates[0].reason}"
     return (
         f"aligned: loss {log.first_loss:.3f} to {log.last_loss:.3f}, score {log.first_score:.0%} "
         f"to {log.last_score:.0%} on {len(log.judged)} replayed"

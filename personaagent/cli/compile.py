@@ -63,9 +63,10 @@ def compile_persona(
         ),
     ] = "auto",
     accept: Annotated[
-        Literal["replay", "always"],
+        Literal["replay", "evidence", "always"],
         typer.Option(
-            help="Accept what does better on replay, or always, as in the paper.",
+            help="Accept what does better on replay, what has enough evidence over all "
+            "alignments, or always, as in the paper.",
             rich_help_panel=_ALIGNMENT,
         ),
     ] = "replay",
@@ -131,10 +132,19 @@ def compile_persona(
             Display(screen, connected.meter, settings.iterations, champion) as display,
         ):
             agent.memory.ready(user)
+            watched = None
+            if accept != "always":
+                display.doing("watching the champion")
+                watched = align.watch(agent, user, trainset)
+            if watched and watched.rolled_back:
+                champion = watched.champion
+                display.rolled_back(watched)
             display.iteration(1)
             log, run = align.align(agent, trainset, settings, second or None, display.step)
             reason = align.reason(log)
-            persona = session.publish(store, log.last, champion, reason)
+            following = session.following(champion, log.last)
+            align.keep_origins(store, following, kind, log, run, trainset[-1])
+            persona = session.publish(store, following, champion, reason)
             log = replace(log, last=persona)
             used = connected.meter.snapshot()
             held_out = align.answer_held_out(agent, asked, log, display)
@@ -154,6 +164,8 @@ def compile_persona(
                 "score": {"first": log.first_score, "last": log.last_score},
                 "held_out": held_out,
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
+                "watched": watched
+                and {"rolled_back": watched.rolled_back, "reason": watched.reason},
                 "tracked": tracked,
                 "log": log.to_dict(),
             }

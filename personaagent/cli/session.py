@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from personaagent.data import Persona, Task
     from personaagent.lm import PersonaLM
-    from personaagent.memory import Published, Store
+    from personaagent.memory import Journal, Published, Store
     from personaagent.programs import PersonaAgent
 
 
@@ -113,6 +113,28 @@ def published(store: Store, user: str, task: Task) -> list[Published]:
             f"'personaagent compile --user {user} --task {task.name}' learns one"
         )
     return chain
+
+
+def version_of(chain: list[Published], number: int) -> Published:
+    """The entry of this version.
+
+    Raises:
+        DataError: there is none.
+    """
+    for one in chain:
+        if one.persona.version == number:
+            return one
+    first, last = chain[0].persona.version, chain[-1].persona.version
+    raise DataError(f"there is no version {number}: there are {first} to {last}")
+
+
+def origins(store: Store, user: str, task: Task) -> Journal:
+    """What led to each persona, by its hash and the run; `blame` and the watch read it.
+
+    Values are {run, version, until, steps}: `until` the id of the latest interaction that the run
+    saw, `steps` as of `AlignmentLog.origins`.
+    """
+    return store.of(user).journal(f"origins/{task.name}")
 
 
 def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -> Persona:

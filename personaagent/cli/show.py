@@ -1,13 +1,13 @@
-"""`show`, `history` and `rollback`: the personas that a user has and had."""
+"""`show` and `blame`: a persona, what speaks for it, and where it comes from."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from personaagent.cli.options import Database, Json, TaskName, User
-from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -22,23 +22,19 @@ def show(
     version: Annotated[
         int | None, typer.Option("--version", help="This version; by default the latest.")
     ] = None,
-    diff: Annotated[
-        tuple[int, int] | None,
-        typer.Option("--diff", metavar="A B", help="What changed from version A to version B."),
-    ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Show the interactions behind each directive.")
     ] = False,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Show a user's persona, what changed in it, and what speaks for it.
+    """Show a user's persona, and what speaks for it.
 
     [bold]Examples[/bold]
 
     personaagent show --user amira
     personaagent show --user amira --evidence
-    personaagent show --user amira --diff 0 2
+    personaagent show --user amira --version 0
     """
     from personaagent.cli import render, session
 
@@ -47,18 +43,7 @@ def show(
         kind = session.task_of(store, user, task)
         chain = session.published(store, user, kind)
         memory = store.of(user)
-        if diff is not None:
-            old, new = (_version(chain, number).persona for number in diff)
-            lines = render.changes(old, new)
-            if as_json:
-                render.print_json(
-                    {"user": user, "task": kind.name, "from": old.version, "to": new.version}
-                    | {"lines": [{"sign": sign, "text": text} for sign, text in lines]}
-                )
-            else:
-                screen.print(render.difference(lines))
-            return
-        entry = chain[-1] if version is None else _version(chain, version)
+        entry = chain[-1] if version is None else session.version_of(chain, version)
         behind = [_evidence(memory, one) for one in entry.persona.directives] if evidence else []
     if as_json:
         render.print_json(_data(entry, behind))
@@ -68,92 +53,69 @@ def show(
         screen.print(_tree(number, entry.persona.directives[number - 1], found))
 
 
-def history(user: User, task: TaskName = None, db: Database = None, as_json: Json = False) -> None:
-    """List the versions of a user's persona.
+def blame(
+    user: User,
+    task: TaskName = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="This version; by default the latest.")
+    ] = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Show where each directive comes from: version, interactions, gradients.
+
+    Gradients are those of the steps that proposed the directive; those that
+    named its cue are marked.
 
     [bold]Examples[/bold]
 
-    personaagent history --user amira
-    personaagent history --user amira --json
+    personaagent blame --user amira
+    personaagent blame --user amira --version 1 --json
     """
-    from personaagent.cli import render, session
+    from personaagent.cli import origins, render, session
 
+    screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)
         chain = session.published(store, user, kind)
+        entry = chain[-1] if version is None else session.version_of(chain, version)
+        memory, runs = store.of(user), session.origins(store, user, kind).entries()
+        directives = entry.persona.directives
+        behind = [_evidence(memory, one) for one in directives]
+        since = [origins.since(chain, entry.persona.version, one) for one in directives]
+        critiques = [origins.critiques(runs.values(), one) for one in directives]
     if as_json:
         render.print_json(
             {
                 "user": user,
                 "task": kind.name,
-                "versions": [
-                    {
-                        "version": one.persona.version,
-                        "hash": one.persona.hash,
-                        "parent": one.persona.parent,
-                        "created": render.instant(one.created),
-                        "reason": one.reason,
-                        "directives": len(one.persona.directives),
+                "version": entry.persona.version,
+                "hash": entry.persona.hash,
+                "directives": [
+                    one
+                    | {
+                        "since": {
+                            "version": first.persona.version,
+                            "hash": first.persona.hash,
+                            "created": render.instant(first.created),
+                            "reason": first.reason,
+                        },
+                        "gradients": [asdict(critique) for critique in found],
                     }
-                    for one in chain
+                    for one, first, found in zip(
+                        _data(entry, behind)["directives"], since, critiques, strict=True
+                    )
                 ],
             }
         )
         return
-    numbers = ("version", "directives")
-    shown = render.table("version", "hash", "when", "directives", "reason", right=numbers)
-    for one in chain:
-        shown.add_row(
-            str(one.persona.version),
-            one.persona.hash[:8],
-            f"{one.created:%Y-%m-%d %H:%M}",
-            str(len(one.persona.directives)),
-            render.plain(one.reason),
-        )
-    render.screen(as_json=False).print(shown)
-
-
-def rollback(
-    user: User,
-    to: Annotated[int, typer.Option("--to", help="The version to return to.", show_default=False)],
-    task: TaskName = None,
-    db: Database = None,
-    as_json: Json = False,
-) -> None:
-    """Return to an earlier version of a persona, as a new version: nothing is lost.
-
-    [bold]Examples[/bold]
-
-    personaagent history --user amira
-    personaagent rollback --user amira --to 0
-    """
-    from personaagent.cli import render, session
-
-    with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        chain = session.published(store, user, kind)
-        champion, wanted = chain[-1].persona, _version(chain, to).persona
-        now = session.publish(store, wanted, champion, f"rolled back to version {to}")
-    if as_json:
-        render.print_json(
-            {"user": user, "task": kind.name, "version": now.version, "hash": now.hash}
-            | {"changed": now != champion}
-        )
-        return
-    screen = render.screen(as_json=False)
-    if now == champion:
-        screen.print(f"{render.name_of(now)} says the same already: nothing changed")
-        return
-    screen.print(f"{render.name_of(now)} says again what version {to} said")
-    screen.print(render.difference(render.changes(champion, now)))
-
-
-def _version(chain: list[Published], number: int) -> Published:
-    for one in chain:
-        if one.persona.version == number:
-            return one
-    first, last = chain[0].persona.version, chain[-1].persona.version
-    raise DataError(f"there is no version {number}: there are {first} to {last}")
+    if not directives:
+        screen.print(f"{render.name_of(entry.persona)} has no directives")
+    for number, one in enumerate(directives, 1):
+        tree = _tree(number, one, behind[number - 1])
+        for line in origins.lines(since[number - 1], critiques[number - 1]):
+            tree.add(line)
+        screen.print(tree)
 
 
 _Evidence = tuple[list[tuple[str, "Interaction | None"]], list[tuple[str, "Interaction | None"]]]

@@ -15,7 +15,7 @@ from personaagent.optimizers.log import EARLIER, WITHOUT
 if TYPE_CHECKING:
     from personaagent.data import Persona
     from personaagent.lm import Meter
-    from personaagent.optimizers import AlignmentLog, Candidate, Gradient, Step
+    from personaagent.optimizers import AlignmentLog, Candidate, Gradient, Step, Watched
 
 _NEW = 3  # new directives of a candidate that are shown
 
@@ -48,6 +48,11 @@ class Display:
         """Say what did not work."""
         self.screen.print(Text(render.plain(text), style="yellow"), soft_wrap=True)
 
+    def rolled_back(self, watched: Watched) -> None:
+        """Say that the champion's parent is back, and show steps against it."""
+        self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
+        self._directives = _texts(watched.champion)
+
     def step(self, step: Step) -> None:
         """Show a step that has ended."""
         if not step.candidates:
@@ -55,8 +60,8 @@ class Display:
         else:
             verdict = "kept" if step.accepted is None else "accepted"
         named = {EARLIER: "undecided before", WITHOUT: "answers without a persona"}
-        at = named.get(step.iteration, f"iteration {step.iteration} of {self._iterations}")
-        head = f"{at}: {verdict}"
+        name = named.get(step.iteration, f"iteration {step.iteration} of {self._iterations}")
+        head = f"{name}: {verdict}"
         self.screen.print(
             Text.assemble((head, "bold"), f", loss {step.loss:.3f}, score {step.score:.0%}")
         )

@@ -9,6 +9,7 @@ from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.stopping import Patience
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
+from personaagent.optimizers.watch import Watched, watch_champion
 
 __all__ = [
     "BETS",
@@ -30,5 +31,7 @@ __all__ = [
     "Replayed",
     "Step",
     "Trial",
+    "Watched",
     "pooled",
+    "watch_champion",
 ]

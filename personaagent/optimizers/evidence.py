@@ -69,24 +69,26 @@ def e_value(saved: Iterable[float], bet: Bet) -> float:
 
 
 def pooled(
-    challengers: Iterable[Challenger], bets: Mapping[str, Bet] = BETS, *, most: float = 20.0
+    shares: Iterable[tuple[str, float]], bets: Mapping[str, Bet] = BETS, *, most: float = 20.0
 ) -> dict[str, Bet]:
     """The bets, informed by how the edits of other users did.
 
-    It stays valid as long as none of the evidence is of the user who is aligned.
+    It stays valid as long as nothing of the user who is aligned is among it.
 
     Args:
-        challengers: of other users.
+        shares: (kind of edit, what it saved in [-1, 1]) of other users, see `Ledger.shares`.
         bets: what is believed without them.
         most: how many answers theirs count for at most, a kind.
     """
-    known = list(challengers)
-    informed = dict(bets)
+    saved: dict[str, list[float]] = {kind: [] for kind in bets}
+    for kind, share in shares:
+        saved.setdefault(kind, []).append(share)
+    informed = {}
     for kind, bet in bets.items():
-        saved = [value for one in known if one.kind == kind for value in one.saved.values()]
-        share = min(1.0, most / len(saved)) if saved else 0.0
-        won = sum((1 + value) / 2 for value in saved)
-        informed[kind] = Bet(bet.wins + share * won, bet.losses + share * (len(saved) - won))
+        weight = most / max(most, len(saved[kind]))
+        won = sum((1 + share) / 2 for share in saved[kind])
+        lost = len(saved[kind]) - won
+        informed[kind] = Bet(bet.wins + weight * won, bet.losses + weight * lost)
     return informed
 
 

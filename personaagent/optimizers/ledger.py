@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from personaagent.data import Persona
+from personaagent.memory.user import UserMemory
 from personaagent.optimizers.replay import Record
 
 
@@ -39,11 +40,16 @@ class Ledger:
     """Evidence in a record that outlives the alignment, one a user and task.
 
     Args:
-        record: such as `store.of(user).journal("evidence/inbox")`.
+        record: `Ledger.of` takes the user's journal for it.
     """
 
     def __init__(self, record: Entries) -> None:
         self.record = record
+
+    @classmethod
+    def of(cls, memory: UserMemory, task: str) -> Ledger:
+        """The ledger in a user's part of the store."""
+        return cls(memory.journal(f"evidence/{task}"))
 
     def add(
         self,
@@ -79,6 +85,13 @@ class Ledger:
             for pair, opened in found.items()
             if pair.count("/") == 1
         ]
+
+    def shares(self) -> list[tuple[str, float]]:
+        """Of every challenger and interaction the kind of the edit and the share that it saved."""
+        found = self.record.entries()
+        pairs = {key: value["kind"] for key, value in found.items() if key.count("/") == 1}
+        kinds = ((pairs.get("/".join(key.split("/", 2)[:2])), key) for key in found)
+        return [(kind, found[key]) for kind, key in kinds if kind and key not in pairs]
 
     def _read(
         self, champion: Persona, pair: str, found: Mapping[str, Any], opened: Mapping[str, Any]

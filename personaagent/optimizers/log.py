@@ -86,6 +86,36 @@ class AlignmentLog:
         """The mean score of the last persona on the judging interactions, 1 is best."""
         return self.steps[-1].score if self.steps else self.first_score
 
+    def origins(self) -> list[dict[str, Any]]:
+        """Where directives come from: of each step with gradients these, and what was proposed.
+
+        As JSON data: `iteration`, `gradients`, `proposed` ({cue, text} of directives that were not
+        in the champion), and `accepted`, those of them that joined it.
+        """
+        champion, found = self.first, []
+        for step in self.steps:
+            known = {(one.cue, one.text) for one in champion.directives}
+            new = [
+                [
+                    {"cue": one.cue, "text": one.text}
+                    for one in candidate.persona.directives
+                    if (one.cue, one.text) not in known
+                ]
+                for candidate in step.candidates
+            ]
+            if step.accepted is not None:
+                champion = step.candidates[step.accepted].persona
+            if step.gradients:
+                found.append(
+                    {
+                        "iteration": step.iteration,
+                        "gradients": [asdict(one) for one in step.gradients],
+                        "proposed": [one for added in new for one in added],
+                        "accepted": [] if step.accepted is None else new[step.accepted],
+                    }
+                )
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))

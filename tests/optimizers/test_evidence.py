@@ -14,7 +14,7 @@ from personaagent.data import Directive, Persona
 from personaagent.memory import Store
 from personaagent.optimizers import BETS, AcceptOnEvidence, Bet, Ledger, Replayed, Trial, pooled
 from personaagent.optimizers.evidence import ALPHA, MOST, e_value
-from personaagent.optimizers.ledger import Challenger, identity, kind_of
+from personaagent.optimizers.ledger import identity, kind_of
 from personaagent.optimizers.replay import Scratch
 
 MINE = Persona("ann", "inbox", profile="P.")
@@ -75,12 +75,8 @@ def test_without_answers_there_is_no_evidence(bet):
 NULLS = {
     "as often better as worse": lambda dice: dice.choice([-1.0, 1.0]),
     "by any amount": lambda dice: dice.uniform(-1, 1),
-    "mostly a little better, seldom much worse": lambda dice: (
-        -1.0 if dice.random() < 0.2 else 0.25
-    ),
-    "seldom much better, mostly a little worse": lambda dice: (
-        1.0 if dice.random() < 0.2 else -0.25
-    ),
+    "mostly a little better, seldom much worse": lambda dice: -1.0 if dice.random() < 0.2 else 0.25,
+    "seldom much better, mostly a little worse": lambda dice: 1.0 if dice.random() < 0.2 else -0.25,
     "mostly unchanged": lambda dice: dice.choice([-1.0, 0.0, 0.0, 0.0, 1.0]),
 }
 
@@ -155,7 +151,7 @@ def test_without_probabilities_a_whole_point_is_the_most():
 
 def test_evidence_adds_up_over_alignments_and_survives_the_process(tmp_path):
     def judge(store):
-        return AcceptOnEvidence(Ledger(store.of("ann").journal("evidence/inbox")))
+        return AcceptOnEvidence(Ledger.of(store.of("ann"), "inbox"))
 
     with Store(str(tmp_path / "memory.db")) as store:
         assert not judge(store).accepts(wins(2))[0]
@@ -246,13 +242,13 @@ def test_an_edit_is_of_one_kind(after, kind):
 
 
 def of_others(kind, saved):
-    return Challenger(BETTER, kind, {str(n): value for n, value in enumerate(saved)})
+    return [(kind, share) for share in saved]
 
 
 def test_other_users_shift_the_bets_of_the_kind_and_only_so_far():
-    bet = pooled([of_others("add", [1.0] * 3), of_others("add", [-1.0])])["add"]
+    bet = pooled(of_others("add", [1.0, 1.0, 1.0, -1.0]))["add"]
     assert bet == Bet(BETS["add"].wins + 3, BETS["add"].losses + 1)
-    many = pooled([of_others("add", [-1.0] * 500)])
+    many = pooled(of_others("add", [-1.0] * 500))
     assert many["add"] == Bet(BETS["add"].wins, BETS["add"].losses + 20)
     assert {kind: bet for kind, bet in many.items() if kind != "add"} == {
         kind: bet for kind, bet in BETS.items() if kind != "add"
@@ -261,7 +257,7 @@ def test_other_users_shift_the_bets_of_the_kind_and_only_so_far():
 
 
 def test_where_the_edits_of_others_mostly_failed_more_evidence_is_needed():
-    wary = AcceptOnEvidence(bets=pooled([of_others("add", [1.0, -1.0] * 20)]))
+    wary = AcceptOnEvidence(bets=pooled(of_others("add", [1.0, -1.0] * 20)))
     assert AcceptOnEvidence().accepts(wins(3))[0]
     assert not wary.accepts(wins(3))[0]
 
@@ -275,6 +271,7 @@ def test_the_ledger_gives_back_what_was_added_whatever_the_ids(saved):
     ledger.add(MINE, BETTER, saved, kind="add")
     (known,) = ledger.challengers(MINE)
     assert (known.kind, known.saved) == ("add", saved)
+    assert sorted(ledger.shares()) == sorted(("add", share) for share in saved.values())
     assert identity(known.persona) == identity(BETTER)
 
 
