@@ -89,9 +89,9 @@ class Ledger:
     def shares(self) -> list[tuple[str, float]]:
         """Of every challenger and interaction the kind of the edit and the share that it saved."""
         found = self.record.entries()
-        pairs = {key: value["kind"] for key, value in found.items() if key.count("/") == 1}
-        kinds = ((pairs.get("/".join(key.split("/", 2)[:2])), key) for key in found)
-        return [(kind, found[key]) for kind, key in kinds if kind and key not in pairs]
+        kinds = {key: value["kind"] for key, value in found.items() if key.count("/") == 1}
+        pairs = {key: "/".join(key.split("/", 2)[:2]) for key in found if key not in kinds}
+        return [(kinds[pair], found[key]) for key, pair in pairs.items() if pair in kinds]
 
     def _read(
         self, champion: Persona, pair: str, found: Mapping[str, Any], opened: Mapping[str, Any]

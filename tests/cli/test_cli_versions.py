@@ -149,6 +149,21 @@ def test_compile_by_evidence_waits_for_it_and_then_learns_from_what_comes(run, t
     assert "answers that it changed so far" in said["log"]["steps"][0]["candidates"][0]["reason"]
 
 
+def test_compile_serves_no_persona_rather_than_one_that_does_worse(
+    run, told, imported, monkeypatch
+):
+    monkeypatch.setattr("cli_world.Engine.answers", {"past answers show": f"This user {CAR}."})
+    usual = [row | {"user": "uma", "response": "travel"} for row in rows()]
+    run("import", write(imported.with_name("usual.jsonl"), usual))
+    shown = run("compile", "--user", "uma", "--no-track").stdout
+    assert "answers without a persona: accepted, loss 0.000, score 100%" in shown
+    assert "published version 0" in shown
+    (version,) = told("history", "--user", "uma")["versions"]
+    assert version["reason"].startswith("answers as without a persona: no persona saves")
+    assert told("show", "--user", "uma")["profile"] == ""
+    assert told("ask", "the car is old", "--user", "uma")["answer"] == "travel"
+
+
 # Automatic rollback
 
 
