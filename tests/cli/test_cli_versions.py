@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from personaagent.cli.app import app
 from personaagent.data import Directive, Interaction, Persona
 from personaagent.memory import Store
+from personaagent.optimizers import Ledger
 
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")
 RULE = "If the message mentions car, answer money."
@@ -147,6 +148,21 @@ def test_compile_by_evidence_waits_for_it_and_then_learns_from_what_comes(run, t
     assert [one["cue"] for one in said["log"]["last"]["directives"]] == ["car"]
     assert said["log"]["steps"][0]["iteration"] == 0  # what was undecided before
     assert "answers that it changed so far" in said["log"]["steps"][0]["candidates"][0]["reason"]
+
+
+def test_where_the_edits_of_others_failed_more_evidence_is_needed(told, database):
+    def evidence(database):
+        log = told(*COMPILE, "--accept", "evidence", "--db", database)["log"]
+        return float(log["steps"][0]["candidates"][0]["reason"].split()[1])
+
+    wary = database.with_name("wary.db")
+    wary.write_bytes(database.read_bytes())
+    bela = Persona("bela", "inbox")
+    with Store(wary) as store:
+        failed = {str(n): -1.0 for n in range(20)}
+        ledger = Ledger.of(store.of("bela"), "inbox")
+        ledger.add(bela, bela.succeed(directives=(OTHER,)), failed, kind="add")
+    assert 1 < evidence(wary) < evidence(database)
 
 
 def test_compile_serves_no_persona_rather_than_one_that_does_worse(
