@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from personaagent.lm import connect
     from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
     from personaagent.optimizers import PersonaAlignment
-    from personaagent.programs import PersonaAgent
+    from personaagent.programs import PersonaAgent, Personal
 
 _HOME = {
     "Artifact": "artifacts",
@@ -31,6 +31,7 @@ _HOME = {
     "PersonaAgent": "programs",
     "PersonaAgentError": "errors",
     "PersonaAlignment": "optimizers",
+    "Personal": "programs",
     "Rating": "data",
     "SentenceEmbedder": "memory",
     "Store": "memory",
@@ -48,6 +49,7 @@ __all__ = [
     "PersonaAgent",
     "PersonaAgentError",
     "PersonaAlignment",
+    "Personal",
     "Rating",
     "SentenceEmbedder",
     "Store",

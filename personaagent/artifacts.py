@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
     from personaagent.memory import Embedder, UserMemory
     from personaagent.optimizers.log import AlignmentLog
+    from personaagent.programs import PersonaAgent
 
 SCHEMA = 1
 AGAIN = "export the persona again or restore a backup"
@@ -82,7 +83,7 @@ class Artifact:
         return cls(
             persona=persona,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            package=_package_version(),
+            package=package_version(),
             scores={} if log is None else _scores(log),
             lm=lm.spec if lm else None,
             lm_fingerprint=lm.fingerprint if lm else None,
@@ -122,7 +123,7 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
     """
     target = Path(path)
     if target.suffix.lower() != ".json":
-        target /= _file_name(artifact.persona)
+        target /= file_name(artifact.persona)
     data = json.dumps(artifact.to_dict(), sort_keys=True, ensure_ascii=False, indent=2)
     prompt = target.with_suffix(".md")
     try:
@@ -130,11 +131,23 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
         _replace(prompt, artifact.persona.render() + "\n")
         _replace(target, data + "\n")
     except OSError as error:
-        raise ArtifactError(
-            f"{target}: cannot be written ({error.strerror or error}): give a folder that you may "
-            "write to, or a shorter name that ends in .json"
-        ) from error
+        raise _unwritable(target, error) from error
     return target, prompt
+
+
+def save_program(path: str | Path, program: PersonaAgent) -> Path:
+    """Write the state of a program, its persona among it, for `program.load`; JSON, no pickle.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        program.save(str(target))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    return target
 
 
 def load(path: str | Path) -> Artifact:
@@ -193,6 +206,13 @@ def restore(memory: UserMemory, artifact: Artifact, *, source: str | Path) -> Pe
     return restored
 
 
+def _unwritable(path: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: cannot be written ({error.strerror or error}): give a folder that you may write "
+        "to, or a shorter name that ends in .json"
+    )
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_bytes())
@@ -238,8 +258,11 @@ def _scores(log: AlignmentLog) -> dict[str, float]:
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
-def _file_name(persona: Persona) -> str:
-    """User, task and version; what would be ambiguous or forbidden is percent-encoded."""
+def file_name(persona: Persona) -> str:
+    """What `export` calls the JSON file: user, task and version.
+
+    What would be ambiguous or forbidden is percent-encoded.
+    """
     user = re.sub(r"[^\w@.+ ]", _encoded, persona.user)  # no hyphen, so that the first one ends it
     task = re.sub(r"[^\w@.+ -]", _encoded, persona.task)
     return f"{user}-{task}-v{persona.version}.json"
@@ -264,7 +287,8 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _package_version() -> str:
+def package_version() -> str:
+    """The installed version of PersonaAgent."""
     try:
         return version("personaagent")
     except PackageNotFoundError:  # a checkout that is not installed

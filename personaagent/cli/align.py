@@ -207,8 +207,8 @@ def reason(log: AlignmentLog) -> str:
 
     if not log.judged:
         return "aligned, with nothing to judge by"
-    if log.steps and log.steps[-1].iteration == WITHOUT:
-        return f"answers as without a persona: {log.steps[-1].candidates[0].reason}"
+    if log.steps and (step := log.steps[-1]).iteration == WITHOUT:
+        return f"answers without a persona: {step.candidates[step.accepted or 0].reason}"
     return (
         f"aligned: loss {log.first_loss:.3f} to {log.last_loss:.3f}, score {log.first_score:.0%} "
         f"to {log.last_score:.0%} on {len(log.judged)} replayed"

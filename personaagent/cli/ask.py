@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +38,12 @@ def ask(
     wikipedia: Annotated[
         bool, typer.Option("--wikipedia", help="Let the agent search Wikipedia; needs a network.")
     ] = False,
+    mlflow_trace: Annotated[
+        bool,
+        typer.Option(
+            "--mlflow-trace", envvar="PERSONAAGENT_MLFLOW_TRACE", help="Keep a trace in MLflow."
+        ),
+    ] = False,
     db: Database = None,
     lm: LMName = "embedded",
     api_base: ApiBase = None,
@@ -51,6 +58,7 @@ def ask(
 
     personaagent ask "The car needs new tyres." --user amira
     personaagent ask "The car needs new tyres." --user amira --trace
+    personaagent ask "The car needs new tyres." --user amira --mlflow-trace
     personaagent ask "Noisy, but good." --user elif --lm openai/gpt-4o-mini --json
     """
     from personaagent.cli import render, session
@@ -66,7 +74,13 @@ def ask(
             persona = agent.persona_of(user)
             if not (store.of(user).count(kind.name) or persona.profile or persona.directives):
                 typer.echo(f"nothing is known of user '{user}': this is the LM alone", err=True)
-            with connected.meter.measure() as used:
+            with ExitStack() as watching:
+                if mlflow_trace:
+                    from personaagent.tracking import traced
+
+                    watching.enter_context(session.tracking_noted())
+                    watching.enter_context(traced(agent))
+                used = watching.enter_context(connected.meter.measure())
                 said = agent(query=text, user=user, persona=persona)
             usage = used.snapshot()
     if as_json:

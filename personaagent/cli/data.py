@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,8 +22,8 @@ Files = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="FILE...",
-        help="JSON Lines with one interaction a line, or with --task lamp-… questions files of "
-        "LaMP; plain or gzip.",
+        help="JSON Lines with one interaction a line; with --task lamp-… questions files of LaMP; "
+        "with --from what ChatGPT or mem0 exported. Plain or gzip.",
         show_default=False,
     ),
 ]
@@ -45,9 +45,21 @@ def import_files(
     files: Files = None,
     tasks: Tasks = None,
     task: Annotated[
-        str | None, typer.Option("--task", "-t", help="The LaMP task of FILE, such as lamp-2m.")
+        str | None,
+        typer.Option(
+            "--task",
+            "-t",
+            help="The LaMP task of FILE, such as lamp-2m; with --from the task that it is for.",
+        ),
     ] = None,
     outputs: Outputs = None,
+    origin: Annotated[
+        Literal["chatgpt", "mem0"] | None,
+        typer.Option("--from", help="FILE is ChatGPT's conversations.json, or mem0's memories."),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", "-u", help="With --from: whose data it is.")
+    ] = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
@@ -60,19 +72,30 @@ def import_files(
     personaagent import history.jsonl --tasks tasks.json
     personaagent import more.jsonl.gz
     personaagent import dev_questions.json --task lamp-2m
+    personaagent import conversations.json --from chatgpt --user amira
+    personaagent import memories.json --from mem0 --task inbox
     """
     from personaagent.cli import intake, render, session
-    from personaagent.data import read_tasks
+    from personaagent.data import CHAT, read_tasks
     from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks
 
     if not files and tasks is None:
         raise typer.BadParameter("name a FILE to import, or --tasks")
-    if task is None and outputs is not None:
+    if (task is None or origin) and outputs is not None:
         raise typer.BadParameter("--outputs goes with --task lamp-…")
+    if user is not None and origin is None:
+        raise typer.BadParameter("--user goes with --from: other files name the user on every line")
     with session.open_store(db) as store:
         defined = read_tasks(tasks) if tasks else {}
+        account = None
+        if origin and task in (None, CHAT.name):
+            defined[CHAT.name] = CHAT
         check_tasks(store, defined.values())
-        if task:
+        if origin:
+            kind = defined.get(task or CHAT.name) or session.task_named(store, str(task))
+            given, account = intake.exported(origin, files or [], user, kind)
+            questions = 0
+        elif task:
             given, questions = intake.lamp_histories(intake.lamp_task(task), files or [], outputs)
         else:
             known = load_tasks(store) | defined
@@ -94,7 +117,8 @@ def import_files(
                 "users": [
                     {"user": user, "new": new, "known": total - new} for user, new, total in rows
                 ],
-                **({"questions": questions} if task else {}),
+                **({"taken": account.taken, "left": +account.left} if account else {}),
+                **({"questions": questions} if task and not account else {}),
             }
         )
         return
@@ -108,7 +132,9 @@ def import_files(
         screen.print(f"… and {render.counted(len(rows) - ROWS, 'other user')}")
     if defined:
         screen.print(f"tasks: {', '.join(sorted(defined))}")
-    if task:
+    if account:
+        screen.print(render.account(account))
+    elif task:
         held = "with held-out gold answers" if outputs else "without gold answers"
         screen.print(f"read the histories of {render.counted(questions, 'question')} {held}")
     if files and not added.new:

@@ -2,50 +2,129 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from personaagent.cli.options import Database, Json, TaskName, User
+from personaagent.cli.options import ApiBase, Database, Json, LMName, TaskName
+
+if TYPE_CHECKING:
+    from personaagent.data import Persona, Task
+    from personaagent.memory import Store
 
 
 def export(
-    user: User,
+    user: Annotated[
+        list[str],
+        typer.Option(
+            "--user", "-u", help="Whose; several for --format mlflow.", show_default=False
+        ),
+    ],
     task: TaskName = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="A folder, or a file that ends in .json.")
-    ] = Path(),
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A folder, or a file that ends in .json; for --format mlflow the new folder of "
+            "the model. By default here.",
+            show_default=False,
+        ),
+    ] = None,
+    form: Annotated[
+        Literal["json", "dspy", "mlflow"],
+        typer.Option(
+            "--format",
+            help="JSON that can be verified with Markdown beside it; the state of a DSPy program; "
+            "or a model that MLflow serves.",
+        ),
+    ] = "json",
+    registry: Annotated[
+        bool,
+        typer.Option("--registry", help="Also make it the champion in MLflow's prompt registry."),
+    ] = False,
     db: Database = None,
+    lm: LMName = "embedded",
+    api_base: ApiBase = None,
     as_json: Json = False,
 ) -> None:
-    """Write a user's persona to a JSON file that can be verified, and to Markdown beside it.
+    """Write a user's persona to a file, or several users' to a model that answers for them.
 
-    The Markdown works as the system prompt of any chat. Neither holds a text
-    of an interaction.
+    The Markdown works as the system prompt of any chat; `agent.load(FILE)` takes
+    the DSPy state. None of them holds a text of an interaction. --lm is the
+    one that a served model asks.
 
     [bold]Examples[/bold]
 
     personaagent export --user amira
-    personaagent export --user amira --out personas/
+    personaagent export --user amira --out personas/ --registry
+    personaagent export --user amira --format dspy --out amira.json
+    personaagent export --user amira --user bela --format mlflow --out model
+    mlflow models serve -m model --env-manager local
     """
-    from personaagent import artifacts
+    from personaagent.artifacts import Artifact
     from personaagent.cli import render, session
 
+    if len(user) > 1 and form != "mlflow":
+        raise typer.BadParameter("several --user go with --format mlflow")
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        persona = session.published(store, user, kind)[-1].persona
-    written, prompt = artifacts.export(out, artifacts.Artifact.of(persona))
+        kind = session.task_of(store, user[0], task)
+        personas = [session.published(store, one, kind)[-1].persona for one in user]
+        if form == "mlflow":
+            from personaagent.tracking import save_agent
+
+            folder = out or Path(f"{kind.name}-model")
+            found = [Artifact.of(persona) for persona in personas]
+            files = {"model": save_agent(folder, kind, found, lm=lm, api_base=api_base)}
+        elif form == "dspy":
+            files = {"dspy": _save_program(store, kind, personas[0], out or Path())}
+        else:
+            files = _save_files(personas[0], out or Path())
+    prompts = _register(personas) if registry else []
     if as_json:
+        said = [{"user": one.user, "version": one.version, "hash": one.hash} for one in personas]
+        about: dict[str, Any] = said[0] if form != "mlflow" else {"personas": said}
         render.print_json(
-            {"user": user, "task": kind.name, "version": persona.version, "hash": persona.hash}
-            | {"json": str(written), "markdown": str(prompt)}
+            {**about, "task": kind.name}
+            | {name: str(file) for name, file in files.items()}
+            | ({"prompts": prompts} if registry else {})
         )
         return
     screen = render.screen(as_json=False)
-    screen.print(f"{render.plain(user)} · {kind.name} · {render.name_of(persona)}")
-    for path in (written, prompt):
+    for persona in personas:
+        screen.print(f"{render.plain(persona.user)} · {kind.name} · {render.name_of(persona)}")
+    for path in (*files.values(), *filter(None, prompts)):
         screen.print(f"  {path}", soft_wrap=True)
+
+
+def _save_files(persona: Persona, out: Path) -> dict[str, Path]:
+    from personaagent import artifacts
+
+    written, prompt = artifacts.export(out, artifacts.Artifact.of(persona))
+    return {"json": written, "markdown": prompt}
+
+
+def _save_program(store: Store, task: Task, persona: Persona, out: Path) -> Path:
+    """The state of the agent with the persona as its own."""
+    from personaagent import artifacts, memory
+    from personaagent.programs import PersonaAgent
+
+    remembered = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+    agent = PersonaAgent(task, remembered, persona=persona)
+    name = Path(artifacts.file_name(persona)).with_suffix(".dspy.json")
+    target = out if out.suffix.lower() == ".json" else out / name
+    return artifacts.save_program(target, agent)
+
+
+def _register(personas: Sequence[Persona]) -> list[str | None]:
+    """The addresses of the prompts; None where MLflow cannot be used, which is said."""
+    from personaagent import tracking
+    from personaagent.cli import session
+
+    with session.tracking_noted():
+        return [tracking.register(persona) for persona in personas]
 
 
 def restore(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
-    from personaagent.data import Interaction, LampQuestion, Task
+    from personaagent.data import Account, Interaction, LampQuestion, Task
     from personaagent.memory import Added, Store
 
 
@@ -35,6 +35,40 @@ def interactions(files: Sequence[Path], tasks: Mapping[str, Task]) -> list[Inter
                     raise
                 raise DataError(f"{error}; --tasks tasks.json makes your own tasks known") from None
     return found
+
+
+def exported(
+    kind: str, files: Sequence[Path], user: str | None, task: Task
+) -> tuple[list[Interaction], Account]:
+    """The interactions in another program's export, and what was taken and left.
+
+    Args:
+        kind: `chatgpt` or `mem0`.
+        user: whose data it is; `mem0` files may say it themselves.
+
+    Raises:
+        DataError: a file breaks the format, or the user or task does not go with it.
+    """
+    from personaagent.cli import render
+    from personaagent.data import Account, read_chatgpt, read_mem0
+
+    account = Account()
+    if kind == "chatgpt":
+        if user is None:
+            raise DataError("--from chatgpt goes with --user: the file does not say whose it is")
+        if task.labels:
+            raise DataError(f"task '{task.name}' is not one of free text, but messages are")
+        readers = [read_chatgpt(path, user, task=task.name, account=account) for path in files]
+    else:
+        readers = [read_mem0(path, task.name, user=user, account=account) for path in files]
+    found: list[Interaction] = []
+    with render.progress() as bar:
+        for path, reader in zip(files, readers, strict=True):
+            row = bar.add_task(f"reading {path.name}", total=None)
+            for one in reader:
+                bar.advance(row)
+                found.append(one)
+    return found, account
 
 
 def lamp_task(name: str) -> Task:

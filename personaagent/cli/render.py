@@ -28,7 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from personaagent.data import Action, Directive, Interaction, Persona
+    from personaagent.data import Account, Action, Directive, Interaction, Persona
     from personaagent.lm import Usage
 
 SIGNS = {"+": "green", "-": "red", " ": "dim"}
@@ -96,6 +96,15 @@ def table(*columns: str, right: Iterable[str] = (), title: str | None = None) ->
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for name in columns:
         made.add_column(name, justify="right" if name in right else "left")
+    return made
+
+
+def account(account: Account) -> Table:
+    """What an import took, and what it left and why."""
+    made = table("", "messages or memories", "", right=("",))
+    for head, counts in (("taken", account.taken), ("left", account.left)):
+        for what, count in sorted((+counts).items(), key=lambda item: -item[1]):
+            made.add_row(head, what, f"{count:,}")
     return made
 
 

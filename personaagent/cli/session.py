@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
+
+import typer
 
 from personaagent.cli.options import LMChoice
 from personaagent.errors import DataError
@@ -89,6 +92,21 @@ def agent_of(store: Store, task: Task, lm: PersonaLM) -> Iterator[PersonaAgent]:
 
     with dspy.context(lm=lm):
         yield PersonaAgent(task, memory.EpisodicMemory(store, memory.SentenceEmbedder()))
+
+
+@contextmanager
+def tracking_noted() -> Iterator[None]:
+    """What MLflow could not do inside the block, as lines on stderr and not as warnings."""
+    from personaagent.tracking import TrackingWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", TrackingWarning)
+        yield
+    for one in caught:
+        if issubclass(one.category, TrackingWarning):
+            typer.echo(f"note: {one.message}", err=True)
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def wikipedia() -> dspy.Tool:

@@ -1,5 +1,7 @@
 """Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
 
+from personaagent.data.account import Account
+from personaagent.data.chatgpt import CHAT, read_chatgpt
 from personaagent.data.directives import contradict, merge, net, resolve
 from personaagent.data.hf import from_dataset, to_dataset
 from personaagent.data.interaction import Interaction, Query
@@ -20,11 +22,14 @@ from personaagent.data.lamp import (
 from personaagent.data.lamp_pairs import self_supervised_pairs
 from personaagent.data.lamp_record import LampQuestion
 from personaagent.data.lamp_tasks import LAMP_TASKS
+from personaagent.data.mem0 import read_mem0
 from personaagent.data.persona import Action, Directive, Persona, Trust
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 
 __all__ = [
+    "CHAT",
     "LAMP_TASKS",
+    "Account",
     "Action",
     "Choice",
     "Classification",
@@ -44,9 +49,11 @@ __all__ = [
     "lamp_dataset",
     "merge",
     "net",
+    "read_chatgpt",
     "read_golds",
     "read_interactions",
     "read_lamp",
+    "read_mem0",
     "read_queries",
     "read_tasks",
     "resolve",

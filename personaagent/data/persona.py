@@ -33,13 +33,16 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Exponents of the fused answer p(y) ~ p_LM(y)^lm * p_user(y)^habit, earned on replay.
+    """What the fused answer p(y) ~ p_LM(y)^lm * p_user(y)^habit * exp(lean(y)) weighs, earned on
+    replay.
 
-    `lm=1, habit=0` is the LM alone.
+    `lean` corrects the LM's own preference for some labels over others (in nats, 0 where a label is
+    not named); `lm=1, habit=0` and no lean is the LM alone.
     """
 
     lm: float = 1.0
     habit: float = 0.0
+    lean: dict[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class Persona:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` reads it back to an equal persona."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.trust.lean:  # hashes from before there was a lean stay valid
+            del data["trust"]["lean"]
         return data
 
     @classmethod
@@ -112,7 +117,7 @@ class Persona:
                 task=_typed(data, "task", str),
                 profile=_typed(data, "profile", str),
                 directives=tuple(map(_directive, _typed(data, "directives", list))),
-                trust=Trust(**{k: _typed(data["trust"], k, int, float) for k in data["trust"]}),
+                trust=_trust(data["trust"]),
                 actions=None
                 if data["actions"] is None
                 else tuple(map(_action, _typed(data, "actions", list))),
@@ -130,6 +135,17 @@ def _directive(data: dict[str, Any]) -> Directive:
         _typed(data, "reach", int, float),
         _ids(data, "support"),
         _ids(data, "oppose"),
+    )
+
+
+def _trust(data: dict[str, Any]) -> Trust:
+    if unknown := set(data) - {"lm", "habit", "lean"}:
+        raise TypeError(f"trust has no {unknown}")
+    lean = _typed(data, "lean", dict) if "lean" in data else {}
+    return Trust(
+        _typed(data, "lm", int, float),
+        _typed(data, "habit", int, float),
+        {label: _typed(lean, label, int, float) for label in lean},
     )
 
 

@@ -60,7 +60,13 @@ class Task:
         return max(distribution, key=lambda label: distribution[label])
 
     def example(self, query: str, response: str) -> str:
-        """A past interaction in one line, label beside the item (the RAG snippet of LaMP)."""
+        """A past interaction in one line, label beside the item (the RAG snippet of LaMP).
+
+        Evidence without an answer is quoted alone, as LaMP-1 does with the titles of a profile.
+        """
+        return self._answered(query, response) if response else f'"{query}"'
+
+    def _answered(self, query: str, response: str) -> str:
         item = self.example_item or self.item
         return f'the {self.answer} for the {item}: "{query}" is "{response}"'
 
@@ -110,7 +116,7 @@ class Rating(Task):
         scale = range(self.low, self.high + 1)
         object.__setattr__(self, "labels", tuple(str(n) for n in scale))
 
-    def example(self, query: str, response: str) -> str:
+    def _answered(self, query: str, response: str) -> str:
         return f'{response} is the {self.answer} for "{query}"'
 
     def decide(self, distribution: Mapping[str, float]) -> str:
@@ -147,10 +153,6 @@ class Choice(Task):
 
     def question(self, query: str) -> str:
         return query
-
-    def example(self, query: str, response: str) -> str:
-        # Evidence without an answer is quoted alone, as LaMP-1 does with the titles of a profile.
-        return super().example(query, response) if response else f'"{query}"'
 
     def options(self, query: str) -> tuple[str, str]:
         """The two options of a query.

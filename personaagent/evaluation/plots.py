@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,8 @@ _STYLE = {
     "personaagent": ("#d55e00", "D", "#d55e00"),
     "ablation": ("#e69f00", "s", "white"),
 }
-_CYCLE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+_OURS = "#d55e00"
+_CYCLE = (_OURS, "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 _WIDTH = 7.2  # inches
 Box = tuple[float, float, float, float]
 _SETTINGS: dict[Any, Any] = {
@@ -120,6 +121,43 @@ def curves(
         axes.legend(frameon=False, fontsize=9)
 
     return _svg(draw, height=3.6)
+
+
+def against_calls(
+    series: Mapping[str, Sequence[tuple[float, Interval]]], ours: Collection[str]
+) -> str:
+    """Quality over LM calls, one line a system, with intervals; those in `ours` stand out."""
+    others = [name for name in series if name not in ours]
+    faint = [color for color in _CYCLE if color != _OURS]
+    most = max(x for points in series.values() for x, _ in points)
+
+    def draw(axes: Axes) -> None:
+        for at, (name, points) in enumerate(series.items()):
+            mine = name in ours
+            place = [one for one in series if one in ours].index(name) if mine else 0
+            color = _OURS if mine else faint[others.index(name) % len(faint)]
+            axes.errorbar(
+                [x + 0.006 * most * at for x, _ in points],  # equal calls would hide each other
+                [one.value for _, one in points],
+                yerr=[
+                    [one.value - one.low for _, one in points],
+                    [one.high - one.value for _, one in points],
+                ],
+                fmt="Ds"[place % 2] if mine else "o",
+                markersize=6 if mine else 4.5,
+                markerfacecolor="white" if place else color,
+                color=color,
+                linestyle="--" if place or (not mine and others.index(name) >= len(faint)) else "-",
+                linewidth=2 if mine else 1.1,
+                elinewidth=0.8,
+                label=name,
+            )
+        axes.set_xlabel("LM calls a user")
+        axes.set_ylabel("score on held-out questions (higher is better)")
+        axes.grid(color="#e6e6e6", linewidth=0.8)
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return _svg(draw, height=4.2)
 
 
 def _point(axes: Axes, line: Line, x: float, y: float, across: Interval | None = None) -> None:

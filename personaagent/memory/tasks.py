@@ -49,8 +49,7 @@ def save_tasks(store: Store, tasks: Iterable[Task]) -> None:
         known = LAMP_TASKS | _saved(connection)
         for task in tasks:
             _refuse_change(known, task)
-            definition = {"kind": type(task).__name__.lower(), **asdict(task)}
-            row = {"key": _KEY + task.name, "value": json.dumps(definition)}
+            row = {"key": _KEY + task.name, "value": json.dumps(definition(task))}
             store.database.upsert(connection, meta, row)
 
 
@@ -68,17 +67,24 @@ def tasks_of(store: Store, user: str) -> list[str]:
         return sorted(connection.scalars(sa.union(*selects)))
 
 
+def definition(task: Task) -> dict[str, object]:
+    """A task as JSON data; `task_from` makes the task of it."""
+    return {"kind": type(task).__name__.lower(), **asdict(task)}
+
+
+def task_from(definition: dict[str, object]) -> Task:
+    """The task that `definition` described."""
+    fields = dict(definition)
+    kind = _KINDS[str(fields.pop("kind"))]
+    labels = fields.pop("labels")
+    assert isinstance(labels, list | tuple)
+    return kind(**fields, labels=tuple(labels))  # type: ignore[arg-type]
+
+
 def _saved(connection: sa.Connection) -> dict[str, Task]:
     select = sa.select(meta.c.value).where(meta.c.key.startswith(_KEY)).order_by(meta.c.key)
-    tasks = [_task(json.loads(text)) for text in connection.scalars(select)]
+    tasks = [task_from(json.loads(text)) for text in connection.scalars(select)]
     return {task.name: task for task in tasks}
-
-
-def _task(definition: dict[str, object]) -> Task:
-    kind = _KINDS[str(definition.pop("kind"))]
-    labels = definition.pop("labels")
-    assert isinstance(labels, list)
-    return kind(**definition, labels=tuple(labels))  # type: ignore[arg-type]
 
 
 def _refuse_change(known: dict[str, Task], task: Task) -> None:

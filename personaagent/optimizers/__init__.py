@@ -5,9 +5,11 @@ from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.evidence import BETS, AcceptOnEvidence, Bet, pooled
 from personaagent.optimizers.ledger import Ledger
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
+from personaagent.optimizers.pooling import Prior, Start, pool
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.stopping import Patience
+from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 from personaagent.optimizers.watch import Watched, watch_champion
 
@@ -27,11 +29,15 @@ __all__ = [
     "Ledger",
     "Patience",
     "PersonaAlignment",
+    "Prior",
     "Replay",
     "Replayed",
+    "Start",
     "Step",
+    "Student",
     "Trial",
     "Watched",
+    "pool",
     "pooled",
     "watch_champion",
 ]

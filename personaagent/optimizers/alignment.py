@@ -14,38 +14,36 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Action, Choice, Interaction, Persona, Text
+from personaagent.data import Choice, Interaction, Persona, Text, Trust
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, BetterWithout
 from personaagent.optimizers.judging import (
+    POLICIES,
     Policies,
     evidence_of,
     judge,
     means,
-    nobody,
     settle,
     split,
+    without,
 )
 from personaagent.optimizers.log import EARLIER, WITHOUT, AlignmentLog, Gradient, Step
+from personaagent.optimizers.pooling import Prior, Start
 from personaagent.optimizers.replay import Record, Replay, Replayed, Scratch, once, parallel
 from personaagent.optimizers.sampling import BatchSampler, HardBatch
 from personaagent.optimizers.stopping import Patience, Stopping
+from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
-from personaagent.programs import (
-    GradientWriter,
-    PersonaAgent,
-    PersonaRewriter,
-    ProfileSummarizer,
-)
+from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
 from personaagent.programs.situation import derived_from
 
-POLICIES: Policies = ((), (Action("recall"),))
+S = TypeVar("S", bound=Student)
 
 
 class PersonaAlignment(Teleprompter):
@@ -61,7 +59,9 @@ class PersonaAlignment(Teleprompter):
             rewrites elsewhere.
         acceptance: whether a candidate replaces the champion.
         stopping: when to end early.
-        policies: the standing actions to choose from at the end, by replay.
+        prior: what the cohort learned: where a first persona starts, and whose standing actions it
+            keeps.
+        policies: the standing actions to choose from at the end, by replay, without a prior.
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
@@ -79,6 +79,7 @@ class PersonaAlignment(Teleprompter):
         update: Update | None = None,
         acceptance: Acceptance | None = None,
         stopping: Stopping | None = None,
+        prior: Prior | None = None,
         policies: Policies = POLICIES,
         gradient_lm: dspy.LM | None = None,
         seed: int = 0,
@@ -94,7 +95,8 @@ class PersonaAlignment(Teleprompter):
         self.update = update
         self.acceptance = acceptance or AcceptOnReplay()
         self.stopping = stopping or Patience()
-        self.policies = policies
+        self.prior = prior
+        self.policies = (prior.start.actions,) if prior else policies
         self.gradient_lm = gradient_lm
         self.seed = seed
         self.record = record
@@ -105,12 +107,12 @@ class PersonaAlignment(Teleprompter):
 
     def compile(
         self,
-        student: PersonaAgent,
+        student: S,
         *,
         trainset: Sequence[Interaction],
         teacher: None = None,
         valset: Sequence[Interaction] | None = None,
-    ) -> PersonaAgent:
+    ) -> S:
         """Align a copy of the student's persona to the interactions of one user.
 
         Args:
@@ -128,7 +130,7 @@ class PersonaAlignment(Teleprompter):
         """
         user = _only_user(trainset)
         _only_user([*trainset, *(valset or ())])
-        agent: PersonaAgent = student.deepcopy()
+        agent: Any = student.deepcopy()
         task = agent.task
         lms = (dspy.settings.lm, self.gradient_lm)
         meters = {id(meter): meter for lm in lms if (meter := getattr(lm, "meter", None))}
@@ -202,13 +204,17 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 7: no persona rather than one that does worse than none
             if self.acceptance.floor:
-                verdict = judge([nobody(champion)], champion, judged, BetterWithout(), replay)
-                if verdict.accepted is not None:
+                alone = replace(champion, trust=Trust())  # the same text; trust is settled below
+                silent = without(champion)
+                verdict = judge([alone, *silent], champion, judged, BetterWithout(), replay)
+                if verdict.accepted:
                     champion, judged = verdict.champion, verdict.judged
-                    end(Step(WITHOUT, (), (), verdict.candidates, 0, *means(judged)))
+                    candidates, accepted = verdict.candidates[1:], verdict.accepted - 1
+                    end(Step(WITHOUT, (), (), candidates, accepted, *means(judged)))
 
             # STEP 8: what the persona may do without asking, and how far habit is trusted
-            last = settle(first, champion, judging, self.policies, replay)
+            policies = self.policies if hasattr(agent, "act") else ((),)
+            last = settle(first, champion, judging, policies, replay)
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,
@@ -224,7 +230,8 @@ class PersonaAlignment(Teleprompter):
             usage=sum((one.snapshot() for one in used), Usage()).to_dict(),
         )
         agent._compiled = True
-        return agent
+        compiled: S = agent
+        return compiled
 
     def settings(self) -> dict[str, Any]:
         """The parameters of a run, as plain values."""
@@ -235,9 +242,10 @@ class PersonaAlignment(Teleprompter):
         numbers = {
             name: getattr(self, name) for name in ("iterations", "batch", "replay", "reach", "seed")
         }
-        return {**numbers, **named}
+        prior = {"prior": self.prior.digest} if self.prior else {}
+        return {**numbers, **named, **prior}
 
-    def key(self, student: PersonaAgent, trainset: Sequence[Interaction], lm: str) -> str:
+    def key(self, student: Student, trainset: Sequence[Interaction], lm: str) -> str:
         """Names a run: the same settings, LM, start and interactions give the same key."""
         start = student.persona_of(_only_user(trainset)).hash
         content = [
@@ -251,26 +259,38 @@ class PersonaAlignment(Teleprompter):
 
     def _start(
         self,
-        agent: PersonaAgent,
+        agent: Student,
         user: str,
         writing: Sequence[Interaction],
         judging: Sequence[Interaction],
         record: Record,
     ) -> Persona:
-        """The published persona, or a first one made of the profile."""
+        """The published persona, or a first one as the cohort starts: by default a profile."""
         persona = agent.persona_of(user)
         if persona.profile or persona.directives:
             return persona
+        start = self.prior.start if self.prior else Start()
+        if not start.profile:
+            return replace(persona, actions=start.actions, trust=start.trust)
         # Derived interactions say little of the user; what they were made from says more.
         sources = {id for one in writing for id in derived_from(one)}
         hidden = {id for one in judging for id in derived_from(one)}
-        papers = agent.memory.store.of(user).get(sorted(sources - hidden))
+        mine = agent.memory.store.of(user)
+        papers = mine.get(sorted(sources - hidden))
+        # What is known of the user without an answer (a Choice's papers judge, too).
+        last = max((one.time for one in (*writing, *judging) if one.time), default=None)
+        known = (
+            []
+            if isinstance(agent.task, Choice)
+            else mine.interactions(agent.task.name, before=last)
+        )
+        told = [one for one in known if not one.response]
         profile = once(
             record,
             "profile",
-            lambda: self._as_lm(self.summarize, agent.task, papers or writing).profile,
+            lambda: self._as_lm(self.summarize, agent.task, papers or [*told, *writing]).profile,
         )
-        return replace(persona, profile=profile, actions=())
+        return replace(persona, profile=profile, actions=start.actions, trust=start.trust)
 
     def _undecided(self, champion: Persona, record: Record) -> list[Persona]:
         """Challengers of earlier alignments; the same ones when the run goes on after a kill."""
@@ -282,7 +302,7 @@ class PersonaAlignment(Teleprompter):
         return [Persona.from_dict(one) for one in found]
 
     def _gradients(
-        self, agent: PersonaAgent, batch: Sequence[Replayed], record: Record
+        self, agent: Student, batch: Sequence[Replayed], record: Record
     ) -> list[Gradient]:
         def criticize(one: Replayed) -> Gradient:
             past = one.interaction
@@ -297,7 +317,7 @@ class PersonaAlignment(Teleprompter):
         return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
 
     def _propose(
-        self, update: Update, proposal: Proposal, agent: PersonaAgent, record: Record
+        self, update: Update, proposal: Proposal, agent: Student, record: Record
     ) -> list[Persona]:
         batch = sorted(one.interaction.id for one in proposal.batch)
         key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"

@@ -16,6 +16,7 @@ from personaagent.programs.fusion import fit_trust, fuse
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 Policies = Sequence[tuple[Action, ...]]
+POLICIES: Policies = ((), (Action("recall"),))
 
 
 def evidence_of(persona: Persona) -> frozenset[str]:
@@ -92,9 +93,11 @@ def judge(
     return replace(verdict, candidates=tuple(candidates))
 
 
-def nobody(champion: Persona) -> Persona:
-    """A successor that says nothing: the LM answers as it would answer anyone."""
-    return champion.succeed(profile="", directives=(), actions=())
+def without(champion: Persona) -> list[Persona]:
+    """Successors that tell the LM nothing: with the champion's trust in habit, and with none, where
+    the LM answers as it would answer anyone."""
+    silent = champion.succeed(profile="", directives=(), actions=())
+    return [silent, replace(silent, trust=Trust())]
 
 
 def settle(
@@ -105,7 +108,9 @@ def settle(
     replay: Replay,
 ) -> Persona:
     """The successor of the first persona: the champion with the standing actions and the trust that
-    do best on the latest of the replay. The first one itself where nothing changed."""
+    do best on the latest of the replay. The first one itself where nothing changed.
+
+    Trust is shrunk to the champion's, which a new persona has from its cohort."""
     latest = judging[-SETTLING:]
     compared = []
     for actions in policies if judging else (champion.actions or (),):
@@ -134,7 +139,12 @@ def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
 
 
 def _fitted(replayed: Sequence[Replayed], prior: Trust) -> Trust:
-    read = [(one.lm, one.habit, one.interaction.response) for one in replayed if one.lm]
+    """Derived questions are easier than the user's own, so they say nothing of trust."""
+    read = [
+        (one.lm, one.habit, one.interaction.response)
+        for one in replayed
+        if one.lm and one.interaction.source != "derived"
+    ]
     return fit_trust(read, prior)
 
 

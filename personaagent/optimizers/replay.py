@@ -19,8 +19,10 @@ from typing import Any, Protocol, TypeVar, cast
 import dspy
 
 from personaagent.data import Interaction, Persona
-from personaagent.programs import PersonaAgent, Situation
+from personaagent.optimizers.student import Student
+from personaagent.programs import Situation
 from personaagent.programs.consult import consult
+from personaagent.programs.fusion import serve
 from personaagent.programs.habits import label_posterior
 
 T = TypeVar("T")
@@ -65,7 +67,8 @@ class Replayed:
     """One past query answered again.
 
     `loss` is the negative log-likelihood of the user's true response in nats where the answer is a
-    distribution, else 1 minus the task's score; `score` is the task's, 1 is best.
+    distribution, fused as it would be served, else 1 minus the task's score; `score` is the task's,
+    1 is best.
     """
 
     interaction: Interaction
@@ -79,7 +82,7 @@ class Replayed:
 class Replay:
     """Replays interactions with an agent, side by side on the LM's slots."""
 
-    def __init__(self, agent: PersonaAgent, record: Record) -> None:
+    def __init__(self, agent: Student, record: Record) -> None:
         self.agent = agent
         self.record = record
 
@@ -105,10 +108,14 @@ class Replay:
             return {"answer": said.answer, "lm": said.lm, "habit": habit}
 
         said = once(self.record, f"replay/{past.id}/{self.view(persona, past)}", answer)
-        lm = said["lm"]
-        score = self.agent.task.score(said["answer"], past.response)
-        loss = 1 - score if lm is None else -math.log(max(lm[past.response], FLOOR))
-        return Replayed(past, said["answer"], lm, said["habit"], loss, score)
+        task, lm, habit = self.agent.task, said["lm"], said["habit"]
+        if lm is None:
+            score = task.score(said["answer"], past.response)
+            return Replayed(past, said["answer"], lm, habit, 1 - score, score)
+        # the view, and so the record, knows nothing of trust
+        response, served = serve(task, lm, habit, persona.trust)
+        loss = -math.log(max(served[past.response], FLOOR))
+        return Replayed(past, response, lm, habit, loss, task.score(response, past.response))
 
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:

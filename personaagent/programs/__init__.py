@@ -7,6 +7,7 @@ from personaagent.programs.answer import Answerer
 from personaagent.programs.baselines import ICL, PAG, RAG, NonPersonalized
 from personaagent.programs.floors import Majority, NearestNeighbour
 from personaagent.programs.membank import MemBank
+from personaagent.programs.personal import Personal
 from personaagent.programs.profile import ProfileSummarizer
 from personaagent.programs.react import ReAct
 from personaagent.programs.retriever import MemoryRetriever
@@ -29,6 +30,7 @@ __all__ = [
     "NonPersonalized",
     "PersonaAgent",
     "PersonaRewriter",
+    "Personal",
     "Personas",
     "ProfileSummarizer",
     "ReAct",

@@ -46,12 +46,11 @@ class PersonaAdapter(dspy.JSONAdapter):
         paragraphs = [signature.instructions] if "persona" in signature.input_fields else []
         for name, info in signature.input_fields.items():
             if name != "persona" and inputs.get(name):
-                title = info.json_schema_extra["desc"]
+                title = _title(name, info)
                 paragraphs.append(f"{title}:\n{inputs[name]}" if title else str(inputs[name]))
         if not _is_text(signature):
             fields = ", ".join(
-                f'"{name}" ({info.json_schema_extra["desc"]})'
-                for name, info in signature.output_fields.items()
+                f'"{name}" ({_title(name, info)})' for name, info in signature.output_fields.items()
             )
             paragraphs.append(f"Answer with a JSON object: {fields}.")
         return "\n\n".join(paragraphs)
@@ -93,6 +92,12 @@ class PersonaAdapter(dspy.JSONAdapter):
 
 # Schemas take milliseconds to build; a program has a handful of signatures.
 _FORMATS: dict[tuple[str, type[Signature]], Any] = {}
+
+
+def _title(name: str, info: Any) -> str:
+    """The field's `desc`; its name in a signature that gives none."""
+    desc = str(info.json_schema_extra["desc"])
+    return name.replace("_", " ") if desc == f"${{{name}}}" else desc
 
 
 def _is_text(signature: type[Signature]) -> bool:

@@ -13,7 +13,7 @@ from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
 from personaagent.programs.consult import consult
-from personaagent.programs.fusion import fuse
+from personaagent.programs.fusion import serve
 from personaagent.programs.habits import label_posterior
 from personaagent.programs.persona import PersonaParameter
 from personaagent.programs.retriever import MemoryRetriever
@@ -100,13 +100,13 @@ class PersonaAgent(dspy.Module):
             evidence="\n".join(seen.text for seen in observations if seen.text),
             directive=directives[0].text if directives else "",
         )
-        distribution, habit = said.distribution, None
+        answer, distribution, habit = said.answer, said.distribution, None
         if distribution is not None:
             if persona.trust.habit:
                 habit = label_posterior(self.retrieve, situation)
-            distribution = fuse(distribution, habit, persona.trust)
+            answer, distribution = serve(self.task, distribution, habit, persona.trust)
         return dspy.Prediction(
-            answer=said.answer if distribution is None else self.task.decide(distribution),
+            answer=answer,
             distribution=distribution,
             lm=said.distribution,
             habit=habit,

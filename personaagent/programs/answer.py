@@ -10,6 +10,7 @@ from personaagent.data import Choice, Task
 from personaagent.errors import DataError, LMError
 from personaagent.lm import read_labels
 from personaagent.programs.adapter import PersonaAdapter
+from personaagent.programs.fusion import mode
 from personaagent.signatures import AnswerQuery
 
 
@@ -32,12 +33,13 @@ class Answerer(dspy.Module):
     ) -> dspy.Prediction:
         """`answer`, a canonical response, and `distribution` (label to probability) or None.
 
-        One LM call; two where the options are a pair, which is asked in both orders.
+        One LM call; two where the options are a pair, which is asked in both orders. Of a
+        distribution the answer is the mode.
         """
         inputs = {"persona": persona, "evidence": evidence, "directive": self._rule(directive)}
         if self.task.labels and getattr(dspy.settings.lm, "reads_likelihoods", False):
             distribution = self._read(query, inputs)
-            return dspy.Prediction(answer=self.task.decide(distribution), distribution=distribution)
+            return dspy.Prediction(answer=mode(distribution), distribution=distribution)
         with dspy.context(adapter=PersonaAdapter()):
             said = self.predict(question=self.task.question(query), **inputs)
         try:

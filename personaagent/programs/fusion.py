@@ -1,30 +1,42 @@
-"""The fused answer p(y) ~ p_LM(y)^lm * p_user(y)^habit, its weights, and the decision."""
+"""The fused answer p(y) ~ p_LM(y)^lm * p_user(y)^habit * exp(lean(y)), and how its weights are
+learned.
+
+It is a log-linear model with a handful of weights: their penalized likelihood is concave, so a few
+replayed interactions are enough to fit them, and without any they stay at the prior.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import product
+from typing import Any
 
-from personaagent.data import Trust
+import numpy as np
+from numpy.typing import NDArray
+
+from personaagent.data import Task, Trust
 
 Distribution = Mapping[str, float]
+Answered = tuple[Distribution, Distribution | None, str]
+"""(p_LM, p_user, true label) of an interaction that was answered without seeing itself."""
 
-LM_WEIGHTS = (0.25, 0.5, 0.75, 1.0)
-HABIT_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SHRINKAGE = 2.0  # nats by which a weight one away from the prior must pay off
+MOST = 4.0  # a weight at most: an LM that is too unsure is sharpened
+DECIMALS = 3  # of a weight: what the fit knows, and what reads well in a persona
 
 
 def fuse(lm: Distribution, habit: Distribution | None, trust: Trust) -> dict[str, float]:
-    """The normalized product; without a habit the LM's distribution, tempered.
+    """The normalized product; without a habit the LM's distribution, tempered and corrected.
 
     Args:
         lm: p_LM over the labels, every value above 0.
         habit: p_user over the same labels.
-        trust: the exponents.
+        trust: the weights.
     """
     logs = {
-        label: trust.lm * math.log(p) + (trust.habit * math.log(habit[label]) if habit else 0.0)
+        label: trust.lm * math.log(p)
+        + (trust.habit * math.log(habit[label]) if habit else 0.0)
+        + trust.lean.get(label, 0.0)
         for label, p in lm.items()
     }
     top = max(logs.values())
@@ -32,21 +44,66 @@ def fuse(lm: Distribution, habit: Distribution | None, trust: Trust) -> dict[str
     return {label: math.exp(value - top) / total for label, value in logs.items()}
 
 
-def fit_trust(
-    replayed: Sequence[tuple[Distribution, Distribution | None, str]], prior: Trust
-) -> Trust:
+def mode(distribution: Distribution) -> str:
+    """The likeliest label: what an LM would write."""
+    return max(distribution, key=lambda label: distribution[label])
+
+
+def serve(
+    task: Task, lm: Distribution, habit: Distribution | None, trust: Trust
+) -> tuple[str, dict[str, float]]:
+    """The answer as it is served, with its distribution.
+
+    Where trust was never fitted it is the LM's own and its mode: the task's decision (for ratings
+    the median) needs probabilities that are calibrated, and an LM's are not.
+    """
+    if trust == Trust():
+        return mode(lm), dict(lm)
+    fused = fuse(lm, habit, trust)
+    return task.decide(fused), fused
+
+
+def fit_trust(answered: Sequence[Answered], prior: Trust, *, lean: bool = False) -> Trust:
     """The weights with the least negative log-likelihood on replay, shrunk to a prior.
 
     Args:
-        replayed: (p_LM, p_user, true label) of interactions that were answered without seeing
-            themselves.
+        answered: over the same labels.
         prior: where the weights stay without evidence (the cohort's).
+        lean: fit the correction of the labels too; else it stays the prior's.
+
+    Returns:
+        Weights that are never worse on these answers than the prior's.
     """
+    if not answered:
+        return prior
+    from scipy.optimize import minimize
 
-    def cost(trust: Trust) -> float:
-        distance = (trust.lm - prior.lm) ** 2 + (trust.habit - prior.habit) ** 2
-        losses = (-math.log(fuse(lm, habit, trust)[true]) for lm, habit, true in replayed)
-        return sum(losses) + SHRINKAGE * distance
+    labels = list(answered[0][0])
+    lm = _logs([one for one, _, _ in answered], labels)
+    habit = _logs([one for _, one, _ in answered], labels)
+    true = np.array([labels.index(label) for _, _, label in answered])
+    start = np.array([prior.lm, prior.habit, *(prior.lean.get(label, 0.0) for label in labels)])
 
-    grid = [Trust(lm, habit) for lm, habit in product(LM_WEIGHTS, HABIT_WEIGHTS)]
-    return min([prior, *grid], key=cost)
+    def cost(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = weights[0] * lm + weights[1] * habit + weights[2:]
+        logits -= logits.max(axis=1, keepdims=True)
+        p = np.exp(logits)
+        p /= p.sum(axis=1, keepdims=True)
+        rows = np.arange(len(true))
+        loss = -np.log(p[rows, true]).sum() + SHRINKAGE * np.sum((weights - start) ** 2)
+        p[rows, true] -= 1.0  # the gradient with respect to the logits
+        slope = np.concatenate([[np.sum(p * lm), np.sum(p * habit)], p.sum(axis=0)])
+        return float(loss), slope + 2 * SHRINKAGE * (weights - start)
+
+    free = (-np.inf, np.inf) if lean else None
+    bounds = [(0.0, MOST), (0.0, MOST), *(free or (value, value) for value in start[2:])]
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds).x.round(DECIMALS)
+    if cost(found)[0] >= cost(start)[0]:
+        return prior
+    corrected = dict(zip(labels, found[2:].tolist(), strict=True)) if lean else prior.lean
+    return Trust(float(found[0]), float(found[1]), corrected)
+
+
+def _logs(distributions: Sequence[Distribution | None], labels: Sequence[str]) -> Any:
+    """[n, labels], natural logarithms; a row of zeros where there is no distribution."""
+    return np.array([[math.log(one[y]) if one else 0.0 for y in labels] for one in distributions])

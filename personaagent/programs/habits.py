@@ -1,7 +1,7 @@
 """The user's own posterior over the labels, p_user(y | q): episodic memory without an LM.
 
 Neighbours of the query vote with exp(cosine / TEMPERATURE); the user's overall label frequencies
-smooth them. For a choice between two options, the option nearer to the user's memory is likelier.
+smooth them. For a choice between two options, the one nearer to a memory of the user is likelier.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def vote(labels: tuple[str, ...], memories: list[Memory]) -> dict[str, float]:
 def _choice_posterior(
     retriever: MemoryRetriever, situation: Situation, task: Choice
 ) -> dict[str, float] | None:
-    nearness = []
+    nearest = []
     for option in task.options(situation.query):
-        memories = retriever(situation, text=option, k=2).memories
+        memories = retriever(situation, text=option, k=1).memories
         if not memories:
             return None
-        nearness.append(sum(memory.score for memory in memories) / len(memories))
-    first = 1 / (1 + math.exp((nearness[1] - nearness[0]) / TEMPERATURE))
+        nearest.append(memories[0].score)
+    first = 1 / (1 + math.exp((nearest[1] - nearest[0]) / TEMPERATURE))
     return {"[1]": first, "[2]": 1 - first}

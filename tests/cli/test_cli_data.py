@@ -11,6 +11,33 @@ from cli_world import TASKS, Run, rows, write
 
 from personaagent.data import LAMP_TASKS
 
+CONVERSATION = {
+    "id": "c1",
+    "create_time": 1.7e9,
+    "current_node": "3",
+    "mapping": {
+        "1": {
+            "message": {
+                "author": {"role": "user"},
+                "content": {"content_type": "text", "parts": ["Hi."]},
+            }
+        },
+        "2": {
+            "parent": "1",
+            "message": {
+                "author": {"role": "assistant"},
+                "content": {"content_type": "text", "parts": ["What do you need?"]},
+            },
+        },
+        "3": {
+            "parent": "2",
+            "message": {
+                "author": {"role": "user"},
+                "content": {"content_type": "text", "parts": ["New tyres."]},
+            },
+        },
+    },
+}
 MOVIES = LAMP_TASKS["lamp-2m"]
 
 
@@ -181,3 +208,40 @@ def test_several_tasks_of_a_user_are_named(run: Run, imported):
     run("observe", "a fine place", "4", "--user", "amira", "--task", "stars")
     said = run("observe", "a fine place", "4", "--user", "amira", ok=False).stderr
     assert "user 'amira' has several tasks: name one with --task (inbox, stars)" in said
+
+
+def test_chatgpts_conversations_become_a_task_of_their_own(run: Run, told, tmp_path):
+    path = tmp_path / "conversations.json"
+    path.write_text(json.dumps([CONVERSATION]))
+    said = run("import", path, "--from", "chatgpt", "--user", "amira").stdout
+    assert "reply to the assistant" in said
+    assert "of the assistant: context, never an answer" in said
+    assert "2 new interactions of 1 user" in said
+    again = told("import", path, "--from", "chatgpt", "--user", "amira")
+    assert (again["new"], again["known"], again["tasks"]) == (0, 2, ["chat"])
+    assert again["taken"] == {"first message of a conversation": 1, "reply to the assistant": 1}
+    assert again["left"] == {"of the assistant: context, never an answer": 1}
+    assert told("users")["users"][0]["task"] == "chat"
+
+
+def test_an_export_needs_what_it_does_not_say(run: Run, tasks, imported, tmp_path):
+    path = tmp_path / "conversations.json"
+    path.write_text(json.dumps([CONVERSATION]))
+    assert "goes with --user" in run("import", path, "--from", "chatgpt", ok=False).stderr
+    to_inbox = ("import", path, "--from", "chatgpt", "--user", "amira", "--task", "inbox")
+    assert "not one of free text" in run(*to_inbox, ok=False).stderr
+    unknown = ("import", path, "--from", "mem0", "--task", "inbx")
+    assert "no task 'inbx': did you mean 'inbox'" in run(*unknown, ok=False).stderr
+
+
+def test_mem0s_memories_are_evidence_for_a_task(run: Run, told, imported, tmp_path):
+    path = tmp_path / "memories.json"
+    memory = {"id": "1", "memory": "Amira sold her car.", "user_id": "amira"}
+    path.write_text(json.dumps([memory, memory | {"id": "2", "user_id": "zoe"}]))
+    added = told("import", path, "--from", "mem0", "--task", "inbox", "--user", "amira")
+    assert (added["new"], added["taken"], added["left"]) == (
+        1,
+        {"memory": 1},
+        {"of another user": 1},
+    )
+    assert told("users", "--task", "inbox")["users"][0]["interactions"] == 19

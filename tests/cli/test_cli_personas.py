@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 from cli_world import CAR, rows, write
+from standins import HashEmbedder
 from test_cli_data import lamp_files
+from typer.testing import CliRunner
 
+from personaagent.cli.app import app
 from personaagent.data import LAMP_TASKS, Interaction, Persona
-from personaagent.memory import Store
+from personaagent.memory import EpisodicMemory, Store
+from personaagent.memory.tasks import load_tasks
+from personaagent.programs import PersonaAgent
 
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")
 
@@ -262,3 +267,57 @@ def test_texts_of_users_are_never_markup_nor_control_characters(run, tasks, tmp_
 def test_every_task_of_lamp_can_be_named(run):
     for name in LAMP_TASKS:
         run("users", "--task", name)
+
+
+def test_a_persona_is_exported_as_the_state_of_a_program(told, compiled, tmp_path):
+    said = told("export", "--user", "amira", "--format", "dspy", "--out", "programs")
+    assert said["dspy"] == "programs/amira-inbox-v0.dspy.json"
+    with Store(tmp_path / "memory.db") as store:
+        task = load_tasks(store)["inbox"]
+        agent = PersonaAgent(task, EpisodicMemory(store, HashEmbedder()))
+        agent.load(tmp_path / said["dspy"])
+    assert agent.persona_of("amira").hash == compiled["hash"]
+
+
+def test_several_users_are_exported_as_one_model(run, told, compiled, tmp_path):
+    told("compile", "--user", "bela", "--replay", "2", "--no-track")
+    both = ("export", "--user", "amira", "--user", "bela")
+    said = told(*both, "--format", "mlflow", "--out", "model", "--lm", "ollama_chat/llama3")
+    assert [one["user"] for one in said["personas"]] == ["amira", "bela"]
+    (settings,) = (tmp_path / "model").rglob("agent.json")
+    assert json.loads(settings.read_text())["lm"] == "ollama_chat/llama3"
+    assert len(list((settings.parent / "personas").iterdir())) == 2
+    result = run(*both, "--format", "mlflow", "--out", "model", ok=False)
+    assert "there is something already" in result.stderr
+
+
+def test_only_a_model_has_several_users(imported, compiled):
+    result = CliRunner().invoke(app, ["export", "--user", "amira", "--user", "bela"])
+    assert result.exit_code == 2
+    assert "go with --format mlflow" in result.stderr
+
+
+def test_an_exported_persona_is_registered_and_an_answer_traced(run, told, compiled, tmp_path):
+    from mlflow import MlflowClient
+
+    said = told("export", "--user", "amira", "--registry")
+    assert said["prompts"] == ["prompts:/persona.inbox.amira/1"]
+    assert run("ask", "the car", "--user", "amira", "--mlflow-trace").stdout == "money\n"
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    champion = client.get_prompt_version_by_alias("persona.inbox.amira", "champion")
+    assert champion.format() + "\n" == Path(said["markdown"]).read_text()
+    group = client.get_experiment_by_name("personaagent").experiment_id
+    (trace,) = client.search_traces(locations=[group])
+    assert trace.data.spans[0].outputs["answer"] == "money"
+
+
+def test_without_mlflow_a_command_does_its_work_and_says_so(
+    run, compiled, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = run("ask", "the car", "--user", "amira", "--mlflow-trace")
+    assert said.stdout == "money\n"
+    assert "note: MLflow at http://127.0.0.1:9 cannot be used, so answers are not" in said.stderr
+    said = run("export", "--user", "amira", "--registry")
+    assert "the persona is not registered" in said.stderr
+    assert "amira-inbox-v0.json" in said.stdout

@@ -175,7 +175,7 @@ def test_compile_serves_no_persona_rather_than_one_that_does_worse(
     assert "answers without a persona: accepted, loss 0.000, score 100%" in shown
     assert "published version 0" in shown
     (version,) = told("history", "--user", "uma")["versions"]
-    assert version["reason"].startswith("answers as without a persona: no persona saves")
+    assert version["reason"].startswith("answers without a persona: no persona saves")
     assert told("show", "--user", "uma")["profile"] == ""
     assert told("ask", "the car is old", "--user", "uma")["answer"] == "travel"
 

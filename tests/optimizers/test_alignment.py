@@ -400,3 +400,15 @@ def test_a_run_is_named_by_all_that_decides_it(agent, history):
     ]
     assert key() == key()
     assert len({key(), *changed}) == len(changed) + 1
+
+
+def test_what_is_known_without_an_answer_goes_into_the_first_profile(tmp_path, history):
+    told = mail(3, "Ann keeps bees.", "", id="mem0-1", source="mem0")
+    later = mail(90, "Ann sold the bees.", "", id="mem0-2", source="mem0")
+    rules = book()
+    with remembering(tmp_path, *history, told, later) as memory:
+        align(PersonaAgent(INBOX, memory), history, rules, iterations=1)
+    first = rules.asked[0]
+    assert '"Ann keeps bees."' in first.text
+    assert not any("sold the bees" in one.everything for one in rules.asked)
+    assert not any("bees" in one.everything for one in rules.asked[1:])

@@ -78,7 +78,25 @@ def test_habit_is_not_trusted_when_it_is_wrong(true, count):
     assert fit_trust([(right, wrong, true)] * count, Trust()).habit == 0
 
 
-def test_one_surprise_is_not_enough_to_trust_habit():
+def test_one_surprise_hardly_moves_trust():
     lm = {"work": 0.6, "family": 0.2, "travel": 0.2}
     habit = {"work": 0.3, "family": 0.4, "travel": 0.3}
-    assert fit_trust([(lm, habit, "family")], Trust()).habit == 0
+    fitted = fit_trust([(lm, habit, "family")], Trust())
+    assert fitted.habit < 0.1
+    fused = fuse(lm, habit, fitted)
+    assert max(fused, key=fused.get) == "work"
+
+
+@given(truths, truths, st.integers(20, 40))
+def test_a_lean_corrects_a_label_that_the_lm_always_names(true, named, count):
+    says = {one: 0.8 if one == named else 0.1 for one in LABELS}
+    fitted = fit_trust([(says, None, true)] * count, Trust(), lean=True)
+    fused = fuse(says, None, fitted)
+    assert max(fused, key=fused.get) == true
+    assert not fit_trust([(says, None, true)] * count, Trust()).lean
+
+
+@given(st.lists(st.tuples(shares, st.none() | shares, truths), max_size=8), trusts)
+def test_a_lean_stays_the_priors_unless_it_is_asked_for(replayed, prior):
+    leaning = Trust(prior.lm, prior.habit, {"work": 0.5})
+    assert fit_trust(replayed, leaning).lean == leaning.lean

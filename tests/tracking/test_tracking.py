@@ -56,19 +56,6 @@ LOG = AlignmentLog(
 
 
 @pytest.fixture(scope="session")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One database for all: the first use migrates it for seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('ml flow') / 'new' / 'mlflow.db'}"
-
-
-@pytest.fixture(scope="session")
-def client(uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
-
-
-@pytest.fixture(scope="session")
 def tracked(uri: str) -> str:
     """The id of the run of LOG."""
     run = track(LOG, tracking_uri=uri)
@@ -176,7 +163,9 @@ def test_without_one_it_is_in_the_users_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr("personaagent.tracking.user_data_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(
+        "personaagent.tracking.connection.user_data_path", lambda name: tmp_path / name
+    )
     (tmp_path / "personaagent" / "mlflow.db").mkdir(parents=True)  # to be told where it is
     with pytest.warns(TrackingWarning, match=f"{tmp_path}/personaagent/mlflow.db"):
         assert track(LOG) is None

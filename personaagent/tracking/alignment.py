@@ -1,29 +1,18 @@
-"""One MLflow run for every alignment: its settings, its losses and everything it wrote.
-
-By default MLflow keeps it in SQLite in the user's data folder; `mlflow ui --backend-store-uri
-sqlite:///<that folder>/mlflow.db` shows it. Nothing is sent anywhere: MLflow's telemetry is off.
-"""
+"""One MLflow run for every alignment: its settings, its losses and everything it wrote."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
-import logging
 import math
-import os
-import re
 import tempfile
 import time
-import urllib.error
-import urllib.request
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from platformdirs import user_data_path
+from personaagent.tracking import connection, prompts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,24 +24,21 @@ RUN = "personaagent.run"
 """The tag that names an alignment; a run is found again by it."""
 
 _LONGEST_PARAMETER = 500
-_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-_PATIENCE = 5.0  # seconds that a server may take to be there
-
-
-class TrackingWarning(UserWarning):
-    """An alignment was not tracked; it is complete without that."""
 
 
 def track(
     log: AlignmentLog,
     *,
     artifact: Path | None = None,
-    experiment: str = "personaagent",
+    experiment: str = connection.EXPERIMENT,
     tracking_uri: str | None = None,
     run: str | None = None,
     texts: bool = True,
 ) -> str | None:
     """Write an alignment to MLflow; the same one is written to the same run.
+
+    Its last persona becomes the `champion` among the user's prompts, and the best candidate that
+    was replayed and turned down the `challenger`.
 
     The user's name is a tag, so that the user's runs can be found. Parameters and metrics hold no
     texts. The files of the run hold the personas and ids of interactions; the gradients among them
@@ -71,60 +57,24 @@ def track(
     Returns:
         The id of the run, or None, after a `TrackingWarning`, when MLflow cannot be used.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_home()}/mlflow.db"
+    uri = connection.address(tracking_uri)
     try:
-        client = _connect(uri)
+        client = connection.connect(uri)
         found = _run(client, uri, experiment, log, run or _key(log))
         _write(client, found, log, artifact, texts)
     except Exception as error:  # MLflow, its databases and its servers raise anything
-        warnings.warn(
-            f"MLflow at {_public(uri)} cannot be used, so this run is not tracked "
-            f"({type(error).__name__}: {str(error).partition(chr(10))[0]}). Check that the server "
-            "runs or the folder can be written to, or set MLFLOW_TRACKING_URI; the alignment "
-            "itself is complete",
-            TrackingWarning,
-            stacklevel=2,
-        )
+        connection.warn(uri, error, "this run is not tracked; it is complete itself", level=2)
         return None
-    return str(found.info.run_id)
-
-
-def _connect(uri: str) -> MlflowClient:
-    """A client of a store that answers; MLflow itself would retry for minutes."""
-    scheme = urlsplit(uri).scheme
-    if scheme in ("http", "https"):
-        try:
-            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_PATIENCE).close()
-        except urllib.error.HTTPError as error:
-            if error.code >= 500:  # with 401 or 404 it answers at least
-                raise
-    elif scheme.startswith(_DATABASES):
-        _open(uri)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # it tells of migrations
-    return MlflowClient(tracking_uri=uri)
-
-
-def _open(uri: str) -> None:
-    """See that the database can be read; a SQLite file's folder is made."""
-    import sqlalchemy as sa
-
-    url = sa.make_url(uri)
-    if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url)
     try:
-        sa.inspect(engine).get_table_names()
-    finally:
-        engine.dispose()
+        prompts.publish(client, log.last, prompts.challenger_of(log), run=found.info.run_id)
+    except Exception as error:  # a server may have no registry, or a name or text be too long
+        connection.warn(uri, error, "the personas are not registered as prompts", level=2)
+    return str(found.info.run_id)
 
 
 def _run(client: MlflowClient, uri: str, experiment: str, log: AlignmentLog, key: str) -> Run:
     """The run of this key; a new one if there is none."""
-    group = _experiment(client, uri, experiment)
+    group = connection.experiment_of(client, uri, experiment)
     filter_string = f"tags.`{RUN}` = '{key}'"
     if known := client.search_runs([group], filter_string=filter_string, max_results=1):
         return known[0]
@@ -135,31 +85,6 @@ def _run(client: MlflowClient, uri: str, experiment: str, log: AlignmentLog, key
         run_name=f"{log.user} {log.task} v{log.last.version}",
         tags={RUN: key, "personaagent.user": log.user, "personaagent.task": log.task},
     )
-
-
-def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of the experiment; a local one keeps its files beside the database."""
-    from mlflow.exceptions import MlflowException
-
-    if found := client.get_experiment_by_name(name):
-        return str(found.experiment_id)
-    try:
-        return str(client.create_experiment(name, artifact_location=_files_of(uri)))
-    except MlflowException:
-        if found := client.get_experiment_by_name(name):  # somebody made it in between
-            return str(found.experiment_id)
-        raise
-
-
-def _files_of(uri: str) -> str | None:
-    """Where the files of a local database's runs go; elsewhere the server decides."""
-    if not urlsplit(uri).scheme.startswith("sqlite"):
-        return None
-    from sqlalchemy.engine import make_url
-
-    database = make_url(uri).database
-    folder = Path(database).absolute().parent if database else _home()
-    return (folder / "mlartifacts").as_uri()
 
 
 def _write(
@@ -262,12 +187,3 @@ def _key(log: AlignmentLog) -> str:
     content = [log.user, log.task, log.first.hash, log.settings, log.judged]
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _home() -> Path:
-    return user_data_path("personaagent")
-
-
-def _public(uri: str) -> str:
-    """An address without user and password."""
-    return re.sub(r"//[^/]*@", "//", uri)

@@ -1,0 +1,139 @@
+"""PersonaAlignment against DSPy's optimizers at the same budget: python -m benchmarks.optimizers
+
+    --task inbox,stars                                  the packaged sample's eight users
+    --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP
+
+For every user and optimizer at most --calls LM calls, and the held-out questions after a quarter,
+half and all of them. What is done is kept in --db: stop at any time, the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from personaagent.data import LAMP_TASKS, read_tasks
+from personaagent.errors import PersonaAgentError
+from personaagent.evaluation.cohort import Cohort, EvaluationData, lamp_data, own_data
+from personaagent.evaluation.rivals.account import verdicts, write_account
+from personaagent.evaluation.rivals.arms import ARMS
+from personaagent.evaluation.rivals.comparison import Played, compare
+from personaagent.evaluation.rivals.contest import Contest, Setup
+from personaagent.evaluation.rivals.material import hold_out, well_known
+from personaagent.evaluation.trace import workplace
+from personaagent.lm import connect
+from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
+
+TIMEOUT = 1_800.0  # seconds: proposals are long, and a retry would cost more than waiting
+SAMPLE = Path(__file__).parent.parent / "personaagent" / "data" / "sample"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--task", default="inbox,stars", help="tasks of the sample, or one of LaMP")
+    made.add_argument("--questions", type=Path, help="LaMP's questions")
+    made.add_argument("--outputs", type=Path, help="LaMP's gold answers")
+    made.add_argument("--hold-out", type=int, default=0, help="of each user's latest interactions")
+    made.add_argument("--least", type=int, default=20, help="interactions that a user must have")
+    made.add_argument("--users", type=int, help="of each task at most")
+    made.add_argument("--half", choices=("dev", "report"), help="one half of the users")
+    made.add_argument("--calls", type=int, default=200, help="LM calls a user and optimizer")
+    made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
+    made.add_argument("--arms", default=",".join(ARMS), help="who, by name")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--lm", default="embedded")
+    made.add_argument("--api-base")
+    made.add_argument("--db", type=Path, default=Path("optimizers.db"), help="what is done")
+    made.add_argument("--report", type=Path, default=Path("optimizers"), help="a folder")
+    made.add_argument("--estimate", action="store_true", help="only say how many calls are left")
+    return made
+
+
+def data_of(options: argparse.Namespace, cohort: Cohort) -> list[EvaluationData]:
+    """The data sets that are named, with what is held out."""
+    if options.questions or options.outputs:
+        if not (options.questions and options.outputs and options.task in LAMP_TASKS):
+            raise SystemExit("name one LaMP task, its --questions and its --outputs")
+        found = [lamp_data(LAMP_TASKS[options.task], options.questions, options.outputs)]
+    else:
+        tasks = read_tasks(SAMPLE / "tasks.json")
+        history, queries = SAMPLE / "history.jsonl", SAMPLE / "queries.jsonl"
+        if unknown := [name for name in options.task.split(",") if name not in tasks]:
+            raise SystemExit(f"the sample has no task {unknown[0]}: {', '.join(tasks)}")
+        found = [own_data(tasks[n], history, queries, tasks) for n in options.task.split(",")]
+    found = [well_known(one, options.least + options.hold_out) for one in found]
+    if options.hold_out:
+        found = [
+            hold_out(one, options.hold_out, {s.owner for s in cohort.choose(one.samples)})
+            for one in found
+        ]
+    return found
+
+
+def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None) -> None:
+    options = parser().parse_args(argv)
+    names = options.arms.split(",")
+    if unknown := [name for name in names if name not in ARMS]:
+        raise SystemExit(f"there is no {unknown[0]}: {', '.join(ARMS)}")
+    cohort = Cohort(users=options.users, seed=options.seed, half=options.half)
+    setup = Setup(options.calls, options.latest, options.seed)
+    lm = lm or connect(options.lm, api_base=options.api_base, timeout=TIMEOUT)
+    embedder = embedder or SentenceEmbedder()
+    began = time.monotonic()
+
+    def watch(user: str, arm: str) -> None:
+        print(f"{time.monotonic() - began:6.0f} s  {user}: {arm}", flush=True)
+
+    with ExitStack() as stack:
+        contests = []
+        for data in data_of(options, cohort):
+            store = stack.enter_context(Store(workplace(options.db, data.digest, options.latest)))
+            contests.append(
+                Contest(
+                    data,
+                    [ARMS[name] for name in names],
+                    lm,
+                    EpisodicMemory(store, embedder),
+                    cohort=cohort,
+                    setup=setup,
+                    log=options.db.parent / f"{options.db.stem}.work" / "log",
+                    watch=watch,
+                )
+            )
+        left = {name: sum(one.left()[name] for one in contests) for name in names}
+        users = sum(len(one.samples) for one in contests)
+        print(f"{users} users; at most {sum(left.values()):,} LM calls are left to be made:")
+        for name, calls in left.items():
+            print(f"  {name}: {calls:,}", flush=True)
+        if options.estimate:
+            return
+        played = [Played(one.data.task, one.samples, one()) for one in contests]
+    comparison = compare(played)
+    for line in verdicts(comparison):
+        print(line)
+    written = write_account(played, setup, lm, options.report)
+    table = options.report / "optimizers.json"
+    table.write_text(json.dumps(comparison.to_dict(), indent=1), encoding="utf-8")
+    for path in (*written, table):
+        print(path)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PersonaAgentError as error:
+        sys.exit(f"{error}; what is done is kept")
+    except KeyboardInterrupt:
+        sys.exit("stopped; what is done is kept")

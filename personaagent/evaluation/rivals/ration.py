@@ -1,0 +1,40 @@
+"""A ration of LM calls: what one optimizer may ask for one user, and what happens at its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+from personaagent.errors import LMError
+from personaagent.lm import Budget, Meter, PersonaLM
+
+
+class Stopped(BaseException):
+    """Ends an optimizer: optimizers take every Exception for a bad answer and go on.
+
+    `cause` is the BudgetError of a used up ration, or what is wrong with the LM.
+    """
+
+    def __init__(self, cause: LMError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def ration(lm: PersonaLM, calls: int | None = None) -> PersonaLM:
+    """The same LM with a meter and so many calls of its own, and nothing remembered.
+
+    Within the ration DSPy's response cache is on, as it is for whoever uses DSPy: asking the same
+    again is free. Nobody finds what another one has paid for.
+    """
+    rationed: PersonaLM = lm.copy(cache=True)
+    rationed.meter = Meter()
+    rationed.budget = Budget(calls=calls)
+    # The fingerprint is part of the response cache's key.
+    rationed.identity = replace(lm.identity, fingerprint=f"{lm.fingerprint}/{uuid4().hex}")
+    return rationed
+
+
+def spent(lm: PersonaLM) -> int:
+    """The calls that were paid for."""
+    used = lm.meter.snapshot()
+    return used.calls - used.hits

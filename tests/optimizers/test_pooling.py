@@ -1,0 +1,148 @@
+"""What a cohort's users have in common becomes the start of another user's persona."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import dspy
+import pytest
+from rulebook import stand_in
+from worlds_of_mail import INBOX, book, habitual, mail, remembering
+
+from personaagent.data import Action, Query, Trust
+from personaagent.errors import DataError
+from personaagent.optimizers import PersonaAlignment, Prior, Start, pool
+from personaagent.programs import PersonaAgent
+from personaagent.programs.fusion import fuse
+
+COHORT = ("ann", "bob", "cyd", "dan", "eve", "fay")
+RECALLS = Start(profile=False, actions=(Action("recall"),))
+PLAIN = Start(profile=False)
+
+
+def asked(user: str, seed: int) -> list[Query]:
+    """What the user is asked after a history of 24."""
+    later = habitual(user, 30, seed=seed)[24:]
+    return [Query(f"q-{one.id}", user, "inbox", one.query, one.response, one.time) for one in later]
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    past = [one for at, user in enumerate(COHORT) for one in habitual(user, 24, seed=at)]
+    with remembering(tmp_path, *past, mail(1, "dog", "family", "gus")) as memory:
+        yield PersonaAgent(INBOX, memory)
+
+
+@pytest.fixture
+def queries() -> list[Query]:
+    return [query for at, user in enumerate(COHORT) for query in asked(user, at)]
+
+
+def test_habit_is_trusted_where_it_knows_the_cohort_better_than_the_lm(cohort, queries):
+    with dspy.context(lm=stand_in(book())):
+        prior = pool(cohort, queries, starts=[PLAIN])
+    assert prior.start.trust.habit > 0.5
+    assert prior.users == len(COHORT)
+    assert prior.tried[0].score > 0.6  # the LM's own readings are right in a third
+
+
+def test_a_label_that_the_lm_prefers_wrongly_is_corrected(cohort, queries):
+    said = {"work": 0.6, "family": 0.2, "travel": 0.2}  # whatever is asked
+    with dspy.context(lm=stand_in(book(says={"label": said}))):
+        never_work = [query for query in queries if query.gold != "work"]
+        trust = pool(cohort, never_work, starts=[PLAIN]).start.trust
+    assert fuse(said, None, trust)["work"] < 0.4
+    assert trust.lean["work"] < 0
+
+
+def test_of_starts_that_are_as_good_the_fastest_is_taken(cohort, queries, monkeypatch):
+    seconds = iter(range(10_000))  # every answer takes one second, and recalls three
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(seconds)))
+    with dspy.context(lm=stand_in(book(), slots=1)):
+        prior = pool(cohort, queries, starts=[RECALLS, PLAIN])
+    assert {one.start.actions for one in prior.tried} == {(), RECALLS.actions}
+    fastest = min(prior.tried, key=lambda one: one.seconds)
+    assert prior.start == fastest.start
+
+
+def test_a_start_that_is_clearly_better_is_taken_whatever_it_costs(cohort, queries):
+    """This LM answers rightly only where it is shown memories."""
+
+    def reads(asked):
+        shown = "the folder for the message" in asked.text
+        label = {one.query: one.gold for one in queries}.get(asked.text.rsplit("message: ", 1)[-1])
+        rest = dict.fromkeys(INBOX.labels, 0.02)
+        return rest | {label: 0.96} if shown else dict.fromkeys(INBOX.labels, 1 / 3)
+
+    with dspy.context(lm=stand_in(book(says={"label": reads}))):
+        prior = pool(cohort, queries, starts=[PLAIN, RECALLS])
+    assert prior.start.actions == RECALLS.actions
+
+
+def test_what_was_answered_is_not_asked_again(cohort, queries):
+    first, second = book(), book()
+    lm = stand_in(first)
+    with dspy.context(lm=lm):
+        prior = pool(cohort, queries, starts=[PLAIN])
+    again = stand_in(second)
+    again.identity = lm.identity
+    with dspy.context(lm=again):
+        assert pool(cohort, queries, starts=[PLAIN]) == prior
+    assert not second.asked
+
+
+def test_an_answer_sees_neither_its_own_interaction_nor_later_ones(cohort, queries):
+    reader = book()
+    with dspy.context(lm=stand_in(reader)):
+        pool(cohort, queries[:6] + queries[6:12], starts=[RECALLS])
+    late = {query.query for query in queries}
+    for request in reader.asked:
+        *shown, _ = request.text.split("message: ")
+        assert not any(query in part for query in late for part in shown)
+
+
+def test_progress_is_told(cohort, queries):
+    seen = []
+    with dspy.context(lm=stand_in(book())):
+        pool(cohort, queries[:8], starts=[PLAIN, RECALLS], watch=lambda *at: seen.append(at))
+    assert sorted(seen) == [(n, 16) for n in range(1, 17)]
+
+
+def test_one_user_is_no_cohort(cohort, queries):
+    with dspy.context(lm=stand_in(book())), pytest.raises(DataError, match="there are 1"):
+        pool(cohort, queries[:6])
+
+
+def test_an_lm_without_likelihoods_has_nothing_to_pool(cohort, queries):
+    with (
+        dspy.context(lm=stand_in(book(), likelihoods=False)),
+        pytest.raises(DataError, match="no likelihoods"),
+    ):
+        pool(cohort, queries)
+
+
+def test_a_prior_survives_json(cohort, queries):
+    with dspy.context(lm=stand_in(book())):
+        prior = pool(cohort, queries)
+    assert Prior.from_dict(json.loads(json.dumps(prior.to_dict()))) == prior
+
+
+@pytest.mark.parametrize("field", ["start", "task", "tried"])
+def test_a_broken_prior_is_refused(field):
+    whole = Prior("inbox", "lm", PLAIN, 2).to_dict()
+    with pytest.raises(DataError, match=field):
+        Prior.from_dict({name: value for name, value in whole.items() if name != field})
+
+
+def test_a_new_users_persona_starts_from_the_prior(cohort):
+    trust = Trust(0.5, 0.75, {"work": -0.5, "family": 0.25, "travel": 0.0})
+    prior = Prior("inbox", "lm", replace(RECALLS, trust=trust), 6)
+    reader = book()
+    with dspy.context(lm=stand_in(reader)):
+        alignment = PersonaAlignment(prior=prior, iterations=0)
+        log = alignment.compile(cohort, trainset=[mail(1, "dog", "family", "gus")]).alignment
+    assert (log.first.trust, log.first.actions) == (trust, RECALLS.actions)
+    assert log.first.profile == ""
+    assert not reader.of("text")
+    assert log.settings["prior"] == prior.digest
