@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from personaagent.cli import intake
+from personaagent.cli import intake, session
 from personaagent.errors import BudgetError, ConflictError, DataError, LMError
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from personaagent.data import Interaction, Persona, Query, Task
     from personaagent.lm import PersonaLM
     from personaagent.memory import Store
-    from personaagent.optimizers import AlignmentLog, Setting, Step
+    from personaagent.optimizers import AlignmentLog, Prior, Setting, Step, Watched
+    from personaagent.optimizers.acceptance import Acceptance
     from personaagent.programs import PersonaAgent
 
 
@@ -96,6 +97,7 @@ def align(
     gradient_lm: PersonaLM | None,
     report: Callable[[Step], None],
     *,
+    prior: Prior | None = None,
     restart: bool = False,
 ) -> tuple[AlignmentLog, str]:
     """Align the agent to the interactions of one user; the log, and the key of the run.
@@ -107,16 +109,20 @@ def align(
     """
     import dspy
 
-    alignment = setting.alignment(gradient_lm=gradient_lm, report=report)
+    user = interactions[0].user
+    acceptance = _on_evidence(agent, user) if setting.accept == "evidence" else None
+    alignment = setting.alignment(
+        acceptance=acceptance, gradient_lm=gradient_lm, prior=prior, report=report
+    )
     key = alignment.key(agent, interactions, names_of(dspy.settings.lm, gradient_lm))
-    memory = agent.memory.store.of(interactions[0].user)
+    memory = agent.memory.store.of(user)
     journal = memory.journal(key)
     # Only now would an erasure stop the journal.
     wanted = sources(interactions)
     if len(memory.get(wanted)) < len(wanted):
         raise ConflictError(
-            f"interactions of user '{memory.user}' were erased meanwhile: the same command starts "
-            "again, without them"
+            f"interactions of user '{user}' were erased meanwhile: the same command starts again, "
+            "without them"
         )
     if restart:
         journal.clear()
@@ -137,10 +143,58 @@ def names_of(lm: PersonaLM, gradient_lm: PersonaLM | None) -> str:
     return " ".join(one.fingerprint for one in (lm, gradient_lm) if one is not None)
 
 
+def _on_evidence(agent: PersonaAgent, user: str) -> Acceptance:
+    """With the evidence of the user, and bets informed by what others' edits did."""
+    from personaagent.optimizers import AcceptOnEvidence, Contests, pooled
+
+    store, task = agent.memory.store, agent.task.name
+    others = (store.of(one.user) for one in store.users(task) if one.user != user)
+    bets = pooled(share for other in others for share in Contests.of(other, task).shares())
+    return AcceptOnEvidence(Contests.of(store.of(user), task), bets=bets)
+
+
+def watch(agent: PersonaAgent, user: str, interactions: Sequence[Interaction]) -> Watched | None:
+    """Roll the champion back where what the user did since speaks for its parent.
+
+    Args:
+        interactions: all of the user's, oldest first.
+    """
+    from personaagent.optimizers import Contests, watch_champion
+
+    store, task = agent.memory.store, agent.task
+    chain = store.of(user).history(task.name)
+    if len(chain) < 2:
+        return None
+    champion = chain[-1]
+    runs = session.origins(store, user, task).entries(champion.hash)
+    seen = {run["until"] for run in runs.values() if run["version"] == champion.version}
+    ids = [one.id for one in interactions]
+    if known := seen.intersection(ids):
+        newer = interactions[min(map(ids.index, known)) + 1 :]
+    else:  # rolled back or restored
+        newer = [one for one in interactions if one.time and one.time > champion.created]
+    return watch_champion(
+        agent,
+        user,
+        newer,
+        contests=Contests.of(store.of(user), task.name),
+        record=store.of(user).journal(f"watch/{champion.hash}"),
+    )
+
+
+def origin(log: AlignmentLog, run: str, persona: Persona, until: Interaction) -> dict[str, Any]:
+    """What led to a persona, see `session.origins`."""
+    return {"run": run, "version": persona.version, "until": until.id, "steps": log.origins()}
+
+
 def reason(log: AlignmentLog) -> str:
     """Why the persona is published, as its history keeps it."""
+    from personaagent.optimizers.log import WITHOUT
+
     if not log.judged:
         return "aligned, with nothing to judge by"
+    if log.steps and (step := log.steps[-1]).iteration == WITHOUT:
+        return f"answers without a persona: {step.candidates[step.accepted or 0].reason}"
     return (
         f"aligned: loss {log.first_loss:.3f} to {log.last_loss:.3f}, score {log.first_score:.0%} "
         f"to {log.last_score:.0%} on {len(log.judged)} replayed"

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from personaagent.cli import data, export, lamp, show, trials
+from personaagent.cli import data, export, lamp, show, trials, versions
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
@@ -94,8 +94,10 @@ app.command("ask")(ask)
 app.command("observe")(data.observe)
 app.command("quarantine")(quarantine)
 app.command("show")(show.show)
-app.command("history")(show.history)
-app.command("rollback")(show.rollback)
+app.command("blame")(show.blame)
+app.command("history")(versions.history)
+app.command("diff")(versions.diff)
+app.command("rollback")(versions.rollback)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
 app.command("worker")(worker)

@@ -13,7 +13,7 @@ from rich.text import Text
 from personaagent.cli import render
 
 if TYPE_CHECKING:
-    from personaagent.optimizers import Step
+    from personaagent.optimizers import Step, Watched
 
 
 class Board:
@@ -77,6 +77,10 @@ class Row:
     def note(self, text: str) -> None:
         """Say it under the user's name."""
         self.board.note(f"{self.user}: {text}")
+
+    def rolled_back(self, watched: Watched) -> None:
+        """Say that the champion's parent is back."""
+        self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
 
     def step(self, step: Step) -> None:
         """A step of the user has ended."""

@@ -23,6 +23,7 @@ from personaagent.cli.options import (
     MaxCalls,
     MaxMoney,
     MaxTokens,
+    PriorFile,
     ProfileWords,
     ReplayCount,
     RetrieverName,
@@ -35,7 +36,7 @@ from personaagent.cli.options import (
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
-    from personaagent.optimizers import Setting
+    from personaagent.optimizers import Prior, Setting
 
 _MANY, _LAMP = "Many users", "LaMP"
 
@@ -96,6 +97,7 @@ def compile_persona(
     retriever: RetrieverName = "dense",
     profile: ProfileWords = 30,
     seed: Seed = 0,
+    prior: PriorFile = None,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow run of it.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run has done.")
@@ -129,7 +131,7 @@ def compile_persona(
     personaagent compile --user 110 --task lamp-2m --questions dev_questions.json
     personaagent compile --user amira --update rewrite --accept always
     """
-    from personaagent.optimizers import Setting
+    from personaagent.optimizers import Setting, read_prior
 
     setting = Setting(
         iterations, batch, k, update, accept, sampler, retriever, profile, replay, seed
@@ -138,6 +140,7 @@ def compile_persona(
     options: dict[str, Any] = {
         "task": task,
         "gradient_lm": gradient_lm,
+        "prior": read_prior(prior) if prior else None,
         "tracked": not no_track,
         "restart": restart,
         "db": db,
@@ -165,6 +168,7 @@ def _one(
     questions: Path | None,
     outputs: Path | None,
     gradient_lm: str | None,
+    prior: Prior | None,
     tracked: bool,
     restart: bool,
     db: str | None,
@@ -188,7 +192,7 @@ def _one(
         ):
             display.iteration(1)
             lms = connected, second or None
-            learned = learn(agent, material, setting, lms, display, restart=restart)
+            learned = learn(agent, material, setting, lms, display, prior=prior, restart=restart)
             log, persona = learned.log, learned.log.last
             used = connected.meter.snapshot()
             held_out = align.answer_held_out(agent, asked, log, display)
@@ -212,6 +216,11 @@ def _one(
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
                 "tracked": run_id,
                 "drift": learned.drift.kind,
+                "watched": learned.watched
+                and {
+                    "rolled_back": learned.watched.rolled_back,
+                    "reason": learned.watched.reason,
+                },
                 "log": log.to_dict(),
             }
         )
@@ -237,6 +246,7 @@ def _many(
     new: bool,
     dry_run: bool,
     gradient_lm: str | None,
+    prior: Prior | None,
     tracked: bool,
     restart: bool,
     db: str | None,
@@ -251,7 +261,7 @@ def _many(
         kind = compile_many.task_of_all(store, users, task)
         connected = session.connect(choice)
         second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
-        many = compile_many.Many(store, kind, setting, connected, second or None)
+        many = compile_many.Many(store, kind, setting, connected, second or None, prior)
         many.choose(users, new=new, restart=restart and not dry_run)
         estimate = many.estimate()
         screen.print(compile_many.forecast(estimate, len(many.todo), connected.slots))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from personaagent.data import Task
     from personaagent.lm import PersonaLM, Usage
     from personaagent.memory import Store
-    from personaagent.optimizers import Setting
+    from personaagent.optimizers import Prior, Setting
     from personaagent.optimizers.estimate import Estimate
 
 _NOT_BEGUN = "not begun: the budget is used up"
@@ -44,6 +44,7 @@ class Many:
     setting: Setting
     lm: PersonaLM
     gradient_lm: PersonaLM | None = None
+    prior: Prior | None = None
     todo: dict[str, Material] = field(default_factory=dict)
     before: dict[str, Compiled] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -92,7 +93,15 @@ class Many:
             def learned(user: str) -> Learned:
                 lms = self.lm, self.gradient_lm
                 watcher = board.begin(user)
-                return learn(agent, self.todo[user], self.setting, lms, watcher, restart=restart)
+                return learn(
+                    agent,
+                    self.todo[user],
+                    self.setting,
+                    lms,
+                    watcher,
+                    prior=self.prior,
+                    restart=restart,
+                )
 
             with closing(side_by_side(learned, list(self.todo), self.lm)) as everyone:
                 for one in everyone:
@@ -113,7 +122,8 @@ class Many:
                 self.failed[user] = _NOT_BEGUN
 
     def _memo(self, user: str) -> Memo:
-        return Memo.of(self.store, user, self.task, self.setting, (self.lm, self.gradient_lm))
+        lms = self.lm, self.gradient_lm
+        return Memo.of(self.store, user, self.task, self.setting, lms, self.prior)
 
 
 def task_of_all(store: Store, users: Sequence[str], name: str | None) -> Task:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from personaagent.data import Interaction, Persona, Task
     from personaagent.lm import PersonaLM
     from personaagent.memory import Journal, Store
-    from personaagent.optimizers import AlignmentLog, Setting
+    from personaagent.optimizers import AlignmentLog, Prior, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,13 @@ class Memo:
         journal: where it is kept.
         setting: how to align.
         names: the LMs (`align.names_of`).
+        prior: where a new persona starts.
     """
 
     journal: Journal
     setting: Setting
     names: str
+    prior: Prior | None = None
 
     @classmethod
     def of(
@@ -99,11 +101,13 @@ class Memo:
         task: Task,
         setting: Setting,
         lms: tuple[PersonaLM, PersonaLM | None],
+        prior: Prior | None,
     ) -> Memo:
         """The memo in the store; `lms` as in `learning.learn`."""
         from personaagent.cli import align
 
-        return cls(store.of(user).journal(f"compiled/{task.name}"), setting, align.names_of(*lms))
+        journal = store.of(user).journal(f"compiled/{task.name}")
+        return cls(journal, setting, align.names_of(*lms), prior)
 
     def known(self, trainset: Sequence[Interaction]) -> Compiled | None:
         """What the same setting and LMs made of the same interactions."""
@@ -126,7 +130,8 @@ class Memo:
         self.journal.clear()
 
     def _key(self, trainset: Sequence[Interaction]) -> str:
-        said = json.dumps([self.setting.to_dict(), self.names], sort_keys=True)
+        prior = self.prior.digest if self.prior else None
+        said = json.dumps([self.setting.to_dict(), self.names, prior], sort_keys=True)
         return f"{_digest(trainset)}/{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 

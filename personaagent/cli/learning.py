@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from personaagent.cli import align
+from personaagent.cli import align, session
 from personaagent.cli.compiled import Compiled, Memo
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from personaagent.data import Interaction, Task
     from personaagent.lm import PersonaLM
     from personaagent.memory import Store
-    from personaagent.optimizers import AlignmentLog, Drift, Setting, Step
+    from personaagent.optimizers import AlignmentLog, Drift, Prior, Setting, Step, Watched
     from personaagent.programs import PersonaAgent
 
 _DRIFT = {
@@ -30,6 +30,10 @@ class Watcher(Protocol):
 
     def note(self, text: str) -> None:
         """Something that should be known."""
+        ...
+
+    def rolled_back(self, watched: Watched) -> None:
+        """The champion has given way to its parent."""
         ...
 
     def step(self, step: Step) -> None:
@@ -64,12 +68,14 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What came of it: `log.last` is the persona that is published, `run` names the alignment."""
+    """What came of it: `log.last` is the persona that is published, `run` names the alignment;
+    `watched` is None where there was nothing to watch."""
 
     done: Compiled
     log: AlignmentLog
     run: str
     drift: Drift
+    watched: Watched | None
 
 
 def learn(
@@ -79,11 +85,12 @@ def learn(
     lms: tuple[PersonaLM, PersonaLM | None],
     watcher: Watcher,
     *,
+    prior: Prior | None = None,
     restart: bool = False,
     then: Callable[[sa.Connection], None] | None = None,
 ) -> Learned:
-    """Follow a change of habits, align, and publish what does better, in one transaction with the
-    notes of what was done.
+    """Follow a change of habits, watch the champion, align, and publish what does better, in one
+    transaction with the notes of what was done.
 
     Args:
         agent: its LM is configured for DSPy.
@@ -91,11 +98,13 @@ def learn(
         setting: how to align.
         lms: the one that answers, and the one for gradients and updates where that is another.
         watcher: is told of the steps.
+        prior: where a new persona starts.
         restart: do not go on with an interrupted run.
         then: called in the transaction that publishes.
 
     Raises:
-        ConflictError: somebody published in between, or interactions were erased; nothing changed.
+        ConflictError: somebody published in between, or interactions were erased; nothing of the
+            alignment is kept.
         LMError: the LM failed, or its budget is used up; the same call goes on from there.
     """
     from personaagent.memory.queue import note_alignment
@@ -105,18 +114,28 @@ def learn(
     store, task = agent.memory.store, agent.task
     user = material.trainset[0].user
     memory = store.of(user)
-    memo = Memo.of(store, user, task, setting, lms)
+    memo = Memo.of(store, user, task, setting, lms, prior)
+    origins = session.origins(store, user, task)
     agent.memory.ready(user)
     drift = follow(agent.memory, task, user)
     if drift.kind != "noise":
         watcher.note(f"drift: {_DRIFT[drift.kind]}")
+    watched = None
+    if setting.accept != "always":  # the paper never looks back
+        watched = align.watch(agent, user, material.trainset)
+    if watched and watched.rolled_back:
+        watcher.rolled_back(watched)
     champion = memory.persona(task.name)
-    log, run = align.align(agent, material.trainset, setting, lms[1], watcher.step, restart=restart)
+    log, run = align.align(
+        agent, material.trainset, setting, lms[1], watcher.step, prior=prior, restart=restart
+    )
     done = Compiled.of(log, champion, align.reason(log), time.monotonic() - started)
 
     def finished(connection: sa.Connection) -> None:
         note_alignment(store, connection, user, task.name, material.newest)
         memo.keep(connection, material.trainset, done)
+        origin = align.origin(log, run, done.persona, material.trainset[-1])
+        origins.write(connection, f"{done.persona.hash}/{run}", origin)
         if then is not None:
             then(connection)
 
@@ -124,4 +143,4 @@ def learn(
     memory.publish(
         done.persona, expected=done.over, reason=done.reason, made_of=made_of, then=finished
     )
-    return Learned(done, replace(log, last=done.persona), run, drift)
+    return Learned(done, replace(log, last=done.persona), run, drift, watched)

@@ -119,10 +119,11 @@ UpdateName = Annotated[
     ),
 ]
 AcceptName = Annotated[
-    Literal["replay", "always"],
+    Literal["replay", "evidence", "always"],
     typer.Option(
         "--accept",
-        help="Accept what does better on replay, or always, as in the paper.",
+        help="Accept what does better on replay, what has enough evidence over all alignments, or "
+        "always, as in the paper.",
         rich_help_panel=_ALIGNMENT,
     ),
 ]
@@ -147,6 +148,14 @@ ProfileWords = Annotated[
         min=5,
         max=200,
         help="Words that a first profile may have.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+PriorFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prior",
+        help="Where a new persona starts: what 'pool' learned on other users.",
         rich_help_panel=_ALIGNMENT,
     ),
 ]

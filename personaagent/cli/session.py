@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
@@ -16,11 +16,10 @@ from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     import dspy
-    import sqlalchemy as sa
 
     from personaagent.data import Persona, Task
     from personaagent.lm import PersonaLM
-    from personaagent.memory import Published, Store
+    from personaagent.memory import Journal, Published, Store
     from personaagent.programs import PersonaAgent
 
 
@@ -140,19 +139,46 @@ def champion(store: Store, user: str, task: Task) -> Persona:
     Raises:
         DataError: there is none yet.
     """
-    persona = published(store, user, task)[-1].persona
-    assert persona is not None  # an erasure puts a successor in the place of a champion
-    return persona
+    return said(published(store, user, task)[-1])
 
 
-def publish(
-    store: Store,
-    persona: Persona,
-    over: Persona | None,
-    reason: str,
-    made_of: Collection[str] | None = None,
-    then: Callable[[sa.Connection], None] | None = None,
-) -> Persona:
+def version_of(chain: list[Published], number: int) -> Published:
+    """The entry of this version.
+
+    Raises:
+        DataError: there is none.
+    """
+    for one in chain:
+        if one.version == number:
+            return one
+    first, last = chain[0].version, chain[-1].version
+    raise DataError(f"there is no version {number}: there are {first} to {last}")
+
+
+def said(entry: Published) -> Persona:
+    """The persona of an entry.
+
+    Raises:
+        DataError: it was erased.
+    """
+    if entry.persona is None:  # never the champion: an erasure puts a successor in its place
+        raise DataError(
+            f"version {entry.version} was erased with an interaction that it rested on: its text "
+            "is gone"
+        )
+    return entry.persona
+
+
+def origins(store: Store, user: str, task: Task) -> Journal:
+    """What led to each persona, by its hash and the run; `blame` and the watch read it.
+
+    Values are {run, version, until, steps}: `until` the id of the latest interaction that the run
+    saw, `steps` as of `AlignmentLog.origins`.
+    """
+    return store.of(user).journal(f"origins/{task.name}")
+
+
+def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -> Persona:
     """Make the champion say what a persona says; the persona that is the champion then.
 
     It continues the chain: where the persona does not follow the champion already, it becomes the
@@ -160,8 +186,6 @@ def publish(
 
     Args:
         over: the champion that the caller read, None if there was none.
-        made_of: ids of the interactions that it was made of; default: all there are.
-        then: called in the same transaction.
 
     Raises:
         ConflictError: there is another champion now.
@@ -169,7 +193,7 @@ def publish(
     memory = store.of(persona.user)
     successor = over if over is not None and same(over, persona) else following(over, persona)
     expected = over.hash if over else None
-    memory.publish(successor, expected=expected, reason=reason, made_of=made_of, then=then)
+    memory.publish(successor, expected=expected, reason=reason)
     return successor
 
 

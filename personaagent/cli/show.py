@@ -1,13 +1,13 @@
-"""`show`, `history` and `rollback`: the personas that a user has and had."""
+"""`show` and `blame`: a persona, what speaks for it, and where it comes from."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from personaagent.cli.options import Database, Json, TaskName, User
-from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -22,23 +22,19 @@ def show(
     version: Annotated[
         int | None, typer.Option("--version", help="This version; by default the latest.")
     ] = None,
-    diff: Annotated[
-        tuple[int, int] | None,
-        typer.Option("--diff", metavar="A B", help="What changed from version A to version B."),
-    ] = None,
     evidence: Annotated[
         bool, typer.Option("--evidence", help="Show the interactions behind each directive.")
     ] = False,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Show a user's persona, what changed in it, and what speaks for it.
+    """Show a user's persona, and what speaks for it.
 
     [bold]Examples[/bold]
 
     personaagent show --user amira
     personaagent show --user amira --evidence
-    personaagent show --user amira --diff 0 2
+    personaagent show --user amira --version 0
     """
     from personaagent.cli import render, session
 
@@ -47,132 +43,81 @@ def show(
         kind = session.task_of(store, user, task)
         chain = session.published(store, user, kind)
         memory = store.of(user)
-        if diff is not None:
-            old, new = (_version(chain, number) for number in diff)
-            lines = render.changes(old, new)
-            if as_json:
-                render.print_json(
-                    {"user": user, "task": kind.name, "from": old.version, "to": new.version}
-                    | {"lines": [{"sign": sign, "text": text} for sign, text in lines]}
-                )
-            else:
-                screen.print(render.difference(lines))
-            return
-        number = chain[-1].version if version is None else version
-        persona = _version(chain, number)
-        entry = chain[number]
+        entry = chain[-1] if version is None else session.version_of(chain, version)
+        persona = session.said(entry)
         behind = [_evidence(memory, one) for one in persona.directives] if evidence else []
     if as_json:
         render.print_json(_data(entry, persona, behind))
         return
     screen.print(render.persona_panel(persona, when=entry.created, reason=entry.reason))
-    for place, found in enumerate(behind, 1):
-        screen.print(_tree(place, persona.directives[place - 1], found))
+    for number, found in enumerate(behind, 1):
+        screen.print(_tree(number, persona.directives[number - 1], found))
 
 
-def history(user: User, task: TaskName = None, db: Database = None, as_json: Json = False) -> None:
-    """List the versions of a user's persona.
+def blame(
+    user: User,
+    task: TaskName = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="This version; by default the latest.")
+    ] = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Show where each directive comes from: version, interactions, gradients.
+
+    Gradients are those of the steps that proposed the directive; those that
+    named its cue are marked.
 
     [bold]Examples[/bold]
 
-    personaagent history --user amira
-    personaagent history --user amira --json
+    personaagent blame --user amira
+    personaagent blame --user amira --version 1 --json
     """
-    from personaagent.cli import render, session
+    from personaagent.cli import origins, render, session
 
+    screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)
         chain = session.published(store, user, kind)
-        branches = store.of(user).branches(kind.name)
+        entry = chain[-1] if version is None else session.version_of(chain, version)
+        memory, runs = store.of(user), session.origins(store, user, kind).entries()
+        persona = session.said(entry)
+        directives = persona.directives
+        behind = [_evidence(memory, one) for one in directives]
+        since = [origins.since(chain, persona, one) for one in directives]
+        critiques = [origins.critiques(runs.values(), one) for one in directives]
     if as_json:
         render.print_json(
             {
                 "user": user,
                 "task": kind.name,
-                "versions": [_entry(one) for one in chain],
-                "branches": [_entry(one) for one in branches],
+                "version": entry.version,
+                "hash": entry.hash,
+                "directives": [
+                    one
+                    | {
+                        "since": {
+                            "version": first.version,
+                            "hash": first.hash,
+                            "created": render.instant(first.created),
+                            "reason": first.reason,
+                        },
+                        "gradients": [asdict(critique) for critique in found],
+                    }
+                    for one, first, found in zip(
+                        _data(entry, persona, behind)["directives"], since, critiques, strict=True
+                    )
+                ],
             }
         )
         return
-    screen = render.screen(as_json=False)
-    for title, entries in ((None, chain), ("merged from another device", branches)):
-        if not entries:
-            continue
-        numbers = ("version", "directives")
-        shown = render.table(
-            "version", "hash", "when", "directives", "reason", right=numbers, title=title
-        )
-        for one in entries:
-            shown.add_row(
-                str(one.version),
-                one.hash[:8],
-                f"{one.created:%Y-%m-%d %H:%M}",
-                str(len(one.persona.directives)) if one.persona else "-",
-                render.plain(one.reason),
-            )
-        screen.print(shown)
-
-
-def rollback(
-    user: User,
-    to: Annotated[int, typer.Option("--to", help="The version to return to.", show_default=False)],
-    task: TaskName = None,
-    db: Database = None,
-    as_json: Json = False,
-) -> None:
-    """Return to an earlier version of a persona, as a new version: nothing is lost.
-
-    [bold]Examples[/bold]
-
-    personaagent history --user amira
-    personaagent rollback --user amira --to 0
-    """
-    from personaagent.cli import render, session
-
-    with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        chain = session.published(store, user, kind)
-        champion, wanted = session.champion(store, user, kind), _version(chain, to)
-        now = session.publish(store, wanted, champion, f"rolled back to version {to}")
-    if as_json:
-        render.print_json(
-            {"user": user, "task": kind.name, "version": now.version, "hash": now.hash}
-            | {"changed": now != champion}
-        )
-        return
-    screen = render.screen(as_json=False)
-    if now == champion:
-        screen.print(f"{render.name_of(now)} says the same already: nothing changed")
-        return
-    screen.print(f"{render.name_of(now)} says again what version {to} said")
-    screen.print(render.difference(render.changes(champion, now)))
-
-
-def _version(chain: list[Published], number: int) -> Persona:
-    for one in chain:
-        if one.version == number:
-            if one.persona is None:
-                raise DataError(
-                    f"version {number} was erased with an interaction that it rested on: its text "
-                    "is gone"
-                )
-            return one.persona
-    first, last = chain[0].version, chain[-1].version
-    raise DataError(f"there is no version {number}: there are {first} to {last}")
-
-
-def _entry(one: Published) -> dict[str, Any]:
-    from personaagent.cli import render
-
-    return {
-        "version": one.version,
-        "hash": one.hash,
-        "parent": one.parent,
-        "created": render.instant(one.created),
-        "reason": one.reason,
-        "erased": one.persona is None,
-        "directives": len(one.persona.directives) if one.persona else None,
-    }
+    if not directives:
+        screen.print(f"{render.name_of(persona)} has no directives")
+    for number, one in enumerate(directives, 1):
+        tree = _tree(number, one, behind[number - 1])
+        for line in origins.lines(since[number - 1], critiques[number - 1]):
+            tree.add(line)
+        screen.print(tree)
 
 
 _Evidence = tuple[list[tuple[str, "Interaction | None"]], list[tuple[str, "Interaction | None"]]]

@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from personaagent.cli import render
+from personaagent.optimizers.log import EARLIER, WITHOUT
 
 if TYPE_CHECKING:
     from personaagent.data import Persona
     from personaagent.lm import Meter
-    from personaagent.optimizers import AlignmentLog, Candidate, Gradient, Step
+    from personaagent.optimizers import AlignmentLog, Candidate, Gradient, Step, Watched
 
 _NEW = 3  # new directives of a candidate that are shown
 
@@ -47,13 +48,20 @@ class Display:
         """Say what did not work."""
         self.screen.print(Text(render.plain(text), style="yellow"), soft_wrap=True)
 
+    def rolled_back(self, watched: Watched) -> None:
+        """Say that the champion's parent is back, and show steps against it."""
+        self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
+        self._directives = _texts(watched.champion)
+
     def step(self, step: Step) -> None:
         """Show a step that has ended."""
         if not step.candidates:
             verdict = "no candidate"
         else:
             verdict = "kept" if step.accepted is None else "accepted"
-        head = f"iteration {step.iteration} of {self._iterations}: {verdict}"
+        named = {EARLIER: "undecided before", WITHOUT: "answers without a persona"}
+        name = named.get(step.iteration, f"iteration {step.iteration} of {self._iterations}")
+        head = f"{name}: {verdict}"
         self.screen.print(
             Text.assemble((head, "bold"), f", loss {step.loss:.3f}, score {step.score:.0%}")
         )
@@ -63,7 +71,7 @@ class Display:
             self.screen.print(self._candidate(candidate, accepted=at == step.accepted))
         if step.accepted is not None:
             self._directives = _texts(step.candidates[step.accepted].persona)
-        if step.iteration < self._iterations:
+        if 0 <= step.iteration < self._iterations:
             self.iteration(step.iteration + 1)
 
     def iteration(self, number: int) -> None:

@@ -22,6 +22,7 @@ from personaagent.cli.options import (
     MaxCalls,
     MaxMoney,
     MaxTokens,
+    PriorFile,
     TaskName,
 )
 from personaagent.errors import BudgetError, ConflictError, PersonaAgentError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
     from personaagent.memory import Store
     from personaagent.memory.queue import Job, Queue, Trigger
-    from personaagent.optimizers import Setting, Step
+    from personaagent.optimizers import Prior, Setting, Step, Watched
 
 POLL = 5.0  # seconds between looks into an empty queue
 
@@ -44,6 +45,7 @@ class Work:
 
     setting: Setting
     lm: PersonaLM
+    prior: Prior | None
     tracked: bool
 
 
@@ -58,6 +60,11 @@ class _Line:
         from personaagent.cli import render
 
         self.screen.print(f"{self.who}: {render.plain(text)}", style="yellow", soft_wrap=True)
+
+    def rolled_back(self, watched: Watched) -> None:
+        from personaagent.cli import render
+
+        self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
 
     def step(self, step: Step) -> None:
         del step
@@ -76,6 +83,7 @@ def worker(
             min=0, help="Hours after which any new interaction makes one due.", show_default=False
         ),
     ] = None,
+    prior: PriorFile = None,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow runs.")] = False,
     db: Database = None,
     lm: LMName = "embedded",
@@ -101,11 +109,12 @@ def worker(
     from personaagent.forgetting import finish, unfinished_users
     from personaagent.memory import SentenceEmbedder
     from personaagent.memory.queue import NewInteractions, Queue, Schedule
-    from personaagent.optimizers import HabitsChanged, Setting
+    from personaagent.optimizers import HabitsChanged, Setting, read_prior
 
     triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
     if every is not None:
         triggers.append(Schedule(timedelta(hours=every)))
+    start = read_prior(prior) if prior else None
     screen = render.screen(as_json=True)
     name = uuid.uuid4().hex
     work: Work | None = None
@@ -117,7 +126,7 @@ def worker(
             jobs.trigger(triggers)
             if job := jobs.take(name):
                 choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
-                work = work or Work(Setting(), session.connect(choice), tracked=not no_track)
+                work = work or Work(Setting(), session.connect(choice), start, not no_track)
                 screen.print(_attempt(store, jobs, job, work, screen), soft_wrap=True)
             elif once:
                 return
@@ -231,6 +240,7 @@ def _align(store: Store, jobs: Queue, job: Job, work: Work, line: _Line) -> Comp
             work.setting,
             (work.lm, None),
             line,
+            prior=work.prior,
             then=lambda connection: jobs.done(connection, job),
         )
         if work.tracked:

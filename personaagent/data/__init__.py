@@ -2,6 +2,7 @@
 
 from personaagent.data.account import Account
 from personaagent.data.chatgpt import CHAT, read_chatgpt
+from personaagent.data.directives import contradict, merge, net, resolve
 from personaagent.data.hf import from_dataset, to_dataset
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.jsonl import (
@@ -44,10 +45,13 @@ __all__ = [
     "Task",
     "Text",
     "Trust",
+    "contradict",
     "from_dataset",
     "iter_lamp",
     "iter_oppu",
     "lamp_dataset",
+    "merge",
+    "net",
     "read_chatgpt",
     "read_golds",
     "read_interactions",
@@ -55,6 +59,7 @@ __all__ = [
     "read_mem0",
     "read_queries",
     "read_tasks",
+    "resolve",
     "self_supervised_pairs",
     "to_dataset",
     "write_interactions",

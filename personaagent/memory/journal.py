@@ -70,6 +70,15 @@ class Journal:
         stands = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
         return json.loads(str(stands))
 
+    def entries(self, prefix: str = "") -> dict[str, Any]:
+        """The values of the keys that start so, by key, in the order of keys."""
+        begins = journal.c.key.startswith(prefix, autoescape=True)
+        select = sa.select(journal.c.key, journal.c.value).where(self._mine(), begins)
+        with self.database.read() as connection:
+            found = connection.execute(select).all()
+        # LIKE ignores case in SQLite, and databases collate differently.
+        return {key: json.loads(text) for key, text in sorted(found) if key.startswith(prefix)}
+
     def __len__(self) -> int:
         with self.database.read() as connection:
             count = sa.select(sa.func.count()).select_from(journal).where(self._mine())

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from personaagent.data import Directive, Interaction, Persona
+from personaagent.data import Interaction, Persona
+from personaagent.data.directives import merge as joined
+from personaagent.data.directives import resolve
 from personaagent.errors import DataError
 from personaagent.memory import replica as replicas
 from personaagent.memory.chain import ERASED
@@ -129,36 +131,20 @@ def merge(one: Replica, other: Replica) -> Replica:
 def merged_fields(personas: Sequence[Persona]) -> dict[str, Any]:
     """What personas of one user say together, the leading one last; the same for the same ones.
 
-    Directives are one where cue (or, without one, text) is; their evidence is united, and of
-    several texts for a cue the one stands for which more speaks. The rest is the leading one's.
+    Directives are joined with their evidence, and of those that contradict each other the one
+    stands for which more speaks (see `personaagent.data.directives`); the rest is the leading
+    one's.
     """
     if not personas:
         return {}
     lead = personas[-1]
-    said: dict[str, dict[str, Directive]] = {}
-    for persona in reversed(personas):
-        for one in persona.directives:
-            texts = said.setdefault(one.cue or one.text, {})
-            texts[one.text] = _together(texts.get(one.text, one), one)
-    directives = [max(texts.values(), key=_standing) for texts in said.values()]
+    said = joined(*(one.directives for one in personas))
     return {
         "profile": lead.profile,
-        "directives": tuple(directives),
+        "directives": resolve(said, cap=len(said)),
         "trust": lead.trust,
         "actions": lead.actions,
     }
-
-
-def _together(one: Directive, other: Directive) -> Directive:
-    """One directive with the evidence of both; its reach is that of the one with more of it."""
-    better = max(one, other, key=_standing)
-    support = sorted({*one.support, *other.support})
-    oppose = sorted({*one.oppose, *other.oppose} - set(support))
-    return replace(better, support=tuple(support), oppose=tuple(oppose))
-
-
-def _standing(one: Directive) -> tuple[int, int, str, float]:
-    return len(one.support) - len(one.oppose), len(one.support), one.text, one.reach
 
 
 def _first(one: Quarantined) -> tuple[datetime, str, str]:

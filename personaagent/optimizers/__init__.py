@@ -1,11 +1,14 @@
 """PersonaAlignment, the teleprompter that writes personas, and its exchangeable parts."""
 
-from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
+from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept, Trial
 from personaagent.optimizers.alignment import PersonaAlignment
+from personaagent.optimizers.contests import Contests
 from personaagent.optimizers.drift import Drift, HabitsChanged, follow, look, tell, watch
+from personaagent.optimizers.evidence import BETS, AcceptOnEvidence, Bet, pooled
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.pooling import Prior, Start, pool, read_prior
 from personaagent.optimizers.replay import Replay, Replayed
+from personaagent.optimizers.rollback import Watched, watch_champion
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.stopping import Patience
@@ -13,10 +16,14 @@ from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
 __all__ = [
+    "BETS",
+    "AcceptOnEvidence",
     "AcceptOnReplay",
     "AlignmentLog",
     "AlwaysAccept",
+    "Bet",
     "Candidate",
+    "Contests",
     "Drift",
     "FullRewrite",
     "Gradient",
@@ -33,10 +40,14 @@ __all__ = [
     "Start",
     "Step",
     "Student",
+    "Trial",
+    "Watched",
     "follow",
     "look",
     "pool",
+    "pooled",
     "read_prior",
     "tell",
     "watch",
+    "watch_champion",
 ]

@@ -3,42 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from personaagent.data import Persona
 from personaagent.optimizers.replay import Replayed
 
 
-class Acceptance(Protocol):
-    """Judges a candidate against the champion on interactions that wrote neither."""
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A candidate against the champion on interactions that wrote neither.
 
-    def accepts(
-        self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
-    ) -> tuple[bool, str]:
-        """The verdict and its reason; both replays are of the same interactions, in order."""
+    Attributes:
+        champion: who is in place.
+        candidate: who may take it.
+        before: the replay under the champion.
+        after: the same interactions in the same order, under the candidate.
+        writing: ids of the interactions that the candidate may have been written from.
+    """
+
+    champion: Persona
+    candidate: Persona
+    before: Sequence[Replayed]
+    after: Sequence[Replayed]
+    writing: frozenset[str] = frozenset()
+
+    @property
+    def saved(self) -> list[float]:
+        """What the candidate saves on each interaction, in units of the loss."""
+        pairs = zip(self.before, self.after, strict=True)
+        return [old.loss - new.loss for old, new in pairs]
+
+
+class Acceptance(Protocol):
+    """Judges candidates.
+
+    Attributes:
+        floor: whether an alignment may not end with a persona that does worse than none.
+    """
+
+    floor: bool
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        """The verdict and its reason."""
+        ...
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        """Candidates of earlier alignments that more evidence may still let win."""
         ...
 
 
 class AlwaysAccept:
     """The paper's: the latest rewrite is the persona."""
 
-    def accepts(
-        self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
-    ) -> tuple[bool, str]:
-        del champion, candidate
+    floor = False
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
         return True, "always accepted"
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        return []
 
 
 class AcceptOnReplay:
     """Only what lowers the loss on held-out interactions, and not by a few of the answers that it
     changes at the cost of most; without evidence the champion stays."""
 
+    floor = True
+
     def __init__(self, *, margin: float = 0.5) -> None:
         self.margin = margin  # nats that the whole replay must save
 
-    def accepts(
-        self, champion: Sequence[Replayed], candidate: Sequence[Replayed]
-    ) -> tuple[bool, str]:
-        saved = [old.loss - new.loss for old, new in zip(champion, candidate, strict=True)]
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        saved = trial.saved
         changed = [value for value in saved if value]
         if not changed:
             return False, "changes nothing on replay"
@@ -46,3 +83,19 @@ class AcceptOnReplay:
         verdict = sum(saved) > self.margin and 2 * better >= len(changed)
         of = f"better on {better} of {len(changed)} changed answers"
         return verdict, f"saves {sum(saved):.1f} nats on replay, {of}"
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        return []
+
+
+class BetterWithout:
+    """Whether the champion does worse than no persona, which is the candidate."""
+
+    floor = False
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        saved = sum(trial.saved)
+        return saved > 0, f"no persona saves {saved:.1f} nats on replay"
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        return []

@@ -11,18 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Choice, Interaction, Persona, Text
+from personaagent.data import Choice, Interaction, Persona, Text, Trust
 from personaagent.data.influence import measured
 from personaagent.errors import DataError
 from personaagent.lm import Usage
-from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
+from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, BetterWithout
 from personaagent.optimizers.judging import (
     POLICIES,
     Policies,
@@ -31,18 +31,19 @@ from personaagent.optimizers.judging import (
     means,
     settle,
     split,
+    without,
 )
-from personaagent.optimizers.log import AlignmentLog, Gradient, Step
+from personaagent.optimizers.log import EARLIER, WITHOUT, AlignmentLog, Step
 from personaagent.optimizers.pooling import Prior, Start
-from personaagent.optimizers.replay import Record, Replay, Replayed, Scratch, once, parallel
+from personaagent.optimizers.replay import Record, Replay, Scratch, once
 from personaagent.optimizers.sampling import BatchSampler, HardBatch
+from personaagent.optimizers.start import start_of
 from personaagent.optimizers.stopping import Patience, Stopping
 from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
-from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
+from personaagent.optimizers.writers import Writers
 from personaagent.programs.fusion import POOLED, SHRINKAGE
 from personaagent.programs.profile import WORDS
-from personaagent.programs.situation import derived_from
 
 S = TypeVar("S", bound=Student)
 
@@ -109,9 +110,7 @@ class PersonaAlignment(Teleprompter):
         self.seed = seed
         self.record = record
         self.report = report
-        self.write_gradient = GradientWriter()
-        self.rewrite = PersonaRewriter()
-        self.summarize = ProfileSummarizer(words=profile)
+        self.writers = Writers(gradient_lm, profile)
 
     def compile(
         self,
@@ -159,15 +158,30 @@ class PersonaAlignment(Teleprompter):
             replay = Replay(agent, self.record or Scratch())
 
             # STEP 2: start from the published persona, or from the profile
-            champion = first = self._start(agent, user, writing, judging, replay.record)
+            start = self.prior.start if self.prior else Start()
+            champion = first = start_of(
+                agent, user, writing, judging, start, self.writers, replay.record
+            )
             update = self.update or (
                 FullRewrite() if isinstance(task, Choice | Text) else ItemisedEdits()
             )
             judged = replay(champion, judging)
             first_loss, first_score = means(judged)
+            wrote = frozenset(one.id for one in writing)
             steps: list[Step] = []
             tried: set[str] = set()
             stopped = "all iterations done"
+
+            def end(step: Step) -> None:
+                steps.append(step)
+                if self.report:
+                    self.report(step)
+
+            # STEP 2b: judge again what earlier alignments left undecided
+            if undecided := self._undecided(champion, replay.record):
+                verdict = judge(undecided, champion, judged, self.acceptance, replay, wrote)
+                champion, judged = verdict.champion, verdict.judged
+                end(Step(EARLIER, (), (), verdict.candidates, verdict.accepted, *means(judged)))
             for iteration in range(1, self.iterations + 1):
                 # STEP 3: simulate the writing interactions and sample a batch
                 written_from = replay(champion, writing)
@@ -178,31 +192,40 @@ class PersonaAlignment(Teleprompter):
                 tried.update(one.interaction.id for one in batch)
 
                 # STEP 4: LLM_grad criticizes every simulated response of the batch
-                gradients = self._gradients(agent, batch, replay.record)
+                gradients = self.writers.gradients(task, batch, replay.record)
 
                 # STEP 5: LLM_update proposes candidates
                 proposal = Proposal(task, champion, batch, gradients, written_from)
-                personas = self._propose(update, proposal, agent, replay.record)
+                personas = self.writers.candidates(update, proposal, agent.memory, replay.record)
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep
-                verdict = judge(personas, champion, judged, self.acceptance, replay)
+                verdict = judge(personas, champion, judged, self.acceptance, replay, wrote)
                 champion, judged = verdict.champion, verdict.judged
-                step = Step(
-                    iteration,
-                    tuple(one.interaction.id for one in batch),
-                    tuple(gradients),
-                    verdict.candidates,
-                    verdict.accepted,
-                    *means(judged),
+                end(
+                    Step(
+                        iteration,
+                        tuple(one.interaction.id for one in batch),
+                        tuple(gradients),
+                        verdict.candidates,
+                        verdict.accepted,
+                        *means(judged),
+                    )
                 )
-                steps.append(step)
-                if self.report:
-                    self.report(step)
-                if (why := self.stopping.stops(steps)) is not None:
+                if (why := self.stopping.stops([one for one in steps if one.batch])) is not None:
                     stopped = why
                     break
 
-            # STEP 7: what the persona may do without asking, and how far habit is trusted
+            # STEP 7: no persona rather than one that does worse than none
+            if self.acceptance.floor:
+                alone = replace(champion, trust=Trust())  # the same text; trust is settled below
+                silent = without(champion)
+                verdict = judge([alone, *silent], champion, judged, BetterWithout(), replay)
+                if verdict.accepted:
+                    champion, judged = verdict.champion, verdict.judged
+                    candidates, accepted = verdict.candidates[1:], verdict.accepted - 1
+                    end(Step(WITHOUT, (), (), candidates, accepted, *means(judged)))
+
+            # STEP 8: what the persona may do without asking, and how far habit is trusted
             policies = self.policies if hasattr(agent, "act") else ((),)
             shrinkage = POOLED if self.prior else SHRINKAGE
             last = settle(first, champion, judging, policies, replay, shrinkage)
@@ -249,74 +272,14 @@ class PersonaAlignment(Teleprompter):
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
-    def _start(
-        self,
-        agent: Student,
-        user: str,
-        writing: Sequence[Interaction],
-        judging: Sequence[Interaction],
-        record: Record,
-    ) -> Persona:
-        """The published persona, or a first one as the cohort starts: by default a profile."""
-        persona = agent.persona_of(user)
-        if persona.profile or persona.directives:
-            return persona
-        start = self.prior.start if self.prior else Start()
-        if not start.profile:
-            return replace(persona, actions=start.actions, trust=start.trust)
-        # Derived interactions say little of the user; what they were made from says more.
-        sources = {id for one in writing for id in derived_from(one)}
-        hidden = {id for one in judging for id in derived_from(one)}
-        mine = agent.memory.store.of(user)
-        papers = mine.get(sorted(sources - hidden))
-        # What is known of the user without an answer (a Choice's papers judge, too).
-        last = max((one.time for one in (*writing, *judging) if one.time), default=None)
-        known = (
-            []
-            if isinstance(agent.task, Choice)
-            else mine.interactions(agent.task.name, before=last)
-        )
-        told = [one for one in known if not one.response]
-        profile = once(
-            record,
-            f"profile/{self.profile}",
-            lambda: self._as_lm(self.summarize, agent.task, papers or [*told, *writing]).profile,
-        )
-        return replace(persona, profile=profile, actions=start.actions, trust=start.trust)
-
-    def _gradients(
-        self, agent: Student, batch: Sequence[Replayed], record: Record
-    ) -> list[Gradient]:
-        def criticize(one: Replayed) -> Gradient:
-            past = one.interaction
-            text = once(
-                record,
-                f"gradient/{past.id}/{one.answer}",
-                lambda: self._as_lm(self.write_gradient, agent.task, past, one.answer).gradient,
-            )
-            return Gradient(past.id, one.answer, past.response, text)
-
-        return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
-
-    def _propose(
-        self, update: Update, proposal: Proposal, agent: Student, record: Record
-    ) -> list[Persona]:
-        batch = sorted(one.interaction.id for one in proposal.batch)
-        key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"
+    def _undecided(self, champion: Persona, record: Record) -> list[Persona]:
+        """Challengers of earlier alignments; the same ones when the run goes on after a kill."""
         found = once(
             record,
-            key,
-            lambda: [
-                one.to_dict()
-                for one in self._as_lm(update.propose, proposal, self.rewrite, agent.memory)
-            ],
+            "undecided",
+            lambda: [one.to_dict() for one in self.acceptance.undecided(champion)],
         )
         return [Persona.from_dict(one) for one in found]
-
-    def _as_lm(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        """Do the work with the LM for gradients and updates, where one is named."""
-        with dspy.context(lm=self.gradient_lm) if self.gradient_lm else nullcontext():
-            return work(*arguments)
 
 
 def _only_user(trainset: Sequence[Interaction]) -> str:

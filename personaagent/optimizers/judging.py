@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from personaagent.data import Action, Interaction, Persona, Trust
-from personaagent.optimizers.acceptance import Acceptance
+from personaagent.optimizers.acceptance import Acceptance, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.replay import FLOOR, Replay, Replayed
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, fuse
@@ -73,20 +73,31 @@ def judge(
     judged: list[Replayed],
     acceptance: Acceptance,
     replay: Replay,
+    writing: frozenset[str] = frozenset(),
 ) -> Verdict:
-    """Replay the candidates on what judged the champion; of those accepted the best one wins."""
+    """Replay the candidates on what judged the champion; of those accepted the best one wins.
+
+    `writing` are the ids of the interactions that the candidates may have been written from.
+    """
     judging = [one.interaction for one in judged]
     candidates: list[Candidate] = []
     verdict = Verdict((), None, champion, judged)
     for at, persona in enumerate(personas):
         again = replay(persona, judging)
-        better, reason = acceptance.accepts(judged, again)
+        better, reason = acceptance.accepts(Trial(champion, persona, judged, again, writing))
         loss, score = means(again)
         changed = sum(replay.view(champion, one) != replay.view(persona, one) for one in judging)
         candidates.append(Candidate(persona, loss, score, changed, reason))
         if better and (verdict.accepted is None or loss < means(verdict.judged)[0]):
             verdict = Verdict((), at, persona, again)
     return replace(verdict, candidates=tuple(candidates))
+
+
+def without(champion: Persona) -> list[Persona]:
+    """Successors that tell the LM nothing: with the champion's trust in habit, and with none, where
+    the LM answers as it would answer anyone."""
+    silent = champion.succeed(profile="", directives=(), actions=())
+    return [silent, replace(silent, trust=Trust())]
 
 
 def settle(

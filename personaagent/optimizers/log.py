@@ -8,15 +8,21 @@ from typing import Any
 
 from personaagent.data import Persona
 
+EARLIER, WITHOUT = 0, -1  # in place of an iteration
+
 
 @dataclass(frozen=True, slots=True)
 class Gradient:
-    """LLM_grad's critique of one simulated response against the true one."""
+    """LLM_grad's critique of one simulated response against the true one.
+
+    `likelihood` is the probability that the true one had, where the LM gives probabilities.
+    """
 
     interaction: str
     response: str
     truth: str
     text: str
+    likelihood: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,10 @@ class Candidate:
 class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
-    `loss` and `score` are the champion's after the step; `score` is the task's, 1 is best.
+    Two kinds of step have no batch: `EARLIER`, before the iterations, judges the challengers that
+    earlier alignments left undecided; `WITHOUT`, after them, puts no persona in the champion's
+    place because that one did worse than none. `loss` and `score` are the champion's after the
+    step; `score` is the task's, 1 is best.
     """
 
     iteration: int
@@ -76,6 +85,36 @@ class AlignmentLog:
     def last_score(self) -> float:
         """The mean score of the last persona on the judging interactions, 1 is best."""
         return self.steps[-1].score if self.steps else self.first_score
+
+    def origins(self) -> list[dict[str, Any]]:
+        """Where directives come from: of each step with gradients these, and what was proposed.
+
+        As JSON data: `iteration`, `gradients`, `proposed` ({cue, text} of directives that were not
+        in the champion), and `accepted`, those of them that joined it.
+        """
+        champion, found = self.first, []
+        for step in self.steps:
+            known = {(one.cue, one.text) for one in champion.directives}
+            new = [
+                [
+                    {"cue": one.cue, "text": one.text}
+                    for one in candidate.persona.directives
+                    if (one.cue, one.text) not in known
+                ]
+                for candidate in step.candidates
+            ]
+            if step.accepted is not None:
+                champion = step.candidates[step.accepted].persona
+            if step.gradients:
+                found.append(
+                    {
+                        "iteration": step.iteration,
+                        "gradients": [asdict(one) for one in step.gradients],
+                        "proposed": [one for added in new for one in added],
+                        "accepted": [] if step.accepted is None else new[step.accepted],
+                    }
+                )
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""

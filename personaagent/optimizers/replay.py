@@ -50,6 +50,10 @@ class Scratch:
     def put(self, key: str, value: Any) -> Any:
         return self._values.setdefault(key, value)
 
+    def entries(self, prefix: str = "") -> dict[str, Any]:
+        """The values of the keys that start so, by key, in the order of keys."""
+        return {key: self._values[key] for key in sorted(self._values) if key.startswith(prefix)}
+
 
 def once(record: Record, key: str, work: Callable[[], T]) -> T:
     """The recorded value of a key; the work is done only where there is none."""

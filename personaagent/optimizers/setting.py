@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,15 +14,20 @@ from pydantic import Field
 from personaagent.data import Action
 from personaagent.data.rows import Row, parse_json, validated
 from personaagent.errors import DataError
-from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept
+from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
+from personaagent.optimizers.evidence import AcceptOnEvidence
 from personaagent.optimizers.judging import Policies
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 from personaagent.programs.tools import MOST_MEMORIES
 
 UPDATES = {"auto": None, "edits": ItemisedEdits, "rewrite": FullRewrite}
-ACCEPTANCES = {"replay": AcceptOnReplay, "always": AlwaysAccept}
+ACCEPTANCES: dict[str, Callable[[], Acceptance]] = {
+    "replay": AcceptOnReplay,
+    "evidence": AcceptOnEvidence,
+    "always": AlwaysAccept,
+}
 SAMPLERS = {"hard": HardBatch, "latest": LatestBatch}
 _DEFAULT_K, _DEFAULT_RETRIEVER = 4, "dense"
 
@@ -45,8 +51,15 @@ class Setting:
     replay: int = 12
     seed: int = 0
 
-    def alignment(self, **options: Any) -> PersonaAlignment:
-        """The alignment; `options` are the arguments of `PersonaAlignment` that are no choices."""
+    def alignment(
+        self, *, acceptance: Acceptance | None = None, **options: Any
+    ) -> PersonaAlignment:
+        """The alignment.
+
+        Args:
+            acceptance: the policy where it knows more than its name says: the user's evidence.
+            options: the arguments of `PersonaAlignment` that are no choices.
+        """
         update = UPDATES[self.update]
         return PersonaAlignment(
             iterations=self.iterations,
@@ -54,7 +67,7 @@ class Setting:
             replay=self.replay,
             sampler=SAMPLERS[self.sampler](),
             update=update() if update else None,
-            acceptance=ACCEPTANCES[self.accept](),
+            acceptance=acceptance or ACCEPTANCES[self.accept](),
             policies=self.policies(),
             profile=self.profile,
             seed=self.seed,
@@ -117,7 +130,7 @@ class _Choices(Row):
     batch: Annotated[int, Field(ge=1)] = 0
     k: Annotated[int, Field(ge=1, le=MOST_MEMORIES)] = 0
     update: Literal["auto", "edits", "rewrite"] = "auto"
-    accept: Literal["replay", "always"] = "replay"
+    accept: Literal["replay", "evidence", "always"] = "replay"
     sampler: Literal["hard", "latest"] = "hard"
     retriever: Literal["dense", "bm25", "recency", "hybrid"] = "dense"
     profile: Annotated[int, Field(ge=5, le=200)] = 0

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-
-from personaagent.data import Directive, Interaction, Persona, Task
-from personaagent.data.influence import corroborated
+from personaagent.data import Directive, Persona, Task, resolve
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
+from personaagent.optimizers.reach import Reaching
 from personaagent.optimizers.replay import Replayed
 from personaagent.programs import PersonaRewriter
 from personaagent.programs.rewriter import clean
-
-FOLLOWED = 0.3  # nats that a directive leaves where it is right
-MISLED = 3.0  # nats that it costs where it is wrong
-LEAST = 2  # interactions that must speak for a directive
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +47,7 @@ class FullRewrite:
         del memory
         feedback = [
             f'On "{replayed.interaction.query}" the assistant answered {gradient.response}, the '
-            f"user {gradient.truth}: {gradient.text}"
+            f"user {gradient.truth}{_likelihood(gradient)}: {gradient.text}"
             for replayed, gradient in zip(proposal.batch, proposal.gradients, strict=True)
         ]
         batch = [one.interaction for one in proposal.batch]
@@ -61,84 +55,91 @@ class FullRewrite:
 
 
 class ItemisedEdits:
-    """One directive added, or one with the same cue replaced; the rest stays as it is.
+    """Directives added, revised and dropped one at a time; the rest stays as it is.
 
-    Cues come from the LM: what the batch has in common, and the gradients. How far
-    a cue reaches and how promising it is follow from the writing interactions without any LM call;
-    the best `keep` become candidates.
+    Cues come from the LM: what the batch has in common, and the gradients. How far a cue reaches
+    and how promising it is follow from the writing interactions without any LM call; the best
+    `keep` become candidates. Where newer interactions say something about a directive that the
+    persona has already, its reach is fitted again, or, where most of them speak against it, its
+    removal is proposed.
+
+    Args:
+        keep: how many new directives are proposed at most.
+        cap: how many directives a persona has at most; the least supported goes.
     """
 
-    def __init__(self, *, keep: int = 2) -> None:
+    def __init__(self, *, keep: int = 2, cap: int = 12) -> None:
         self.keep = keep
+        self.cap = cap
 
     def propose(
         self, proposal: Proposal, rewriter: PersonaRewriter, memory: EpisodicMemory
     ) -> list[Persona]:
-        task, persona = proposal.task, proposal.persona
-        batch = [one.interaction for one in proposal.batch]
-        response = batch[0].response
-        named = [rewriter.cue(batch), *(clean(one.text) for one in proposal.gradients)]
-        scored = [
-            (gain, directive)
-            for cue in dict.fromkeys(filter(None, named))
-            for gain, directive in [_directive(task, cue, response, proposal.written_from, memory)]
-            if gain > 0
+        reaching = Reaching(proposal.task, proposal.written_from, memory)
+        before = proposal.persona.directives
+        present = tuple(reaching.renewed(one) for one in before)
+        edits = [
+            *self._additions(proposal, rewriter, reaching, present),
+            *self._revisions(reaching, before, present),
+            *self._removals(reaching, present),
         ]
-        best = sorted(scored, key=lambda pair: -pair[0])[: self.keep]
+        said = [{(one.cue, one.text, one.reach) for one in edit} for edit in (before, *edits)]
         return [
-            persona.succeed(directives=_with(persona.directives, directive))
-            for _, directive in best
+            proposal.persona.succeed(directives=edit)
+            for at, edit in enumerate(edits, 1)
+            if said[at] not in said[:at]
         ]
 
-
-def _directive(
-    task: Task,
-    cue: str,
-    response: str,
-    replayed: Sequence[Replayed],
-    memory: EpisodicMemory,
-) -> tuple[float, Directive]:
-    """The directive for a cue, reaching where it helps most, and the nats it should save.
-
-    Over all thresholds on the cosine between cue and query: what following the directive would
-    save or cost on the writing interactions that it then speaks to, of which most must agree.
-    """
-    vector = memory.embed(cue)
-    fits = np.array([float(vector @ memory.embed(one.interaction.query)) for one in replayed])
-    order = np.argsort(-fits, kind="stable")
-    saved = np.array(
-        [
-            one.loss - (FOLLOWED if one.interaction.response == response else MISLED)
-            for one in replayed
+    def _additions(
+        self,
+        proposal: Proposal,
+        rewriter: PersonaRewriter,
+        reaching: Reaching,
+        present: Sequence[Directive],
+    ) -> list[tuple[Directive, ...]]:
+        batch = [one.interaction for one in proposal.batch]
+        named = [rewriter.cue(batch), *(clean(one.text) for one in proposal.gradients)]
+        fitted = [
+            reaching.fit(cue, batch[0].response) for cue in dict.fromkeys(filter(None, named))
         ]
-    )
-    agrees = np.array([one.interaction.response == response for one in replayed])
-    gains = np.cumsum(saved[order])
-    ends = np.append(np.diff(fits[order]) < 0, True)  # no reach tells equal fits apart
-    agreeing = np.cumsum(agrees[order])
-    most = 2 * agreeing > np.arange(1, len(order) + 1)
-    enough = (agreeing >= LEAST) & most & ends
-    if not enough.any():
-        return 0.0, Directive("")
-    last = int(np.argmax(np.where(enough, gains, -np.inf)))
-    inside = fits[order[last]]
-    outside = fits[order[last + 1]] if last + 1 < len(order) else inside
-    spoken_to = [replayed[i].interaction for i in order[: last + 1]]
-    if not corroborated(spoken_to, response):
-        return 0.0, Directive("")
-    directive = Directive(
-        f"If the {task.item} mentions {cue}, answer {response}.",
-        cue=cue,
-        reach=float(inside + outside) / 2,
-        support=_ids(one for one in spoken_to if one.response == response),
-        oppose=_ids(one for one in spoken_to if one.response != response),
-    )
-    return float(gains[last]), directive
+        best = sorted((one for one in fitted if one.gain > 0), key=lambda one: -one.gain)
+        return [self._with(present, one.directive, reaching) for one in best[: self.keep]]
+
+    def _revisions(
+        self, reaching: Reaching, before: Sequence[Directive], present: Sequence[Directive]
+    ) -> list[tuple[Directive, ...]]:
+        """The new reach that promises most, of the directives with news about them."""
+        found = []
+        for old, now in zip(before, present, strict=True):
+            answer = reaching.answer(now)
+            if answer is None or {*old.support, *old.oppose} == {*now.support, *now.oppose}:
+                continue
+            fitted = reaching.fit(now.cue, answer, held=now.reach)
+            if fitted.gain > reaching.gain(now, answer):
+                found.append((fitted.gain - reaching.gain(now, answer), now, fitted.directive))
+        if not found:
+            return []
+        _, now, new = max(found, key=lambda one: one[0])
+        return [self._with(present, replace(now, reach=new.reach), reaching)]
+
+    def _removals(
+        self, reaching: Reaching, present: Sequence[Directive]
+    ) -> list[tuple[Directive, ...]]:
+        """Without the directive that most of what it now speaks to is against."""
+        against = [(reaching.net(one), one) for one in present]
+        lowest, worst = min(against, key=lambda pair: pair[0], default=(0, None))
+        return [tuple(one for one in present if one is not worst)] if lowest < 0 else []
+
+    def _with(
+        self, present: Sequence[Directive], new: Directive, reaching: Reaching
+    ) -> tuple[Directive, ...]:
+        known = [one for one in present if (one.cue, one.text) == (new.cue, new.text)]
+        others = [one for one in present if one not in known]
+        now = reaching.renewed(replace(known[0], reach=new.reach) if known else new)
+        return resolve([*others, now], cap=self.cap, order=reaching.order)
 
 
-def _with(directives: Sequence[Directive], new: Directive) -> tuple[Directive, ...]:
-    return (*(one for one in directives if one.cue != new.cue), new)
-
-
-def _ids(interactions: Iterable[Interaction]) -> tuple[str, ...]:
-    return tuple(one.id for one in interactions)
+def _likelihood(gradient: Gradient) -> str:
+    if gradient.likelihood is None:
+        return ""
+    return f" (which it thought {gradient.likelihood:.0%} likely)"

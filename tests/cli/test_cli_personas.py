@@ -206,13 +206,15 @@ def test_history_lists_the_versions(run, told, imported):
     assert "because Sails." in shown
 
 
-def test_show_gives_an_old_version_and_what_changed(run, told, imported):
+def test_show_gives_an_old_version_and_diff_what_changed(run, told, imported):
     publish(imported.with_name("memory.db"), "Hikes.", "Sails.")
     assert told("show", "--user", "bela", "--version", 0)["profile"] == "Hikes."
-    lines = told("show", "--user", "bela", "--diff", 0, 1)["lines"]
+    lines = told("diff", "--user", "bela")["lines"]
     changed = [(line["sign"], line["text"]) for line in lines if line["sign"] != " "]
     assert changed == [("-", "About this user: Hikes."), ("+", "About this user: Sails.")]
-    assert "+ About this user: Sails." in run("show", "--user", "bela", "--diff", 0, 1).stdout
+    assert (
+        "+ About this user: Sails." in run("diff", "--user", "bela", "--from", 0, "--to", 1).stdout
+    )
     said = run("show", "--user", "bela", "--version", 2, ok=False).stderr
     assert "there is no version 2: there are 0 to 1" in said
 

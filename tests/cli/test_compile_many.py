@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_world import Engine, rows, write
+from cli_world import Engine, connect, rows, write
 from dspy import lm15
 
 from personaagent.cli.app import app
+from personaagent.data import Action, Trust
 from personaagent.memory import Store
+from personaagent.optimizers import Prior, Start
 
 TESTS = Path(__file__).parent.parent
 
@@ -219,6 +221,47 @@ def test_a_wrong_file_is_refused_with_its_place(run, tmp_path, text, problem):
     said = run("compile", "--user", "cem", "--config", "a.json", ok=False).stderr
     assert problem in said
     assert "a.json" in said
+
+
+# Where new personas start
+
+
+@pytest.fixture
+def prior(tmp_path):
+    """What a cohort learned with the stand-in LM: no profile, always recall."""
+    start = Start(profile=False, actions=(Action("recall"),), trust=Trust(habit=0.7))
+    learned = Prior("inbox", connect("embedded").fingerprint, start, users=5)
+    (tmp_path / "prior.json").write_text(json.dumps(learned.to_dict()))
+    return "prior.json"
+
+
+@pytest.mark.usefixtures("three")
+def test_a_prior_is_where_personas_start_for_one_user_and_for_many(told, prior):
+    one = told("compile", "--user", "cem", "--prior", prior, "--no-track")
+    assert (one["log"]["first"]["profile"], one["log"]["first"]["trust"]["habit"]) == ("", 0.7)
+    assert [action["tool"] for action in one["log"]["first"]["actions"]] == ["recall"]
+    many = by_user(told("compile", "--all", "--prior", prior, "--no-track"))
+    assert [many[user]["state"] for user in ("amira", "bela", "cem")] == [
+        "compiled",
+        "compiled",
+        "finished before",
+    ]
+    assert told("show", "--user", "amira")["profile"] == ""
+    assert by_user(told("compile", "--users", "cem", "--no-track"))["cem"]["state"] == "compiled"
+
+
+@pytest.mark.usefixtures("three")
+def test_the_worker_takes_a_prior_too(run, told, prior):
+    run("worker", "--once", "--prior", prior, "--no-track")
+    assert {told("show", "--user", user)["profile"] for user in ("amira", "bela", "cem")} == {""}
+
+
+@pytest.mark.usefixtures("three")
+def test_a_prior_of_another_lm_is_refused(run, prior):
+    (path := Path(prior)).write_text(path.read_text().replace('"lm": "', '"lm": "other '))
+    said = run("compile", "--user", "cem", "--prior", prior, "--no-track", ok=False).stderr
+    assert "learned with another LM" in said
+    assert "no prior" in run("compile", "--all", "--prior", "three.jsonl", ok=False).stderr
 
 
 # kill -9

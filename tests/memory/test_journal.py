@@ -52,6 +52,27 @@ def test_clearing_forgets_one_run_only(store: Store) -> None:
     assert (len(one), one.get("key"), two.get("key")) == (0, None, 2)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "keys"),
+    [
+        ("", ["A/1", "a%b/1", "a/1", "a/2", "a_b/1", "axb/1"]),
+        ("a/", ["a/1", "a/2"]),
+        ("a%", ["a%b/1"]),
+        ("a_b", ["a_b/1"]),
+        ("nothing", []),
+    ],
+)
+def test_entries_are_those_whose_key_starts_so_in_order(
+    store: Store, prefix: str, keys: list[str]
+) -> None:
+    journal = store.of("ann").journal("run")
+    for key in ("a/2", "a/1", "A/1", "axb/1", "a%b/1", "a_b/1"):
+        journal.put(key, [key])
+    store.of("bob").journal("run").put("a/3", 1)
+    store.of("ann").journal("other").put("a/4", 1)
+    assert list(journal.entries(prefix).items()) == [(key, [key]) for key in keys]
+
+
 @pytest.mark.parametrize("value", [math.nan, object(), {1, 2}])
 def test_what_is_not_json_is_refused(store: Store, value: object) -> None:
     with pytest.raises(DataError, match=r"key 'step'.*not a JSON value"):

@@ -188,7 +188,7 @@ def test_of_two_answers_for_a_cue_the_one_stands_for_which_more_speaks() -> None
     one = Persona("ann", "films", "one", (weak, strong))
     other = Persona("ann", "films", "other", (again,))
     said = merged_fields([one, other])
-    assert said["directives"] == (replace(strong, support=("i2", "i3", "i4")),)
+    assert said["directives"] == (replace(strong, reach=0.5, support=("i2", "i3", "i4")),)
     assert said["profile"] == "other"
 
 

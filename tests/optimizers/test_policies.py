@@ -1,6 +1,5 @@
 """The exchangeable parts of an alignment: sampling, update, acceptance, stopping."""
 
-import random
 from datetime import timedelta
 
 import dspy
@@ -21,8 +20,10 @@ from personaagent.optimizers import (
     Patience,
     Replayed,
     Step,
+    Trial,
 )
-from personaagent.optimizers.update import LEAST, Proposal
+from personaagent.optimizers.reach import LEAST
+from personaagent.optimizers.update import Proposal
 from personaagent.programs import PersonaRewriter
 from personaagent.programs.consult import consult, fit
 
@@ -213,8 +214,15 @@ def test_a_rewrite_keeps_the_evidence_of_rules_that_stay(memory):
 # Acceptance
 
 
+def trial(before, after):
+    """Two personas, and the losses under each."""
+    old, new = ([replayed(n, loss) for n, loss in enumerate(side)] for side in (before, after))
+    mine = Persona("ann", "inbox")
+    return Trial(mine, mine.succeed(profile="P."), old, new)
+
+
 def test_always_accepting_needs_no_evidence():
-    assert AlwaysAccept().accepts([replayed(1, 0.0)], [replayed(1, 9.0)])[0]
+    assert AlwaysAccept().accepts(trial([0.0], [9.0]))[0]
 
 
 @pytest.mark.parametrize(
@@ -228,22 +236,16 @@ def test_always_accepting_needs_no_evidence():
     ],
 )
 def test_only_what_lowers_the_loss_on_replay_is_accepted(before, after, accepted):
-    old, new = ([replayed(n, loss) for n, loss in enumerate(side)] for side in (before, after))
-    verdict, reason = AcceptOnReplay().accepts(old, new)
+    verdict, reason = AcceptOnReplay().accepts(trial(before, after))
     assert verdict is accepted
     assert reason
 
 
 @given(st.lists(st.tuples(st.floats(0, 14), st.floats(0, 14))), st.floats(0, 5))
 def test_a_candidate_and_its_opposite_are_never_both_accepted(pairs, margin):
-    one = [replayed(n, a) for n, (a, _) in enumerate(pairs)]
-    two = [replayed(n, b) for n, (_, b) in enumerate(pairs)]
+    one, two = [a for a, _ in pairs], [b for _, b in pairs]
     accepts = AcceptOnReplay(margin=margin).accepts
-    verdicts = accepts(one, two)[0], accepts(two, one)[0]
-    assert verdicts != (True, True)
-    shuffled = list(zip(one, two, strict=True))
-    random.Random(1).shuffle(shuffled)
-    assert accepts([a for a, _ in shuffled], [b for _, b in shuffled])[1]
+    assert (accepts(trial(one, two))[0], accepts(trial(two, one))[0]) != (True, True)
 
 
 # Stopping

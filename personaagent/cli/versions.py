@@ -1,0 +1,192 @@
+"""`history`, `diff` and `rollback`: the versions of a persona."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from personaagent.cli.options import Database, Json, TaskName, User
+
+if TYPE_CHECKING:
+    from personaagent.data import Directive, Persona
+    from personaagent.memory import Published
+
+
+def history(user: User, task: TaskName = None, db: Database = None, as_json: Json = False) -> None:
+    """List the versions of a user's persona.
+
+    [bold]Examples[/bold]
+
+    personaagent history --user amira
+    personaagent history --user amira --json
+    """
+    from personaagent.cli import render, session
+
+    with session.open_store(db) as store:
+        kind = session.task_of(store, user, task)
+        chain = session.published(store, user, kind)
+        branches = store.of(user).branches(kind.name)
+    if as_json:
+        render.print_json(
+            {
+                "user": user,
+                "task": kind.name,
+                "versions": [_entry(one) for one in chain],
+                "branches": [_entry(one) for one in branches],
+            }
+        )
+        return
+    screen = render.screen(as_json=False)
+    for title, entries in ((None, chain), ("merged from another device", branches)):
+        if not entries:
+            continue
+        numbers = ("version", "directives")
+        shown = render.table(
+            "version", "hash", "when", "directives", "reason", right=numbers, title=title
+        )
+        for one in entries:
+            shown.add_row(
+                str(one.version),
+                one.hash[:8],
+                f"{one.created:%Y-%m-%d %H:%M}",
+                str(len(one.persona.directives)) if one.persona else "-",
+                render.plain(one.reason),
+            )
+        screen.print(shown)
+
+
+def diff(
+    user: User,
+    old: Annotated[
+        int | None,
+        typer.Option("--from", help="The earlier version; by default the one before the other."),
+    ] = None,
+    new: Annotated[
+        int | None, typer.Option("--to", help="The later version; by default the latest.")
+    ] = None,
+    task: TaskName = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Show what changed from one version of a persona to another.
+
+    [bold]Examples[/bold]
+
+    personaagent diff --user amira
+    personaagent diff --user amira --from 0 --to 2
+    """
+    from personaagent.cli import render, session
+
+    screen = render.screen(as_json=as_json)
+    with session.open_store(db) as store:
+        kind = session.task_of(store, user, task)
+        chain = session.published(store, user, kind)
+    after = session.said(chain[-1] if new is None else session.version_of(chain, new))
+    earlier = after.version - 1 if old is None else old
+    before = session.said(session.version_of(chain, earlier)) if earlier >= 0 else None
+    lines, edits = render.changes(before, after), _edits(before, after)
+    if as_json:
+        render.print_json(
+            {
+                "user": user,
+                "task": kind.name,
+                "from": before and before.version,
+                "to": after.version,
+                "edits": edits,
+                "lines": [{"sign": sign, "text": text} for sign, text in lines],
+            }
+        )
+        return
+    first = render.name_of(before) if before else "no persona"
+    screen.print(f"from {first} to {render.name_of(after)}")
+    screen.print(render.difference(lines))
+    for edit in edits:
+        if edit["edit"] == "revise":
+            screen.print(render.short(_revision(edit), 200), style="yellow", soft_wrap=True)
+
+
+def rollback(
+    user: User,
+    to: Annotated[int, typer.Option("--to", help="The version to return to.", show_default=False)],
+    task: TaskName = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Return to an earlier version of a persona, as a new version: nothing is lost.
+
+    [bold]Examples[/bold]
+
+    personaagent history --user amira
+    personaagent rollback --user amira --to 0
+    """
+    from personaagent.cli import render, session
+
+    with session.open_store(db) as store:
+        kind = session.task_of(store, user, task)
+        chain = session.published(store, user, kind)
+        champion = session.champion(store, user, kind)
+        wanted = session.said(session.version_of(chain, to))
+        now = session.publish(store, wanted, champion, f"rolled back to version {to}")
+    if as_json:
+        render.print_json(
+            {"user": user, "task": kind.name, "version": now.version, "hash": now.hash}
+            | {"changed": now != champion}
+        )
+        return
+    screen = render.screen(as_json=False)
+    if now == champion:
+        screen.print(f"{render.name_of(now)} says the same already: nothing changed")
+        return
+    screen.print(f"{render.name_of(now)} says again what version {to} said")
+    screen.print(render.difference(render.changes(champion, now)))
+
+
+def _entry(one: Published) -> dict[str, Any]:
+    from personaagent.cli import render
+
+    return {
+        "version": one.version,
+        "hash": one.hash,
+        "parent": one.parent,
+        "created": render.instant(one.created),
+        "reason": one.reason,
+        "erased": one.persona is None,
+        "directives": len(one.persona.directives) if one.persona else None,
+    }
+
+
+def _edits(before: Persona | None, after: Persona) -> list[dict[str, Any]]:
+    """The directives that were added, revised (another reach or evidence) or dropped."""
+    old, new = (
+        {(one.cue, one.text): one for one in persona.directives} if persona else {}
+        for persona in (before, after)
+    )
+    edits = []
+    for name in dict.fromkeys([*old, *new]):
+        if old.get(name) == new.get(name):
+            continue
+        edit = "add" if name not in old else "drop" if name not in new else "revise"
+        edits.append(
+            {"edit": edit, "text": name[1], "cue": name[0]}
+            | {"from": _figures(old.get(name)), "to": _figures(new.get(name))}
+        )
+    return edits
+
+
+def _figures(directive: Directive | None) -> dict[str, Any] | None:
+    if directive is None:
+        return None
+    return {
+        "reach": directive.reach,
+        "support": len(directive.support),
+        "oppose": len(directive.oppose),
+    }
+
+
+def _revision(edit: dict[str, Any]) -> str:
+    old, new = edit["from"], edit["to"]
+    moved = ", ".join(
+        f"{name} {old[name]:.3g} to {new[name]:.3g}" for name in old if old[name] != new[name]
+    )
+    return f"~ {edit['text']} {moved or 'other interactions speak for or against it'}"

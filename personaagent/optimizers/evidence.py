@@ -1,0 +1,163 @@
+"""Acceptance by an anytime-valid sequential test whose evidence adds up over a user's life.
+
+The challenger bets against the hypothesis that it is no better than the champion: on every
+interaction that its answer differs on, it stakes a share of what it has and wins or loses in
+proportion to what it saves. Under the hypothesis its capital e is a supermartingale that starts at
+1, so the probability that it ever reaches 1/alpha, however often and whenever one looks, is at most
+alpha (Ville's inequality). Testing by betting: Waudby-Smith and Ramdas, "Estimating means of
+bounded random variables by betting" (2024); Shafer, "Testing by betting" (2021).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from personaagent.data import Persona
+from personaagent.optimizers.acceptance import Trial
+from personaagent.optimizers.contests import Challenger, Contests, kind_of
+from personaagent.optimizers.replay import Replayed, Scratch
+
+ROLLBACK = "rollback"  # the kind of edit that returns to a champion's parent
+ALPHA = 0.2  # of challengers that are no better, the share that may ever be accepted
+MOST = math.log(4)  # nats that count at most: from 1 in 5 to 4 in 5 likely is all there is to win
+_GRID = (np.arange(64) + 0.5) / 64  # stakes
+
+
+@dataclass(frozen=True, slots=True)
+class Bet:
+    """What is believed of an edit before there is evidence: as if of the answers that such edits
+    changed, `wins` had become better and `losses` worse (pseudo-counts above 0)."""
+
+    wins: float
+    losses: float
+
+
+BETS: Mapping[str, Bet] = {
+    "add": Bet(6, 1),
+    "revise": Bet(6, 1),
+    "drop": Bet(6, 1),
+    "rewrite": Bet(3, 1),
+    ROLLBACK: Bet(3, 1),
+}
+"""By kind of edit; those of directives come from counted evidence, rewrites from an LM's words.
+With six to one, three of three clear wins reach 5 and four of four nearly 10."""
+
+
+def e_value(saved: Iterable[float], bet: Bet) -> float:
+    """The evidence that the mean of what is saved is above 0; 1 is none.
+
+    A mixture over all stakes in (0, 1), each weighted by the bet's Beta density of the share of
+    wins for which it is the best one. So it needs no tuning on the way, and the order of the
+    interactions does not matter.
+
+    Args:
+        saved: of each interaction, in [-1, 1].
+        bet: chosen before any of it was seen.
+
+    Returns:
+        Above 0; under the hypothesis its expectation is at most 1.
+    """
+    wins = (1 + _GRID) / 2
+    belief = wins ** (bet.wins - 1) * (1 - wins) ** (bet.losses - 1)
+    values = np.sort(np.fromiter(saved, float))  # sorted: the same sum in any order
+    capital = np.exp(np.log1p(np.outer(values, _GRID)).sum(axis=0))
+    return float((belief * capital).sum() / belief.sum())
+
+
+def pooled(
+    shares: Iterable[tuple[str, float]], bets: Mapping[str, Bet] = BETS, *, most: float = 20.0
+) -> dict[str, Bet]:
+    """The bets, informed by how the edits of other users did.
+
+    It stays valid as long as nothing of the user who is aligned is among it.
+
+    Args:
+        shares: (kind of edit, what it saved in [-1, 1]) of other users, see `Contests.shares`.
+        bets: what is believed without them.
+        most: how many answers theirs count for at most, a kind.
+    """
+    saved: dict[str, list[float]] = {kind: [] for kind in bets}
+    for kind, share in shares:
+        saved.setdefault(kind, []).append(share)
+    informed = {}
+    for kind, bet in bets.items():
+        weight = most / max(most, len(saved[kind]))
+        won = sum((1 + share) / 2 for share in saved[kind])
+        lost = len(saved[kind]) - won
+        informed[kind] = Bet(bet.wins + weight * won, bet.losses + weight * lost)
+    return informed
+
+
+class AcceptOnEvidence:
+    """Only what has won its bets, on all interactions that ever judged it against this champion.
+
+    Evidence that does not suffice is kept: the challenger is undecided, and what the user does
+    next may decide. Choose it where a persona lives long and must rarely change for the worse;
+    `AcceptOnReplay` decides on one replay alone and learns sooner.
+
+    Args:
+        contests: where the evidence is kept; by default as long as this object.
+        alpha: the probability, of each challenger that is no better, of ever being accepted.
+        bets: by kind of edit, see `BETS`; those of `pooled` where other users are known.
+        keep: how many undecided challengers are judged again at most.
+    """
+
+    floor = True
+
+    def __init__(
+        self,
+        contests: Contests | None = None,
+        *,
+        alpha: float = ALPHA,
+        bets: Mapping[str, Bet] = BETS,
+        keep: int = 4,
+    ) -> None:
+        self.contests = contests or Contests(Scratch())
+        self.alpha = alpha
+        self.bets = bets
+        self.keep = keep
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        kind = kind_of(trial.champion, trial.candidate)
+        known = self.contests.add(
+            trial.champion, trial.candidate, shares(trial), kind=kind, writing=trial.writing
+        )
+        if not known.saved:
+            return False, "changes nothing on replay"
+        e = e_value(known.saved.values(), self.bets[known.kind])
+        return e >= 1 / self.alpha, evidence(known, e, self.alpha)
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        """Those whose evidence speaks for them, the strongest first; not those that were accepted
+        once: where their champion is back, somebody or newer evidence was against them."""
+        found = [
+            (e_value(one.saved.values(), self.bets[one.kind]), one)
+            for one in self.contests.challengers(champion)
+            if one.kind != ROLLBACK
+        ]
+        promising = [pair for pair in found if 1 < pair[0] < 1 / self.alpha]
+        promising.sort(key=lambda pair: -pair[0])
+        return [one.persona for _, one in promising[: self.keep]]
+
+
+def shares(trial: Trial) -> dict[str, float]:
+    """What the candidate saves on each interaction, as a share of the most that counts."""
+    return {
+        one.interaction.id: max(-1.0, min(1.0, saved / _most(one)))
+        for one, saved in zip(trial.before, trial.saved, strict=True)
+    }
+
+
+def evidence(known: Challenger, e: float, alpha: float) -> str:
+    """The evidence of a challenger in words."""
+    better = sum(value > 0 for value in known.saved.values())
+    of = f"better on {better} of {len(known.saved)} answers that it changed so far"
+    return f"evidence {e:.1f} of the {1 / alpha:g} needed, {of}"
+
+
+def _most(one: Replayed) -> float:
+    return MOST if one.lm else 1.0  # without probabilities the loss is in [0, 1]

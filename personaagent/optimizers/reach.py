@@ -1,0 +1,137 @@
+"""What directives with a cue reach among replayed interactions, and what that says for them.
+
+Everything here follows from the cosines between cues and queries; no LM is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personaagent.data import Directive, Task
+from personaagent.data.influence import corroborated
+from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.replay import Replayed
+
+FOLLOWED = 0.3  # nats that a directive leaves where it is right
+MISLED = 3.0  # nats that it costs where it is wrong
+HELD = 1.0  # nats that it is taken to save where it is in force and right
+LEAST = 2  # interactions that must speak for a directive
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A directive that reaches where it helps most, and the nats that it should save there."""
+
+    directive: Directive
+    gain: float
+
+
+class Reaching:
+    """The writing interactions as directives see them.
+
+    Args:
+        task: whose answers the directives give.
+        replayed: the writing interactions, oldest first, under the persona in force.
+        memory: embeds cues and queries.
+    """
+
+    def __init__(self, task: Task, replayed: Sequence[Replayed], memory: EpisodicMemory) -> None:
+        self.task = task
+        self.replayed = replayed
+        self.memory = memory
+        self.order = tuple(one.interaction.id for one in replayed)
+
+    def fit(self, cue: str, answer: str, *, held: float = np.inf) -> Fitted:
+        """The directive for a cue, with the threshold on the cosine that promises most.
+
+        Most of the interactions that it then speaks to must agree, `LEAST` at least, and be
+        corroborated (see `data.influence`); without such a threshold the gain is 0.
+
+        Args:
+            cue: a few words.
+            answer: what the directive tells.
+            held: the reach that the directive has now; beyond it nothing is in force yet.
+        """
+        fits, agrees, saved = self._fits(cue), self._agrees(answer), self._saved(cue, answer, held)
+        order = np.argsort(-fits, kind="stable")
+        gains = np.cumsum(saved[order])
+        ends = np.append(np.diff(fits[order]) < 0, True)  # no reach tells equal fits apart
+        agreeing = np.cumsum(agrees[order])
+        most = 2 * agreeing > np.arange(1, len(order) + 1)
+        enough = (agreeing >= LEAST) & most & ends
+        if not enough.any():
+            return Fitted(Directive(""), 0.0)
+        last = int(np.argmax(np.where(enough, gains, -np.inf)))
+        inside = fits[order[last]]
+        outside = fits[order[last + 1]] if last + 1 < len(order) else inside
+        spoken_to = order[: last + 1]
+        if not corroborated([self.replayed[i].interaction for i in spoken_to], answer):
+            return Fitted(Directive(""), 0.0)
+        directive = Directive(
+            rule(self.task, cue, answer),
+            cue=cue,
+            reach=float(inside + outside) / 2,
+            support=tuple(self.order[i] for i in spoken_to if agrees[i]),
+            oppose=tuple(self.order[i] for i in spoken_to if not agrees[i]),
+        )
+        return Fitted(directive, float(gains[last]))
+
+    def gain(self, directive: Directive, answer: str) -> float:
+        """What a directive in force should save with the reach that it has, in nats."""
+        within = self._fits(directive.cue) >= directive.reach
+        return float(self._saved(directive.cue, answer, directive.reach)[within].sum())
+
+    def renewed(self, directive: Directive) -> Directive:
+        """The directive with its evidence as these interactions show it, older evidence kept."""
+        answer = self.answer(directive)
+        if answer is None:
+            return directive
+        within, agrees = self._fits(directive.cue) >= directive.reach, self._agrees(answer)
+        seen = set(self.order)
+        sides = []
+        for known, speaks in ((directive.support, agrees), (directive.oppose, ~agrees)):
+            here = [id for id, found in zip(self.order, within & speaks, strict=True) if found]
+            sides.append((*(id for id in known if id in here or id not in seen), *here))
+        support, oppose = (tuple(dict.fromkeys(side)) for side in sides)
+        return replace(directive, support=support, oppose=oppose)
+
+    def net(self, directive: Directive) -> int:
+        """How many more of these interactions speak for a directive than against it."""
+        answer = self.answer(directive)
+        if answer is None:
+            return 0
+        within, agrees = self._fits(directive.cue) >= directive.reach, self._agrees(answer)
+        return int((within & agrees).sum()) - int((within & ~agrees).sum())
+
+    def answer(self, directive: Directive) -> str | None:
+        """The label that a directive tells, None where it is none of ours."""
+        if not directive.cue:
+            return None
+        cue, text = directive.cue, directive.text
+        return next((one for one in self.task.labels if text == rule(self.task, cue, one)), None)
+
+    def _saved(self, cue: str, answer: str, held: float) -> NDArray[np.float64]:
+        """What following the directive saves or costs on each interaction, in nats.
+
+        Where it is in force the loss without it is not known: `HELD` and `MISLED` stand for it.
+        """
+        losses, agrees = np.array([one.loss for one in self.replayed]), self._agrees(answer)
+        ahead = losses - np.where(agrees, FOLLOWED, MISLED)
+        return np.where(self._fits(cue) >= held, np.where(agrees, HELD, -MISLED), ahead)
+
+    def _fits(self, cue: str) -> NDArray[np.float64]:
+        vector = self.memory.embed(cue)
+        queries = (self.memory.embed(one.interaction.query) for one in self.replayed)
+        return np.array([float(vector @ query) for query in queries])
+
+    def _agrees(self, answer: str) -> NDArray[np.bool_]:
+        return np.array([one.interaction.response == answer for one in self.replayed], dtype=bool)
+
+
+def rule(task: Task, cue: str, answer: str) -> str:
+    """The text of a directive with a cue."""
+    return f"If the {task.item} mentions {cue}, answer {answer}."

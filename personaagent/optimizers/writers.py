@@ -1,0 +1,76 @@
+"""What the LM writes in an alignment: the first profile, gradients (LLM_grad) and candidates
+(LLM_update). Each is asked for once in a run, whatever interrupts it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import dspy
+
+from personaagent.data import Interaction, Persona, Task
+from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.log import Gradient
+from personaagent.optimizers.replay import Record, Replayed, once, parallel
+from personaagent.optimizers.update import Proposal, Update
+from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
+
+
+class Writers:
+    """The roles that write.
+
+    Args:
+        lm: another LM than DSPy's, for all of them.
+        words: that a first profile may have.
+    """
+
+    def __init__(self, lm: dspy.LM | None, words: int) -> None:
+        self.lm = lm
+        self.words = words
+        self.write_gradient = GradientWriter()
+        self.rewrite = PersonaRewriter()
+        self.summarize = ProfileSummarizer(words=words)
+
+    def profile(self, task: Task, interactions: Sequence[Interaction], record: Record) -> str:
+        """The user in a few words."""
+        return once(
+            record,
+            f"profile/{self.words}",
+            lambda: str(self._as_lm(self.summarize, task, interactions).profile),
+        )
+
+    def gradients(self, task: Task, batch: Sequence[Replayed], record: Record) -> list[Gradient]:
+        """What may be the reason of each response that differs from the user's."""
+
+        def criticize(one: Replayed) -> Gradient:
+            past = one.interaction
+            text = once(
+                record,
+                f"gradient/{past.id}/{one.answer}",
+                lambda: self._as_lm(self.write_gradient, task, past, one.answer).gradient,
+            )
+            likelihood = math.exp(-one.loss) if one.lm else None
+            return Gradient(past.id, one.answer, past.response, text, likelihood)
+
+        return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
+
+    def candidates(
+        self, update: Update, proposal: Proposal, memory: EpisodicMemory, record: Record
+    ) -> list[Persona]:
+        """The personas that an update makes of the gradients."""
+        batch = sorted(one.interaction.id for one in proposal.batch)
+        key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"
+        found = once(
+            record,
+            key,
+            lambda: [
+                one.to_dict() for one in self._as_lm(update.propose, proposal, self.rewrite, memory)
+            ],
+        )
+        return [Persona.from_dict(one) for one in found]
+
+    def _as_lm(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        with dspy.context(lm=self.lm) if self.lm else nullcontext():
+            return work(*arguments)
