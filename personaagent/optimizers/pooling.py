@@ -25,6 +25,7 @@ from personaagent.errors import DataError
 from personaagent.optimizers.replay import FLOOR, once, parallel
 from personaagent.programs import PersonaAgent, Situation
 from personaagent.programs.fusion import Answered, fit_trust, serve
+from personaagent.programs.habits import label_posterior
 from personaagent.programs.history import HistoryProfile
 
 FOLDS = 5
@@ -182,7 +183,7 @@ def pool(
 
 
 def _answered(agent: PersonaAgent, seen: Situation, persona: Persona, lm: str) -> dict[str, Any]:
-    """The two distributions that an answer is fused from, and its seconds; asked once."""
+    """The two distributions that an answer is fused from, and its seconds; the LM is asked once."""
 
     def work() -> dict[str, Any]:
         started = time.perf_counter()
@@ -193,11 +194,12 @@ def _answered(agent: PersonaAgent, seen: Situation, persona: Persona, lm: str) -
             exclude=seen.exclude,
             persona=persona,
         )
-        return {"lm": said.lm, "habit": said.habit, "seconds": time.perf_counter() - started}
+        return {"lm": said.lm, "seconds": time.perf_counter() - started}
 
     asked = json.dumps([lm, asdict(seen.task), seen.exclude, persona.hash], default=list)
     key = hashlib.sha256(asked.encode()).hexdigest()
-    return once(agent.memory.store.of(seen.user).journal("pool"), key, work)
+    said = once(agent.memory.store.of(seen.user).journal("pool"), key, work)
+    return {**said, "habit": label_posterior(agent.retrieve, seen)}
 
 
 def _judged(
