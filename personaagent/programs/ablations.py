@@ -61,7 +61,10 @@ class UnderPersona(dspy.Module):
 
 
 class WithoutMemory(UnderPersona):
-    """The same where no interaction of the user exists: nothing is recalled, nothing votes."""
+    """The same where no interaction of the user exists: nothing is recalled, nothing votes.
+
+    Source: "w/o memory" in the paper's ablation. Adapted: see `without_memory`.
+    """
 
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
