@@ -49,10 +49,13 @@ def carry_out(
         BudgetError: the budget is used up; what was answered is kept.
     """
     from personaagent.cli import render
+    from personaagent.evaluation.predictions import Predictions
     from personaagent.evaluation.results import Results
 
     screen = render.screen(as_json=given.as_json)
     with redirect_stdout(screen.file), Results(given.results) as database:
+        if given.known:
+            database.take(Predictions(given.known))
         ids = answer(given, trials, database, screen, parallel=parallel, after=after)
         told = Told.of(given, database, ids, whole=whole)
     told.tell(given, screen, show)
