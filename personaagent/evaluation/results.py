@@ -14,15 +14,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from personaagent.errors import DataError, StoreError
-
-if TYPE_CHECKING:
-    from personaagent.evaluation.answers import Answers
+from personaagent.errors import StoreError
 
 BUSY_SECONDS = 30
 
@@ -199,25 +196,6 @@ class Results:
         )
         with self._explained(), self._engine.begin() as connection:
             connection.execute(upsert)
-
-    def take(self, answers: Answers) -> None:
-        """Take over what is known elsewhere, as if it had been asked here; what stands here stays.
-
-        Raises:
-            DataError: answers are texts, which predictions do not hold.
-        """
-        for one in answers.experiments():
-            if not one.protocol["task"]["labels"]:
-                raise DataError(
-                    f"{answers.path}: it holds the scores of texts and not the texts, so these "
-                    "answers cannot be gone on from"
-                )
-            samples = one.protocol["samples"]
-            self.begin(one.id, one.run, one.protocol)
-            for row in answers.rows(one.run, samples):
-                self.record(row)
-            for persona in answers.personas(one.run, set(samples.values())):
-                self.record_persona(persona)
 
     def record_persona(self, row: PersonaRow) -> None:
         """Write what a persona cost; the first time counts, later ones find the work done."""

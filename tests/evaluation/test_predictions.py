@@ -12,6 +12,7 @@ from contest import NAMES, failing, inbox, world
 from personaagent.data import Query, Text
 from personaagent.errors import DataError
 from personaagent.evaluation.analysis import summary
+from personaagent.evaluation.answers import take_over
 from personaagent.evaluation.cohort import Cohort, Sample
 from personaagent.evaluation.lineup import entrants
 from personaagent.evaluation.predictions import Predictions, write_predictions
@@ -137,12 +138,12 @@ def test_the_command_writes_and_recomputes(evaluate, own):
 
 def test_another_database_goes_on_from_the_files(here, folder, tmp_path):
     with Results(tmp_path / "other.db") as other:
-        other.take(Predictions(folder))
+        take_over(Predictions(folder), other)
         for one in here.results.experiments():
             assert other.answered(one.run, "rag") == here.results.answered(one.run, "rag")
         known, taken = ([summary(one) for one in analyses_of(x)] for x in (here.results, other))
         assert known == taken
-        other.take(Predictions(folder))  # once more changes nothing
+        take_over(Predictions(folder), other)  # once more changes nothing
         assert [summary(one) for one in analyses_of(other)] == taken
 
 
@@ -152,6 +153,6 @@ def test_what_a_database_has_answered_itself_stands(here, folder, tmp_path):
     mine = next(row for row in rows if row.answer is not None)
     with Results(tmp_path / "other.db") as other:
         other.record(replace(mine, seconds=1234.0))
-        other.take(Predictions(folder))
+        take_over(Predictions(folder), other)
         rows = other.rows(one.run, [mine.sample])
     assert [row.seconds for row in rows if row.system == mine.system] == [1234.0]
