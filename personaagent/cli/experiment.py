@@ -49,10 +49,14 @@ def carry_out(
         BudgetError: the budget is used up; what was answered is kept.
     """
     from personaagent.cli import render
+    from personaagent.evaluation.answers import take_over
+    from personaagent.evaluation.predictions import Predictions
     from personaagent.evaluation.results import Results
 
     screen = render.screen(as_json=given.as_json)
     with redirect_stdout(screen.file), Results(given.results) as database:
+        if given.known:
+            take_over(Predictions(given.known), database)
         ids = answer(given, trials, database, screen, parallel=parallel, after=after)
         told = Told.of(given, database, ids, whole=whole)
     told.tell(given, screen, show)

@@ -130,6 +130,13 @@ class Given:
             rich_help_panel=_OUT,
         ),
     ] = None
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            help="Go on from answers that another machine gave: a folder that --predictions wrote.",
+            rich_help_panel=_OUT,
+        ),
+    ] = None
     track: Annotated[
         bool,
         typer.Option(

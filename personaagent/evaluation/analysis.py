@@ -260,4 +260,5 @@ def _plain(one: Comparison | None) -> dict[str, Any] | None:
         "p": one.p,
         "p_corrected": one.corrected,
         "smallest_effect": one.smallest,
+        "loss": one.loss and asdict(one.loss),
     }

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Protocol
 
-from personaagent.evaluation.results import ExperimentRow, PersonaRow, Row
+from personaagent.errors import DataError
+from personaagent.evaluation.results import ExperimentRow, PersonaRow, Results, Row
 
 
 class Answers(Protocol):
@@ -32,3 +33,23 @@ class Answers(Protocol):
     def map_of(self, experiment: str) -> dict[str, Any] | None:
         """How alike its users are (`PersonaMap`), where that was looked at."""
         ...
+
+
+def take_over(known: Answers, results: Results) -> None:
+    """Write what is known into a database as if it had been asked here; what stands there stays.
+
+    Raises:
+        DataError: answers are texts, which predictions do not hold.
+    """
+    for one in known.experiments():
+        if not one.protocol["task"]["labels"]:
+            raise DataError(
+                f"{known.path}: it holds the scores of texts and not the texts, so these answers "
+                "cannot be gone on from"
+            )
+        samples = one.protocol["samples"]
+        results.begin(one.id, one.run, one.protocol)
+        for row in known.rows(one.run, samples):
+            results.record(row)
+        for persona in known.personas(one.run, set(samples.values())):
+            results.record_persona(persona)

@@ -20,7 +20,9 @@ class Comparison:
     `p` is McNemar's exact test where the task has right and wrong answers, else the paired
     bootstrap; `corrected` is Holm's, over the comparisons that belong together: those with
     baselines and floors, those of ablations with PersonaAgent. `smallest` is the smallest
-    difference that could have been found.
+    difference that could have been found. `loss` is the difference of the mean losses in nats
+    (below 0 is better) by the paired bootstrap, which sees how sure answers were and not only
+    which; None where not both read likelihoods.
     """
 
     other: str
@@ -29,6 +31,7 @@ class Comparison:
     p: float
     corrected: float
     smallest: float
+    loss: Difference | None = None
 
 
 def compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Comparison:
@@ -46,7 +49,18 @@ def compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) 
     if right:
         p = statistics.mcnemar(_right(ours), _right(theirs))
     smallest = statistics.smallest_effect(found.error, len(ours), labels=right)
-    return Comparison(other, len(ours), found, p, p, smallest)
+    return Comparison(other, len(ours), found, p, p, smallest, _of_losses(task, ours, theirs))
+
+
+def _of_losses(task: Task, ours: Sequence[Row], theirs: Sequence[Row]) -> Difference | None:
+    losses = [
+        [{"loss": row.loss} for row in rows if row.loss is not None] for rows in (ours, theirs)
+    ]
+    if not task.labels or any(len(some) < len(ours) for some in losses):
+        return None
+    users = tuple(row.user for row in ours)
+    mine, other = (metrics.means(some)["loss"] for some in losses)
+    return statistics.difference(mine, other, weights_of(users), users=len(set(users)))
 
 
 def statistics_of(task: Task, rows: Sequence[Row]) -> dict[str, metrics.Statistic]:

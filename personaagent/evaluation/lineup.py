@@ -18,7 +18,7 @@ Role = Literal["floor", "baseline", "personaagent", "ablation"]
 NON_PERSONALIZED = "non-personalized"
 OURS = "personaagent"
 SWAPPED = "personaagent-swapped"
-FLOORS = ("majority", "knn")
+FLOORS = ("majority", "zero-shot", "knn")
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,17 +78,12 @@ def _introduction(analyses: Sequence[Analysis]) -> Iterator[Block]:
     told = [f"{name}: {' '.join(filter(None, parts))}" for name, parts in said if any(parts)]
     if told:
         yield Items(told)
-    plain = [one for one in analyses if not one.experiment.protocol["variant"]]
-    if len(plain) < 2:
+    if len(analyses) < 2:
         return
     yield Heading("All experiments")
-    systems = dict.fromkeys(line.system for one in plain for line in one.lines)
-    names = [title(one) for one in plain]
-    rows = [[system, *(_headline(one, system) for one in plain)] for system in systems]
-    columns = [
-        f"{name} · {one.headline.title} (n = {_n(one)})"
-        for name, one in zip(names, plain, strict=True)
-    ]
+    systems = dict.fromkeys(line.system for one in analyses for line in one.lines)
+    rows = [[system, *(_headline(one, system) for one in analyses)] for system in systems]
+    columns = [f"{title(one)} · {one.headline.title} (n = {_n(one)})" for one in analyses]
     yield Table(["System", *columns], rows)
 
 

@@ -9,6 +9,7 @@ from personaagent.evaluation.analysis import Analysis, Line
 from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.document import Block, Figure, Heading, Items, Paragraph, Table
 from personaagent.evaluation.likeness import likeness
+from personaagent.evaluation.statistics import Difference
 from personaagent.evaluation.trace import chosen_traces
 from personaagent.evaluation.wording import (
     NONE,
@@ -48,7 +49,17 @@ def section(analysis: Analysis, answers: Answers, *, traces: bool) -> Iterator[B
     if compared := [c for line in analysis.lines for c in _compared(line)]:
         yield Heading("Comparisons", 3)
         yield Table(
-            ["System", "against", "n", "difference [95 %]", "p", "p (Holm)", "smallest effect"],
+            [
+                "System",
+                "against",
+                "n",
+                "difference [95 %]",
+                "p",
+                "p (Holm)",
+                "smallest effect",
+                "loss, nats [95 %]",
+                "p (loss)",
+            ],
             compared,
             left=2,
         )
@@ -131,16 +142,21 @@ def _efficiency(analysis: Analysis) -> Iterator[Block]:
 
 def _compared(line: Line) -> Iterator[list[str]]:
     for one in line.comparisons:
-        gap = one.difference
         yield [
             line.system,
             one.other,
             str(one.n),
-            f"{signed(gap.value)} [{signed(gap.low)}, {signed(gap.high)}]",
+            _gap(one.difference),
             p_value(one.p),
             p_value(one.corrected),
             f"{one.smallest:.3f}",
+            _gap(one.loss) if one.loss else NONE,
+            p_value(one.loss.p) if one.loss else NONE,
         ]
+
+
+def _gap(one: Difference) -> str:
+    return f"{signed(one.value)} [{signed(one.low)}, {signed(one.high)}]"
 
 
 def _ahead(analysis: Analysis) -> Iterator[Block]:

@@ -28,6 +28,8 @@ METHOD = (
     "Personas are compared as embeddings of the whole rendered persona, histories as the mean of "
     "their vectors. In the swap test everyone gets the persona of the next user in a seeded circle "
     "of the data set's users (of the same half), and keeps their own memory.",
+    "Loss is -ln p(gold) in nats where likelihoods are read; its difference is tested by the "
+    "paired bootstrap, not corrected.",
     "Seconds are wall time of one answer with as many samples side by side as said above, without "
     "a response cache, after the models were loaded.",
 )
@@ -95,6 +97,13 @@ def protocol_lines(analysis: Analysis, varied: str = "") -> Iterator[str]:
     for name, value in said["variant"].items():
         if name != varied:
             yield f"{name}: {value}"
+    if prior := said.get("prior"):
+        trust, actions = prior["start"]["trust"], prior["start"]["actions"]
+        taken = ", ".join(one["tool"] for one in actions) or "none"
+        yield (
+            f"personas start from what a cohort of {prior['users']} users taught: trust in the LM "
+            f"{trust['lm']:g}, in habit {trust['habit']:g}; actions: {taken}"
+        )
     open_ = [one for one in analysis.lines if one.n + one.failed < one.asked]
     if open_:
         left = ", ".join(f"{one.system} {one.asked - one.n - one.failed}" for one in open_)

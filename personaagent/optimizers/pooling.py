@@ -25,6 +25,7 @@ from personaagent.errors import DataError
 from personaagent.optimizers.replay import FLOOR, once, parallel
 from personaagent.programs import PersonaAgent, Situation
 from personaagent.programs.fusion import Answered, fit_trust, serve
+from personaagent.programs.habits import label_posterior
 from personaagent.programs.history import HistoryProfile
 
 FOLDS = 5
@@ -138,8 +139,9 @@ def pool(
     """Learn the prior of the agent's task from queries of several users with known answers.
 
     Every start answers every query; trust is fitted on four fifths of the users and judged on the
-    last, in turn. Of the starts whose loss is within one standard error of the least one, the
-    fastest is taken. Answers are kept in the users' journals, so a stopped run goes on.
+    last, in turn. Of the starts that lose to the best one by no more than one standard error of the
+    paired difference, the fastest is taken. Answers are kept in the users' journals, so a stopped
+    run goes on.
 
     Args:
         agent: with the memory of the queries' users; needs DSPy's LM, which reads likelihoods.
@@ -169,20 +171,19 @@ def pool(
         watch(next(done), total)
         return said
 
-    tried = [
-        _judged(
-            agent.task, queries, parallel(answer, [(start, q) for q in queries], lm.slots), start
-        )
+    judged = [
+        _judged(task, queries, parallel(answer, [(start, one) for one in queries], lm.slots), start)
         for start in starts
     ]
-    best = min(tried, key=lambda one: one.loss)
-    close = [one for one in tried if one.loss <= best.loss + best.error]
+    _, least = min(judged, key=lambda pair: pair[0].loss)
+    close = [one for one, losses in judged if _no_worse(losses, least)]
     chosen = min(close, key=lambda one: one.seconds)
-    return Prior(task.name, lm.fingerprint, chosen.start, len(users), tuple(tried))
+    tried = tuple(one for one, _ in judged)
+    return Prior(task.name, lm.fingerprint, chosen.start, len(users), tried)
 
 
 def _answered(agent: PersonaAgent, seen: Situation, persona: Persona, lm: str) -> dict[str, Any]:
-    """The two distributions that an answer is fused from, and its seconds; asked once."""
+    """The two distributions that an answer is fused from, and its seconds; the LM is asked once."""
 
     def work() -> dict[str, Any]:
         started = time.perf_counter()
@@ -193,16 +194,18 @@ def _answered(agent: PersonaAgent, seen: Situation, persona: Persona, lm: str) -
             exclude=seen.exclude,
             persona=persona,
         )
-        return {"lm": said.lm, "habit": said.habit, "seconds": time.perf_counter() - started}
+        return {"lm": said.lm, "seconds": time.perf_counter() - started}
 
     asked = json.dumps([lm, asdict(seen.task), seen.exclude, persona.hash], default=list)
     key = hashlib.sha256(asked.encode()).hexdigest()
-    return once(agent.memory.store.of(seen.user).journal("pool"), key, work)
+    said = once(agent.memory.store.of(seen.user).journal("pool"), key, work)
+    return {**said, "habit": label_posterior(agent.retrieve, seen)}
 
 
 def _judged(
     task: Task, queries: Sequence[Query], said: Sequence[dict[str, Any]], start: Start
-) -> Tried:
+) -> tuple[Tried, list[float]]:
+    """What the queries say of a start, and its loss on each."""
     lean = not isinstance(task, Choice)  # both orders are read, so neither label is preferred
     answered: list[Answered] = [
         (one["lm"], one["habit"], query.gold or "")
@@ -218,14 +221,24 @@ def _judged(
                 response, served = serve(task, lm, habit, trust)
                 losses[at] = -math.log(max(served[true], FLOOR))
                 scores[at] = task.score(response, true)
-    error = stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
-    return Tried(
+    tried = Tried(
         start=replace(start, trust=fit_trust(answered, Trust(), lean=lean)),
         loss=fmean(losses),
-        error=error,
+        error=_error(losses),
         score=fmean(scores),
         seconds=fmean(one["seconds"] for one in said),
     )
+    return tried, losses
+
+
+def _no_worse(losses: Sequence[float], least: Sequence[float]) -> bool:
+    lost = [mine - best for mine, best in zip(losses, least, strict=True)]
+    return fmean(lost) <= _error(lost)
+
+
+def _error(values: Sequence[float]) -> float:
+    """The standard error of their mean."""
+    return stdev(values) / math.sqrt(len(values))
 
 
 def _fold(user: str) -> int:

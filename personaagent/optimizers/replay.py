@@ -106,16 +106,15 @@ class Replay:
     def _one(self, persona: Persona, past: Interaction) -> Replayed:
         def answer() -> dict[str, Any]:
             said = self.agent.replay(past, persona)
-            situation = Situation.replaying(self.agent.task, past)
-            habit = label_posterior(self.agent.retrieve, situation) if said.lm else None
-            return {"answer": said.answer, "lm": said.lm, "habit": habit}
+            return {"answer": said.answer, "lm": said.lm}
 
+        # the view, and so the record, is of what the LM said: it knows nothing of habit and trust
         said = once(self.record, f"replay/{past.id}/{self.view(persona, past)}", answer)
-        task, lm, habit = self.agent.task, said["lm"], said["habit"]
+        task, lm = self.agent.task, said["lm"]
         if lm is None:
             score = task.score(said["answer"], past.response)
-            return Replayed(past, said["answer"], lm, habit, 1 - score, score)
-        # the view, and so the record, knows nothing of trust
+            return Replayed(past, said["answer"], None, None, 1 - score, score)
+        habit = label_posterior(self.agent.retrieve, Situation.replaying(task, past))
         response, served = serve(task, lm, habit, persona.trust)
         loss = -math.log(max(served[past.response], FLOOR))
         return Replayed(past, response, lm, habit, loss, task.score(response, past.response))

@@ -5,7 +5,7 @@ from personaagent.programs.action import ActionChooser
 from personaagent.programs.agent import PersonaAgent
 from personaagent.programs.answer import Answerer
 from personaagent.programs.baselines import ICL, PAG, RAG, NonPersonalized
-from personaagent.programs.floors import Majority, NearestNeighbour
+from personaagent.programs.floors import Majority, NearestNeighbour, ZeroShot
 from personaagent.programs.membank import MemBank
 from personaagent.programs.personal import Personal
 from personaagent.programs.profile import ProfileSummarizer
@@ -36,4 +36,5 @@ __all__ = [
     "ReAct",
     "Situation",
     "System",
+    "ZeroShot",
 ]

@@ -60,6 +60,19 @@ class UnderPersona(dspy.Module):
         return self.agent(query=query, user=user, before=before, exclude=exclude, persona=persona)
 
 
+class WithoutMemory(UnderPersona):
+    """The same where no interaction of the user exists: nothing is recalled, nothing votes.
+
+    Source: "w/o memory" in the paper's ablation. Adapted: see `without_memory`.
+    """
+
+    def forward(
+        self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
+    ) -> dspy.Prediction:
+        mine = self.agent.memory.store.of(user).interactions(self.agent.task.name)
+        return super().forward(query, user, before=before, exclude=[one.id for one in mine])
+
+
 def full(personas: Personas, user: str) -> Persona:
     """The aligned persona as it is."""
     return _of(personas.aligned, user, "aligned")
@@ -86,14 +99,15 @@ def without_persona(personas: Personas, user: str) -> Persona:
 
 
 def without_memory(personas: Personas, user: str) -> Persona:
-    """The paper's "w/o memory": the aligned directives, without profile, recall and habits.
+    """The paper's "w/o memory": the aligned directives and trust, without profile and recall.
 
     Of the standing actions those of general tools stay; where the LM would choose, none do, for it
-    would choose among the tools of memory.
+    would choose among the tools of memory. The posterior knows the labels' names alone (see
+    `WithoutMemory`), so that what is left is PersonaAgent without anything of this user's answers.
     """
     aligned = _of(personas.aligned, user, "aligned")
     actions = tuple(one for one in aligned.actions or () if one.tool not in PERSONAL_TOOLS)
-    return replace(aligned, profile="", actions=actions, trust=_alone(aligned.trust))
+    return replace(aligned, profile="", actions=actions)
 
 
 def without_action(personas: Personas, user: str) -> Persona:

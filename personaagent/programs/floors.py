@@ -10,7 +10,7 @@ import dspy
 
 from personaagent.data import Choice, Rating, Task
 from personaagent.memory import EpisodicMemory
-from personaagent.programs.habits import label_posterior
+from personaagent.programs.habits import label_posterior, meanings
 from personaagent.programs.history import visible
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
@@ -51,12 +51,37 @@ class Majority(dspy.Module):
         )
 
 
+class ZeroShot(dspy.Module):
+    """The label whose name is nearest to the query: the embedder alone, nothing of the user.
+
+    Source: zero-shot classification by embeddings. Adapted: where labels are no words, all are
+    equally likely; a text has no answer.
+    """
+
+    def __init__(self, task: Task, memory: EpisodicMemory) -> None:
+        super().__init__()
+        self.task = task
+        self.memory = memory
+
+    def forward(
+        self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
+    ) -> dspy.Prediction:
+        labels = self.task.labels
+        equal = dict.fromkeys(labels, 1 / max(len(labels), 1))
+        distribution = meanings(self.memory, self.task, query) or equal
+        answer = self.task.decide(distribution) if distribution else ""
+        return dspy.Prediction(
+            answer=answer, distribution=distribution or None, actions=[], memories=[]
+        )
+
+
 class NearestNeighbour(dspy.Module):
     """The user's own posterior over the labels: the neighbours of the query vote; for a text, the
     response to the nearest query.
 
     Source: kNN over the history; it is the habit that PersonaAgent fuses with its LM, alone.
-    Adapted: votes weigh exp(cosine / temperature), smoothed by the user's label counts.
+    Adapted: votes weigh exp(cosine / temperature), smoothed by the user's label counts and by what
+    the labels' names mean.
     """
 
     def __init__(self, task: Task, memory: EpisodicMemory) -> None:

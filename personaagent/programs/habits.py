@@ -1,16 +1,18 @@
 """The user's own posterior over the labels, p_user(y | q): episodic memory without an LM.
 
 Neighbours of the query vote with exp(cosine / TEMPERATURE); the user's overall label frequencies
-smooth them. For a choice between two options, the one nearer to a memory of the user is likelier.
+smooth them. Where labels are words, each is a memory of itself: what it means votes until the user
+has shown otherwise. For a choice between two options, the one nearer to a memory is likelier.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 
-from personaagent.data import Choice
-from personaagent.memory import Memory
+from personaagent.data import Choice, Classification, Task
+from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
 
@@ -18,40 +20,57 @@ NEIGHBOURS = 50
 TEMPERATURE = 0.1
 VOTES = 8.0  # how many observations the neighbours are worth together
 PRIOR = 0.5  # how many the user's label frequencies are worth
+MEANING = 4.0  # how many the labels' own names are worth
+NAMES_TEMPERATURE = 0.07  # names are short: their cosines differ less than those of texts
 
 
 def label_posterior(retriever: MemoryRetriever, situation: Situation) -> dict[str, float] | None:
-    """p_user over the task's labels, summing to 1; None where the user has no answers."""
-    if isinstance(situation.task, Choice):
-        return _choice_posterior(retriever, situation, situation.task)
+    """p_user over the task's labels, summing to 1; None where neither the user's answers nor the
+    labels' names say anything."""
+    task = situation.task
+    if isinstance(task, Choice):
+        return _choice_posterior(retriever, situation, task)
     memories = retriever.memory.recall(
         situation.user,
         situation.query,
         NEIGHBOURS,
-        task=situation.task.name,
+        task=task.name,
         before=situation.before,
         exclude=situation.exclude,
     )
-    labels = situation.task.labels
-    answered = [memory for memory in memories if memory.interaction.response in labels]
-    return vote(labels, answered) if answered else None
+    answered = [memory for memory in memories if memory.interaction.response in task.labels]
+    meant = meanings(retriever.memory, task, situation.query)
+    return vote(task.labels, answered, meant) if answered or meant else None
 
 
-def vote(labels: tuple[str, ...], memories: list[Memory]) -> dict[str, float]:
-    """The neighbours' weighted votes, smoothed by how often each label occurs among them."""
+def meanings(memory: EpisodicMemory, task: Task, query: str) -> dict[str, float]:
+    """How near the labels' names are to a query, summing to 1; empty where they are numbers."""
+    if not isinstance(task, Classification):
+        return {}
+    vector = memory.embed(query)
+    nearness = {label: float(memory.embed(label) @ vector) for label in task.labels}
+    return _softmax(nearness, NAMES_TEMPERATURE)
+
+
+def vote(
+    labels: tuple[str, ...], memories: list[Memory], meant: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """The neighbours' weighted votes, smoothed by how often each label occurs among them and by
+    what the labels mean; one of the two must be there."""
+    meant = meant or {}
     counts = Counter(memory.interaction.response for memory in memories)
-    best = max(memory.score for memory in memories)
+    votes = {
+        label: PRIOR * (counts[label] + 0.5) / (len(memories) + 0.5 * len(labels))
+        + MEANING * meant.get(label, 0.0)
+        for label in labels
+    }
+    best = max((memory.score for memory in memories), default=0.0)
     weights = [
         memory.interaction.weight * math.exp((memory.score - best) / TEMPERATURE)
         for memory in memories
     ]
-    votes = {
-        label: PRIOR * (counts[label] + 0.5) / (len(memories) + 0.5 * len(labels))
-        for label in labels
-    }
-    scale = min(len(memories), VOTES) / sum(weights)
     for memory, weight in zip(memories, weights, strict=True):
-        votes[memory.interaction.response] += scale * weight
+        votes[memory.interaction.response] += min(len(memories), VOTES) * weight / sum(weights)
     total = sum(votes.values())
     return {label: value / total for label, value in votes.items()}
 
@@ -59,11 +78,16 @@ def vote(labels: tuple[str, ...], memories: list[Memory]) -> dict[str, float]:
 def _choice_posterior(
     retriever: MemoryRetriever, situation: Situation, task: Choice
 ) -> dict[str, float] | None:
-    nearest = []
-    for option in task.options(situation.query):
+    nearest = {}
+    for label, option in zip(task.labels, task.options(situation.query), strict=True):
         memories = retriever(situation, text=option, k=1).memories
         if not memories:
             return None
-        nearest.append(memories[0].score)
-    first = 1 / (1 + math.exp((nearest[1] - nearest[0]) / TEMPERATURE))
-    return {"[1]": first, "[2]": 1 - first}
+        nearest[label] = memories[0].score
+    return _softmax(nearest, TEMPERATURE)
+
+
+def _softmax(scores: Mapping[str, float], temperature: float) -> dict[str, float]:
+    best = max(scores.values())
+    weights = {label: math.exp((score - best) / temperature) for label, score in scores.items()}
+    return {label: weight / sum(weights.values()) for label, weight in weights.items()}

@@ -14,6 +14,7 @@ from personaagent.programs.ablations import (
     Part,
     Personas,
     UnderPersona,
+    WithoutMemory,
     full,
     swapped,
     without_action,
@@ -25,7 +26,7 @@ from personaagent.programs.ablations import (
 )
 from personaagent.programs.agent import PersonaAgent
 from personaagent.programs.baselines import ICL, PAG, RAG, NonPersonalized
-from personaagent.programs.floors import Majority, NearestNeighbour
+from personaagent.programs.floors import Majority, NearestNeighbour, ZeroShot
 from personaagent.programs.membank import MemBank
 from personaagent.programs.react import ReAct
 
@@ -81,11 +82,11 @@ def _made_by(kind: Any, *options: str) -> Maker:
     return make
 
 
-def _agent(part: Part) -> Maker:
+def _agent(part: Part, kind: type[UnderPersona] = UnderPersona) -> Maker:
     """Makes PersonaAgent under this part of the personas."""
 
     def make(task: Task, memory: EpisodicMemory, personas: Personas, /, **given: Any) -> System:
-        system: System = UnderPersona(PersonaAgent(task, memory, **given), personas, part)
+        system: System = kind(PersonaAgent(task, memory, **given), personas, part)
         return system
 
     return make
@@ -94,6 +95,7 @@ def _agent(part: Part) -> Maker:
 SYSTEMS: dict[str, Maker] = {
     # floors
     "majority": _made_by(Majority),
+    "zero-shot": _made_by(ZeroShot),
     "knn": _made_by(NearestNeighbour),
     # baselines
     "non-personalized": _made_by(NonPersonalized),
@@ -106,7 +108,7 @@ SYSTEMS: dict[str, Maker] = {
     "personaagent": _agent(full),
     "personaagent-without-alignment": _agent(without_alignment),
     "personaagent-without-persona": _agent(without_persona),
-    "personaagent-without-memory": _agent(without_memory),
+    "personaagent-without-memory": _agent(without_memory, WithoutMemory),
     "personaagent-without-action": _agent(without_action),
     "personaagent-without-habit": _agent(without_habit),
     "personaagent-without-lean": _agent(without_lean),

@@ -12,10 +12,12 @@ from contest import NAMES, failing, inbox, world
 from personaagent.data import Query, Text
 from personaagent.errors import DataError
 from personaagent.evaluation.analysis import summary
+from personaagent.evaluation.answers import take_over
 from personaagent.evaluation.cohort import Cohort, Sample
 from personaagent.evaluation.lineup import entrants
 from personaagent.evaluation.predictions import Predictions, write_predictions
 from personaagent.evaluation.report import analyses_of, write_report
+from personaagent.evaluation.results import Results
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_texts_are_scored_and_left_out(tmp_path):
     ("name", "change", "problem"),
     [
         ("knn.csv", lambda text: text.replace("loss", "lost", 1), "lacks the columns loss"),
-        ("knn.csv", lambda text: text[: len(text) // 2].rstrip("0123456789.,"), "line"),
+        ("knn.csv", lambda text: text.rstrip().rpartition(",")[0], "line"),
         ("personas.csv", lambda text: text.replace("ann,", "ann,x,x,", 1), "line 2"),
         ("experiment.json", lambda text: text[:-9], "cannot be read"),
         ("experiment.json", lambda text: "{}", "this is no experiment"),
@@ -132,3 +134,25 @@ def test_the_command_writes_and_recomputes(evaluate, own):
     first = json.loads(evaluate(*given, "--predictions", "results", "--json").stdout)
     again = json.loads(evaluate("--recompute", "--results", "results", "--json").stdout)
     assert again["experiments"] == first["experiments"]
+
+
+def test_another_database_goes_on_from_the_files(here, folder, tmp_path):
+    with Results(tmp_path / "other.db") as other:
+        take_over(Predictions(folder), other)
+        for one in here.results.experiments():
+            assert other.answered(one.run, "rag") == here.results.answered(one.run, "rag")
+        known, taken = ([summary(one) for one in analyses_of(x)] for x in (here.results, other))
+        assert known == taken
+        take_over(Predictions(folder), other)  # once more changes nothing
+        assert [summary(one) for one in analyses_of(other)] == taken
+
+
+def test_what_a_database_has_answered_itself_stands(here, folder, tmp_path):
+    (one, *_) = here.results.experiments()
+    rows = here.results.rows(one.run, one.protocol["samples"])
+    mine = next(row for row in rows if row.answer is not None)
+    with Results(tmp_path / "other.db") as other:
+        other.record(replace(mine, seconds=1234.0))
+        take_over(Predictions(folder), other)
+        rows = other.rows(one.run, [mine.sample])
+    assert [row.seconds for row in rows if row.system == mine.system] == [1234.0]

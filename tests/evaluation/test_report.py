@@ -103,6 +103,15 @@ def test_a_summary_is_plain_and_names_every_system(here):
     assert "samples" not in said["protocol"]
 
 
+def test_a_comparison_also_says_how_sure_the_answers_were(here):
+    said = summary(analyse(here.results, here.results.experiments()[0]))
+    lines = {one["system"]: one for one in said["systems"]}
+    against = lines["personaagent"]["against_best"]
+    gap = lines["personaagent"]["loss"] - lines[against["other"]]["loss"]
+    assert against["loss"]["value"] == pytest.approx(gap)
+    assert against["loss"]["low"] <= gap <= against["loss"]["high"]
+
+
 def test_what_was_varied_becomes_a_curve(tmp_path):
     with world(tmp_path) as here:
         for k in (1, 2, 4):

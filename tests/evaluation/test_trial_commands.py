@@ -101,3 +101,23 @@ def test_the_swap_test_is_a_system_like_any_other(command, own):
 @pytest.mark.parametrize("axis", ["k", "depth=1", "k=", "k=0", "batch=1,x", "k=-1"])
 def test_an_axis_that_is_none_is_said(command, own, axis):
     assert "--vary" in command("scale", *own, *LM, "--vary", axis, code=1).stderr
+
+
+def test_pool_learns_where_personas_start_and_evaluate_takes_it(command, own, tmp_path):
+    said = command("pool", *own, *LM, "--out", "prior.json").stdout
+    assert "the query alone" in said
+    assert "recall()" in said
+    prior = json.loads((tmp_path / "prior.json").read_text())
+    assert prior["task"] == "inbox"
+    assert prior["users"] == 3
+    options = ("--systems", "personaagent", "--prior", "prior.json", "--json")
+    (one,) = json.loads(command("evaluate", *own, *LM, *options).stdout)["experiments"]
+    assert one["protocol"]["prior"] == prior
+    plain = json.loads(command("evaluate", *own, *LM, *options[:2], "--json").stdout)
+    assert plain["experiments"][0]["id"] != one["id"]  # other personas, other answers
+
+
+def test_a_file_that_is_no_prior_is_named(command, own, tmp_path):
+    (tmp_path / "prior.json").write_text("[]")
+    said = command("evaluate", *own, *LM, "--prior", "prior.json", code=1)
+    assert "prior.json: no prior as" in said.output

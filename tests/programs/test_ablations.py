@@ -12,6 +12,7 @@ from personaagent.errors import DataError
 from personaagent.programs import SYSTEMS, MemoryRetriever, Personas, Situation
 from personaagent.programs.ablations import PERSONAL_TOOLS
 from personaagent.programs.fusion import fuse
+from personaagent.programs.habits import meanings, vote
 from personaagent.programs.tools import personal_tools
 
 RULE = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.2)
@@ -83,7 +84,9 @@ def test_without_memory_directives_and_general_tools_are_left(memory):
     assert "ALWAYS." in asked.system
     assert RULE.text in asked.text
     assert "ALIGNED" not in asked.everything
-    assert said.distribution == pytest.approx(fuse(said.lm, None, ALONE))
+    meant = vote(INBOX.labels, [], meanings(memory, INBOX, "dinner with the dog"))
+    assert said.habit == pytest.approx(meant)  # nothing of the user's answers
+    assert said.distribution == pytest.approx(fuse(said.lm, meant, ALIGNED.trust))
 
 
 def test_without_action_the_prompt_is_left(memory):

@@ -5,7 +5,7 @@ import pytest
 from worlds_of_mail import DAWN, INBOX, mail
 
 from personaagent.data import Choice, Rating, Text
-from personaagent.programs import Majority, MemoryRetriever, NearestNeighbour, Situation
+from personaagent.programs import Majority, MemoryRetriever, NearestNeighbour, Situation, ZeroShot
 from personaagent.programs.habits import label_posterior
 
 STARS = Rating("inbox", "How many stars?")
@@ -77,3 +77,11 @@ def test_a_text_is_the_response_to_the_nearest_query(memory):
     memory.add([mail(9, "birthday of mum", "Dear mum,")])
     said = NearestNeighbour(LETTER, memory)(query="the birthday of mum", user="ann")
     assert (said.answer, said.distribution) == ("Dear mum,", None)
+
+
+def test_the_label_whose_name_is_nearest_is_chosen_whoever_asks(memory):
+    said = ZeroShot(INBOX, memory)(query="a family walk", user="nobody")
+    assert said.answer == "family"
+    assert said.memories == []
+    assert ZeroShot(STARS, memory)(query="5", user="ann").answer == "3"  # all equally likely
+    assert ZeroShot(LETTER, memory)(query="mum", user="ann").distribution is None

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds_of_mail import DAWN, INBOX, mail
 
-from personaagent.data import Choice
+from personaagent.data import Choice, Rating
 from personaagent.memory import Memory
 from personaagent.programs import MemoryRetriever, Situation
-from personaagent.programs.habits import label_posterior, vote
+from personaagent.programs.habits import label_posterior, meanings, vote
 
 PAIR = Choice("papers", "Which paper?")
 
@@ -58,15 +58,39 @@ def test_near_memories_count_more_than_far_ones(memory):
     assert max(shares, key=shares.get) == "work"
 
 
-def test_who_has_no_memories_has_no_habits(memory):
-    assert posterior(memory, "dog", user="nobody") is None
-    assert posterior(memory, "dog", before=DAWN) is None
-    assert posterior(memory, "dog", exclude=("ann-1", "ann-2", "ann-3")) is None
+@pytest.mark.parametrize(
+    "seen", [{"user": "nobody"}, {"before": DAWN}, {"exclude": ("ann-1", "ann-2", "ann-3")}]
+)
+def test_without_memories_the_names_of_the_labels_are_all_there_is(memory, seen):
+    shares = posterior(memory, "the dog and the family", **seen)
+    assert max(shares, key=shares.get) == "family"
+    assert shares == pytest.approx(
+        vote(INBOX.labels, [], meanings(memory, INBOX, "the dog and the family"))
+    )
 
 
-def test_memories_without_an_answer_are_no_habits(memory):
+def test_memories_without_an_answer_do_not_vote(memory):
+    before = posterior(memory, "dog", user="carl")
     memory.add([mail(1, "a paper", "", "carl")])
-    assert posterior(memory, "dog", user="carl") is None
+    assert posterior(memory, "dog", user="carl") == before
+
+
+def test_what_the_user_has_shown_outweighs_what_a_label_is_called(memory):
+    memory.add(mail(n, f"family dinner {n}", "work", "carl") for n in range(1, 9))
+    shares = posterior(memory, "family dinner", user="carl")
+    assert max(shares, key=shares.get) == "work"
+
+
+def test_numbers_mean_nothing_by_their_names(memory):
+    stars = Rating("stars", "How many stars?")
+    assert meanings(memory, stars, "5 dogs") == {}
+    assert posterior(memory, "5 dogs", task=stars) is None
+
+
+@given(voters, st.sampled_from(INBOX.labels))
+def test_a_label_that_means_the_query_is_never_less_likely_for_it(memories, label):
+    meant = {one: float(one == label) for one in INBOX.labels}
+    assert vote(INBOX.labels, memories, meant)[label] >= vote(INBOX.labels, memories)[label]
 
 
 def test_the_future_and_what_is_excluded_do_not_vote(memory):

@@ -155,6 +155,7 @@ def test_a_user_without_a_history_is_answered_too(tmp_path, name, kind):
 # LM calls of one query: to choose, and to answer (a choice is asked in both orders)
 CALLS = {
     "majority": (0, 0),
+    "zero-shot": (0, 0),
     "knn": (0, 0),
     "non-personalized": (0, 1),
     "icl": (0, 1),
