@@ -40,7 +40,7 @@ def test_traces_prompts_and_models_of_a_user_go_and_those_of_others_stay(
 
     client = MlflowClient(own)
     before = {one.name for one in client.search_prompts()}
-    personas = [Persona(user, "inbox", f"{user} likes {CANARY}.") for user in ("ann", "bob")]
+    personas = [Persona(user, "inbox", f"{user} likes {CANARY}.") for user in ("olga", "pete")]
     for persona in personas:
         register(persona, tracking_uri=own)
     log_agent(INBOX, [Artifact.of(one) for one in personas], tracking_uri=own)
@@ -49,15 +49,17 @@ def test_traces_prompts_and_models_of_a_user_go_and_those_of_others_stay(
         agent = PersonaAgent(INBOX, memory)
         lm = stand_in(RuleBook(INBOX, READINGS))
         with dspy.context(lm=lm), traced(agent, tracking_uri=own):
-            for user in ("ann", "bob"):
+            for user in ("olga", "pete"):
                 agent(query=f"{user} writes of the dog {CANARY}", user=user)
 
-    assert forget("ann", tracking_uri=own) == 4  # a run with its model, a trace, a prompt
-    assert forget("ann", tracking_uri=own) == 0
-    assert holding(tmp_path, f"ann likes {CANARY}") == []
-    assert holding(tmp_path, f"ann writes of the dog {CANARY}") == []
-    assert holding(tmp_path / "mlartifacts", f"bob likes {CANARY}")
-    assert {one.name for one in client.search_prompts()} - before == {"persona.inbox.bob"}
+    assert forget("olga", tracking_uri=own) == 4  # a run with its model, a trace, a prompt
+    assert forget("olga", tracking_uri=own) == 0
+    assert holding(tmp_path, f"olga likes {CANARY}") == []
+    assert holding(tmp_path, f"olga writes of the dog {CANARY}") == []
+    assert holding(tmp_path / "mlartifacts", f"pete likes {CANARY}")
+    assert {one.name for one in client.search_prompts()} - before == {"persona.inbox.pete"}
     groups = [one.experiment_id for one in client.search_experiments()]
-    (left,) = client.search_traces(locations=groups)
-    assert CANARY in repr([span.inputs for span in left.data.spans])
+    traces = client.search_traces(locations=groups, max_results=500)
+    asked = [repr(one.data.spans[0].inputs) for one in traces if one.data.spans]
+    assert [one for one in asked if CANARY in one and "pete" in one]
+    assert not [one for one in asked if "olga" in one]
