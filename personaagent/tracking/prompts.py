@@ -21,8 +21,9 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 
 _HASH = "personaagent.hash"
 _AT_ONCE = 100
-# What Jinja would not give back as it stands: its openers, and the ends of lines that it tidies up.
-_SPECIAL = re.compile(r"\{[{%#]|\r|\n\Z")
+# What Jinja would not give back as it stands: its openers, and the ends of lines that it tidies up;
+# with the braces before them, which would join the opener that takes their place.
+_SPECIAL = re.compile(r"\{*(?:\{[{%#]|\r|\n\Z)")
 
 
 def register(

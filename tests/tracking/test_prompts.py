@@ -102,6 +102,7 @@ def test_an_alignment_is_tracked_even_where_prompts_are_refused(
 @example("{{{%raw%}{%endraw%}\r\n{#\n")
 @example("{% if x %}{{ x }}{% endif %}")
 @example("{{ one }} and {two} and {{{three}}}")
+@example("{%{\r")
 def test_any_text_comes_back_as_it_was(text: str):
     from mlflow.entities.model_registry import PromptVersion
 
