@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from personaagent.data import Action, Interaction, Persona, Trust
+from personaagent.data import Action, Interaction, Persona, Task, Trust
 from personaagent.optimizers.acceptance import Acceptance, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.replay import FLOOR, Replay, Replayed
-from personaagent.programs.fusion import SHRINKAGE, fit_trust, fuse
+from personaagent.programs.fusion import SHRINKAGE, fit_trust, fuse, serve
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 Policies = Sequence[tuple[Action, ...]]
@@ -113,15 +113,15 @@ def settle(
 
     Trust is shrunk to the champion's, which a new persona has from its cohort.
     """
-    latest = judging[-SETTLING:]
+    task, latest = replay.agent.task, judging[-SETTLING:]
     compared = []
     for actions in policies if judging else (champion.actions or (),):
         replayed = replay(replace(champion, actions=actions), latest)
-        trust = _fitted(replayed, champion.trust, shrinkage)
+        trust = _fitted(task, replayed, champion.trust, shrinkage)
         compared.append((_served_loss(replayed, trust), actions, trust))
     _, actions, trust = min(compared, key=lambda one: one[0])
     if actions == champion.actions:  # all of the judging interactions were replayed so
-        trust = _fitted(replay(champion, judging), champion.trust, shrinkage)
+        trust = _fitted(task, replay(champion, judging), champion.trust, shrinkage)
     said = {
         "profile": champion.profile,
         "directives": champion.directives,
@@ -140,14 +140,22 @@ def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
     return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
 
 
-def _fitted(replayed: Sequence[Replayed], prior: Trust, shrinkage: float) -> Trust:
-    """Derived questions are easier than the user's own, so they say nothing of trust."""
+def _fitted(task: Task, replayed: Sequence[Replayed], prior: Trust, shrinkage: float) -> Trust:
+    """The trust that replay speaks for; the prior where answers would be worse under it.
+
+    Derived questions are easier than the user's own, so they say nothing of trust.
+    """
     read = [
         (one.lm, one.habit, one.interaction.response)
         for one in replayed
         if one.lm and one.interaction.source != "derived"
     ]
-    return fit_trust(read, prior, shrinkage=shrinkage)
+
+    def score(trust: Trust) -> float:
+        return sum(task.score(serve(task, lm, habit, trust)[0], true) for lm, habit, true in read)
+
+    trust = fit_trust(read, prior, shrinkage=shrinkage)
+    return trust if score(trust) >= score(prior) else prior
 
 
 def _served_loss(replayed: Sequence[Replayed], trust: Trust) -> float:

@@ -139,7 +139,8 @@ def pool(
     """Learn the prior of the agent's task from queries of several users with known answers.
 
     Every start answers every query; trust is fitted on four fifths of the users and judged on the
-    last, in turn. Of the starts that lose to the best one by no more than one standard error of the
+    last, in turn; where the task's score is then below that of the LM alone, the LM is left alone.
+    Of the starts that lose to the best one by no more than one standard error of the
     paired difference, the fastest is taken. Answers are kept in the users' journals, so a stopped
     run goes on.
 
@@ -212,23 +213,39 @@ def _judged(
         for one, query in zip(said, queries, strict=True)
     ]
     folds = [_fold(query.user) for query in queries]
-    losses, scores = [0.0] * len(queries), [0.0] * len(queries)
-    for fold in range(FOLDS):
-        others = [one for one, of in zip(answered, folds, strict=True) if of != fold]
-        trust = fit_trust(others, Trust(), lean=lean)
-        for at, (lm, habit, true) in enumerate(answered):
-            if folds[at] == fold:
-                response, served = serve(task, lm, habit, trust)
-                losses[at] = -math.log(max(served[true], FLOOR))
-                scores[at] = task.score(response, true)
+    fitted = [
+        fit_trust(
+            [one for one, of in zip(answered, folds, strict=True) if of != fold],
+            Trust(),
+            lean=lean,
+        )
+        for fold in range(FOLDS)
+    ]
+    trust = fit_trust(answered, Trust(), lean=lean)
+    losses, scores = _served(task, answered, [fitted[fold] for fold in folds])
+    alone = _served(task, answered, [Trust()] * len(answered))
+    if fmean(scores) < fmean(alone[1]):
+        trust, (losses, scores) = Trust(), alone
     tried = Tried(
-        start=replace(start, trust=fit_trust(answered, Trust(), lean=lean)),
+        start=replace(start, trust=trust),
         loss=fmean(losses),
         error=_error(losses),
         score=fmean(scores),
         seconds=fmean(one["seconds"] for one in said),
     )
     return tried, losses
+
+
+def _served(
+    task: Task, answered: Sequence[Answered], trusts: Sequence[Trust]
+) -> tuple[list[float], list[float]]:
+    """Losses and scores of the answers as they would be served, each under its trust."""
+    losses, scores = [], []
+    for (lm, habit, true), trust in zip(answered, trusts, strict=True):
+        response, served = serve(task, lm, habit, trust)
+        losses.append(-math.log(max(served[true], FLOOR)))
+        scores.append(task.score(response, true))
+    return losses, scores
 
 
 def _no_worse(losses: Sequence[float], least: Sequence[float]) -> bool:

@@ -56,6 +56,19 @@ def test_a_label_that_the_lm_prefers_wrongly_is_corrected(cohort, queries):
     assert trust.lean["work"] < 0
 
 
+def test_the_lm_is_left_alone_where_nothing_answers_better(cohort, queries):
+    """This LM is always right, and so unsure that a fit would rather believe in habits."""
+
+    def reads(asked):
+        gold = {one.query: one.gold for one in queries}[asked.text.rsplit("message: ", 1)[-1]]
+        return {label: 0.34 if label == gold else 0.33 for label in INBOX.labels}
+
+    with dspy.context(lm=stand_in(book(says={"label": reads}))):
+        prior = pool(cohort, queries, starts=[PLAIN])
+    assert prior.tried[0].score == 1
+    assert prior.start.trust == Trust()
+
+
 def test_of_starts_that_are_as_good_the_fastest_is_taken(cohort, queries, monkeypatch):
     seconds = iter(range(10_000))  # every answer takes one second, and recalls three
     monkeypatch.setattr("time.perf_counter", lambda: float(next(seconds)))
