@@ -18,6 +18,7 @@ from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
 from personaagent.cli.forget import forget
+from personaagent.cli.observe import observe
 from personaagent.cli.personas import personas
 from personaagent.cli.pool import pool
 from personaagent.cli.quarantine import quarantine
@@ -91,7 +92,7 @@ app.command("import")(data.import_files)
 app.command("users")(data.users)
 app.command("compile")(compile_persona)
 app.command("ask")(ask)
-app.command("observe")(data.observe)
+app.command("observe")(observe)
 app.command("quarantine")(quarantine)
 app.command("show")(show.show)
 app.command("blame")(show.blame)

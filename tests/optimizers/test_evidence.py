@@ -268,7 +268,7 @@ def test_where_the_edits_of_others_mostly_failed_more_evidence_is_needed():
 
 
 @given(st.dictionaries(st.text(max_size=5), st.floats(-1, 1).filter(bool), max_size=6))
-def test_the_contests_gives_back_what_was_added_whatever_the_ids(saved):
+def test_contests_give_back_what_was_added_whatever_the_ids(saved):
     contests = Contests(Scratch())
     contests.add(MINE, BETTER, saved, kind="add")
     (known,) = contests.challengers(MINE)
