@@ -14,7 +14,7 @@ from personaagent.tracking import connection
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Run
+    from mlflow.entities import LoggedModel, Run, TraceInfo
 
 _PATIENCE = 30.0  # seconds that another process may be writing
 _TRACES_AT_ONCE = 100
@@ -48,9 +48,8 @@ def forget(user: str, *, tracking_uri: str | None = None) -> int:
     _delete(client, runs, models)
     for name in prompts:
         client.delete_prompt(name)
-    for group, ids in traces.items():
-        for start in range(0, len(ids), _TRACES_AT_ONCE):
-            client.delete_traces(group, trace_ids=ids[start : start + _TRACES_AT_ONCE])
+    for group, some in traces.items():
+        _delete_traces(client, group, some)
     if found and database is not None:
         _compact(database)
     return found
@@ -81,8 +80,8 @@ def _models(client: MlflowClient, groups: list[str], runs: set[str]) -> list[Log
     return [one for one in found if one.source_run_id in runs]
 
 
-def _traces(client: MlflowClient, group: str, user: str) -> list[str]:
-    """The ids of the user's traces in an experiment."""
+def _traces(client: MlflowClient, group: str, user: str) -> list[TraceInfo]:
+    """The user's traces in an experiment."""
     found = _pages(
         lambda page_token: client.search_traces(
             locations=[group],
@@ -91,7 +90,7 @@ def _traces(client: MlflowClient, group: str, user: str) -> list[str]:
             page_token=page_token,
         )
     )
-    return [one.info.trace_id for one in found if _concerns(user, one.info.tags)]
+    return [one.info for one in found if _concerns(user, one.info.tags)]
 
 
 def _pages(search: Callable[..., Any]) -> Iterator[Any]:
@@ -119,6 +118,19 @@ def _delete(client: MlflowClient, runs: list[Run], models: list[LoggedModel]) ->
             store._hard_delete_run(run.info.run_id)
         else:
             client.delete_run(run.info.run_id)
+
+
+def _delete_traces(client: MlflowClient, group: str, traces: list[TraceInfo]) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    for one in traces:  # of itself MLflow deletes the record alone
+        if place := one.tags.get("mlflow.artifactLocation"):
+            files = get_artifact_repository(place)
+            if files.list_artifacts():
+                files.delete_artifacts()
+    for start in range(0, len(traces), _TRACES_AT_ONCE):
+        some = traces[start : start + _TRACES_AT_ONCE]
+        client.delete_traces(group, trace_ids=[one.trace_id for one in some])
 
 
 def _compact(database: str) -> None:

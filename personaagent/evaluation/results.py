@@ -173,7 +173,7 @@ class Results:
                 "id": experiment,
                 "run": run,
                 "protocol": {**protocol, "systems": systems},
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
             }
             made = insert(_experiments).values(row)
             connection.execute(

@@ -259,7 +259,7 @@ def test_what_is_measured_at_another_number_side_by_side_is_asked_anew(here):
 def test_a_value_that_is_the_default_is_no_variant():
     base = Setup()
     named = defaults()
-    assert named == {"k": 4, "batch": 4, "iterations": 4}
+    assert named == {"k": 4, "batch": 4, "iterations": 4, "replay": 12}
     for name, value in named.items():
         assert base.varied(name, value) == base
         assert base.varied(name, value + 1).variant == {name: value + 1}

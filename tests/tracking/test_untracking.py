@@ -17,6 +17,7 @@ from personaagent.tracking import log_agent, register, traced
 from personaagent.untracking import forget
 
 CANARY = "xyzzycanary"
+HERE = "of this test"  # an experiment keeps its files where it was made
 
 
 @pytest.fixture
@@ -43,12 +44,12 @@ def test_traces_prompts_and_models_of_a_user_go_and_those_of_others_stay(
     personas = [Persona(user, "inbox", f"{user} likes {CANARY}.") for user in ("olga", "pete")]
     for persona in personas:
         register(persona, tracking_uri=own)
-    log_agent(INBOX, [Artifact.of(one) for one in personas], tracking_uri=own)
-    log_agent(INBOX, [Artifact.of(personas[1])], tracking_uri=own, name="bobs")
+    log_agent(INBOX, [Artifact.of(one) for one in personas], tracking_uri=own, experiment=HERE)
+    log_agent(INBOX, [Artifact.of(personas[1])], tracking_uri=own, experiment=HERE, name="petes")
     with remembering(tmp_path / "memory", *habitual()) as memory:
         agent = PersonaAgent(INBOX, memory)
         lm = stand_in(RuleBook(INBOX, READINGS))
-        with dspy.context(lm=lm), traced(agent, tracking_uri=own):
+        with dspy.context(lm=lm), traced(agent, tracking_uri=own, experiment=HERE):
             for user in ("olga", "pete"):
                 agent(query=f"{user} writes of the dog {CANARY}", user=user)
 
