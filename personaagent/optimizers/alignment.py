@@ -35,7 +35,8 @@ from personaagent.optimizers.judging import (
 )
 from personaagent.optimizers.log import EARLIER, WITHOUT, AlignmentLog, Step
 from personaagent.optimizers.pooling import Prior, Start
-from personaagent.optimizers.replay import Record, Replay, Scratch, once
+from personaagent.optimizers.record import Record, Scratch, once
+from personaagent.optimizers.replay import Replay
 from personaagent.optimizers.sampling import BatchSampler, HardBatch
 from personaagent.optimizers.start import start_of
 from personaagent.optimizers.stopping import Patience, Stopping

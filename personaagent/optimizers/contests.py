@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from personaagent.data import Persona
 from personaagent.memory.user import UserMemory
-from personaagent.optimizers.replay import Record
+from personaagent.optimizers.record import Record
 
 
 class Entries(Record, Protocol):

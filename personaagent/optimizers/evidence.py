@@ -19,7 +19,8 @@ import numpy as np
 from personaagent.data import Persona
 from personaagent.optimizers.acceptance import Trial
 from personaagent.optimizers.contests import Challenger, Contests, kind_of
-from personaagent.optimizers.replay import Replayed, Scratch
+from personaagent.optimizers.record import Scratch
+from personaagent.optimizers.replay import Replayed
 
 ROLLBACK = "rollback"  # the kind of edit that returns to a champion's parent
 ALPHA = 0.2  # of challengers that are no better, the share that may ever be accepted

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from personaagent.lm import Meter, Usage
 
 if TYPE_CHECKING:
-    from personaagent.optimizers.replay import Record
+    from personaagent.optimizers.record import Record
 
 T = TypeVar("T")
 

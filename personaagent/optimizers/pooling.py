@@ -22,7 +22,8 @@ import dspy
 
 from personaagent.data import Action, Choice, Persona, Query, Task, Trust
 from personaagent.errors import DataError
-from personaagent.optimizers.replay import FLOOR, once, parallel
+from personaagent.optimizers.record import once
+from personaagent.optimizers.replay import FLOOR, parallel
 from personaagent.programs import PersonaAgent, Situation
 from personaagent.programs.fusion import Answered, fit_trust, serve
 from personaagent.programs.habits import label_posterior

@@ -14,12 +14,12 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 import dspy
 
 from personaagent.data import Interaction, Persona
-from personaagent.optimizers.ledger import Ledger
+from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.student import Student
 from personaagent.programs import Situation
 from personaagent.programs.consult import consult
@@ -28,41 +28,6 @@ from personaagent.programs.habits import label_posterior
 
 T = TypeVar("T")
 FLOOR = 1e-6  # least probability of the truth, so that a loss stays finite
-
-
-class Record(Protocol):
-    """Where finished work is written down: `personaagent.memory.Journal`, or `Scratch`."""
-
-    def get(self, key: str) -> Any | None: ...
-
-    def put(self, key: str, value: Any) -> Any: ...
-
-
-class Scratch:
-    """A record that lives as long as the process."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
-
-    def get(self, key: str) -> Any | None:
-        return self._values.get(key)
-
-    def put(self, key: str, value: Any) -> Any:
-        return self._values.setdefault(key, value)
-
-    def entries(self, prefix: str = "") -> dict[str, Any]:
-        """The values of the keys that start so, by key, in the order of keys."""
-        return {key: self._values[key] for key in sorted(self._values) if key.startswith(prefix)}
-
-
-def once(record: Record, key: str, work: Callable[[], T]) -> T:
-    """The recorded value of a key; the work is done only where there is none."""
-    if isinstance(record, Ledger):
-        return record.once(key, work)
-    value: T | None = record.get(key)
-    if value is None:
-        value = record.put(key, work())
-    return cast(T, value)
 
 
 @dataclass(frozen=True, slots=True)

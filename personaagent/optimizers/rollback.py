@@ -10,7 +10,8 @@ from personaagent.optimizers.acceptance import Trial
 from personaagent.optimizers.contests import Contests, identity, kind_of
 from personaagent.optimizers.evidence import ALPHA, BETS, ROLLBACK, Bet, e_value, evidence, shares
 from personaagent.optimizers.judging import evidence_of
-from personaagent.optimizers.replay import Record, Replay, Scratch
+from personaagent.optimizers.record import Record, Scratch
+from personaagent.optimizers.replay import Replay
 from personaagent.programs import PersonaAgent
 
 LATEST = 12  # newer interactions that are replayed at a time

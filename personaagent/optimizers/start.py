@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from personaagent.data import Choice, Interaction, Persona
 from personaagent.optimizers.pooling import Start
-from personaagent.optimizers.replay import Record
+from personaagent.optimizers.record import Record
 from personaagent.optimizers.student import Student
 from personaagent.optimizers.writers import Writers
 from personaagent.programs.situation import derived_from

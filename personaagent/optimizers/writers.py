@@ -13,7 +13,8 @@ import dspy
 from personaagent.data import Interaction, Persona, Task
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
-from personaagent.optimizers.replay import Record, Replayed, once, parallel
+from personaagent.optimizers.record import Record, once
+from personaagent.optimizers.replay import Replayed, parallel
 from personaagent.optimizers.update import Proposal, Update
 from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
 

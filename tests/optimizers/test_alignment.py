@@ -22,7 +22,7 @@ from personaagent.optimizers import (
     LatestBatch,
     PersonaAlignment,
 )
-from personaagent.optimizers.replay import Scratch
+from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
 
 RULES = [

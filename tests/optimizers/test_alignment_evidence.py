@@ -21,7 +21,7 @@ from personaagent.optimizers import (
 )
 from personaagent.optimizers.judging import means, without
 from personaagent.optimizers.log import EARLIER, WITHOUT
-from personaagent.optimizers.replay import Scratch
+from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
 
 # Evidence

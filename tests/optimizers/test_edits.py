@@ -11,7 +11,7 @@ from worlds_of_mail import FILLERS, HABITS, INBOX, book, habitual, mail, remembe
 from personaagent.data import Directive, Persona
 from personaagent.optimizers import Gradient, ItemisedEdits, Replay, Replayed
 from personaagent.optimizers.reach import Reaching
-from personaagent.optimizers.replay import Scratch
+from personaagent.optimizers.record import Scratch
 from personaagent.optimizers.update import Proposal
 from personaagent.programs import PersonaAgent, PersonaRewriter
 from personaagent.programs.consult import fit

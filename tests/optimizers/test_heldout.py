@@ -16,7 +16,7 @@ from personaagent.lm import Meter, Usage
 from personaagent.optimizers.estimate import Estimate, Rates, expected_calls
 from personaagent.optimizers.heldout import FEWEST, HeldOut, Split
 from personaagent.optimizers.ledger import Ledger
-from personaagent.optimizers.replay import Scratch, once
+from personaagent.optimizers.record import Scratch, once
 from personaagent.optimizers.setting import Setting
 
 SHORT, LONG = Setting(iterations=1), Setting(iterations=4)
