@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from statistics import fmean
 from personaagent.data import Action, Interaction, Persona, Task, Trust
 from personaagent.optimizers.acceptance import Acceptance, Trial
 from personaagent.optimizers.log import Candidate
-from personaagent.optimizers.replay import FLOOR, Replay, Replayed
-from personaagent.programs.fusion import SHRINKAGE, fit_trust, fuse, serve
+from personaagent.optimizers.replay import Replay, Replayed
+from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 Policies = Sequence[tuple[Action, ...]]
@@ -118,7 +117,7 @@ def settle(
     for actions in policies if judging else (champion.actions or (),):
         replayed = replay(replace(champion, actions=actions), latest)
         trust = _fitted(task, replayed, champion.trust, shrinkage)
-        compared.append((_served_loss(replayed, trust), actions, trust))
+        compared.append((_served_loss(task, replayed, trust), actions, trust))
     _, actions, trust = min(compared, key=lambda one: one[0])
     if actions == champion.actions:  # all of the judging interactions were replayed so
         trust = _fitted(task, replay(champion, judging), champion.trust, shrinkage)
@@ -152,17 +151,15 @@ def _fitted(task: Task, replayed: Sequence[Replayed], prior: Trust, shrinkage: f
     ]
 
     def score(trust: Trust) -> float:
-        return sum(task.score(serve(task, lm, habit, trust)[0], true) for lm, habit, true in read)
+        return sum(grade(task, one, trust)[2] for one in read)
 
     trust = fit_trust(read, prior, shrinkage=shrinkage)
     return trust if score(trust) >= score(prior) else prior
 
 
-def _served_loss(replayed: Sequence[Replayed], trust: Trust) -> float:
+def _served_loss(task: Task, replayed: Sequence[Replayed], trust: Trust) -> float:
     """The summed loss of the answers as they would be served, fused with habit."""
     return sum(
-        -math.log(max(fuse(one.lm, one.habit, trust)[one.interaction.response], FLOOR))
-        if one.lm
-        else one.loss
+        grade(task, (one.lm, one.habit, one.interaction.response), trust)[1] if one.lm else one.loss
         for one in replayed
     )

@@ -23,9 +23,9 @@ import dspy
 from personaagent.data import Action, Choice, Persona, Query, Task, Trust
 from personaagent.errors import DataError
 from personaagent.optimizers.record import once
-from personaagent.optimizers.replay import FLOOR, parallel
+from personaagent.optimizers.replay import parallel
 from personaagent.programs import PersonaAgent, Situation
-from personaagent.programs.fusion import Answered, fit_trust, serve
+from personaagent.programs.fusion import Answered, fit_trust, grade
 from personaagent.programs.habits import label_posterior
 from personaagent.programs.history import HistoryProfile
 
@@ -241,12 +241,8 @@ def _served(
     task: Task, answered: Sequence[Answered], trusts: Sequence[Trust]
 ) -> tuple[list[float], list[float]]:
     """Losses and scores of the answers as they would be served, each under its trust."""
-    losses, scores = [], []
-    for (lm, habit, true), trust in zip(answered, trusts, strict=True):
-        response, served = serve(task, lm, habit, trust)
-        losses.append(-math.log(max(served[true], FLOOR)))
-        scores.append(task.score(response, true))
-    return losses, scores
+    graded = [grade(task, one, trust) for one, trust in zip(answered, trusts, strict=True)]
+    return [loss for _, loss, _ in graded], [score for _, _, score in graded]
 
 
 def _no_worse(losses: Sequence[float], least: Sequence[float]) -> bool:

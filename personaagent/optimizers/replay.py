@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextvars
 import hashlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,11 +22,10 @@ from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.student import Student
 from personaagent.programs import Situation
 from personaagent.programs.consult import consult
-from personaagent.programs.fusion import serve
+from personaagent.programs.fusion import grade
 from personaagent.programs.habits import label_posterior
 
 T = TypeVar("T")
-FLOOR = 1e-6  # least probability of the truth, so that a loss stays finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +78,8 @@ class Replay:
             score = task.score(said["answer"], past.response)
             return Replayed(past, said["answer"], None, None, 1 - score, score)
         habit = label_posterior(self.agent.retrieve, Situation.replaying(task, past))
-        response, served = serve(task, lm, habit, persona.trust)
-        loss = -math.log(max(served[past.response], FLOOR))
-        return Replayed(past, response, lm, habit, loss, task.score(response, past.response))
+        response, loss, score = grade(task, (lm, habit, past.response), persona.trust)
+        return Replayed(past, response, lm, habit, loss, score)
 
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:
