@@ -9,8 +9,9 @@ A user's own task takes three lines:
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -18,6 +19,7 @@ from typing import Any, Literal
 
 from personaagent.errors import DataError
 
+FLOOR = 1e-6  # least probability of the truth that a loss counts with
 _OPTIONS = re.compile(r'^(?P<stem>.*?)\s*\[1\]: "(?P<one>.*)" \[2\]: "(?P<two>.*)"\s*$', re.S)
 
 
@@ -67,6 +69,10 @@ class Task:
         """What changes: the query under its noun."""
         return f"{self.item}: {query}"
 
+    def read(self, query: str, labels_of: Callable[[str], dict[str, float]]) -> dict[str, float]:
+        """The distribution over the labels for a query, by what `labels_of` reads of a query."""
+        return labels_of(query)
+
     def decide(self, distribution: Mapping[str, float]) -> str:
         """The answer with the least expected loss: here the most probable label."""
         return max(distribution, key=lambda label: distribution[label])
@@ -97,6 +103,10 @@ class Task:
         raise DataError(
             f"task {self.name}: '{text}' is not one of its answers: {', '.join(self.labels)}"
         )
+
+    def loss(self, distribution: Mapping[str, float], gold: str) -> float:
+        """-ln p of the true answer, in nats, finite where it was thought impossible."""
+        return -math.log(max(distribution[gold], FLOOR))
 
     def score(self, answer: str, gold: str) -> float:
         """How good an answer is, in [0, 1], 1 is best."""
@@ -181,6 +191,19 @@ class Choice(Task):
         """The query without its options."""
         match = _OPTIONS.match(query)
         return match["stem"] if match else query
+
+    def read(self, query: str, labels_of: Callable[[str], dict[str, float]]) -> dict[str, float]:
+        """The geometric mean of both orders.
+
+        Raises:
+            DataError: the query lacks its options.
+        """
+        first, second = self.labels
+        swapped = self.swapped(query)
+        given, exchanged = labels_of(query), labels_of(swapped)
+        one = (given[first] * exchanged[second]) ** 0.5
+        two = (given[second] * exchanged[first]) ** 0.5
+        return {first: one / (one + two), second: two / (one + two)}
 
     def swapped(self, query: str) -> str:
         """The same question with its two options exchanged."""

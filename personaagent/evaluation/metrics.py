@@ -21,8 +21,6 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]
 """From weights [resamples, samples] to the metric's value in each resample."""
 
-FLOOR = 1e-6  # least probability of the truth, so that a loss stays finite
-
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -117,7 +115,7 @@ def loss(
 ) -> float:
     """The negative log-likelihood of gold in nats; without a distribution 1 minus the score."""
     if distribution is not None and gold in distribution:
-        return -math.log(max(distribution[gold], FLOOR))
+        return task.loss(distribution, gold)
     if isinstance(task, Rating):
         return error(task, gold, answer) / (task.high - task.low)
     return 1 - task.score(answer, gold)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import dspy
 
-from personaagent.data import Choice, Task
+from personaagent.data import Task
 from personaagent.errors import DataError, LMError
 from personaagent.lm import read_labels
 from personaagent.programs.adapter import PersonaAdapter
@@ -38,7 +38,7 @@ class Answerer(dspy.Module):
         """
         inputs = {"persona": persona, "evidence": evidence, "directive": self._rule(directive)}
         if self.task.labels and getattr(dspy.settings.lm, "reads_likelihoods", False):
-            distribution = self._read(query, inputs)
+            distribution = self.task.read(query, lambda asked: self._labels_of(asked, inputs))
             return dspy.Prediction(answer=mode(distribution), distribution=distribution)
         with dspy.context(adapter=PersonaAdapter()):
             said = self.predict(question=self.task.question(query), **inputs)
@@ -54,15 +54,6 @@ class Answerer(dspy.Module):
             return ""
         task = self.task
         return f"This {task.item} falls under a rule of this user: {directive} {task.answer}:"
-
-    def _read(self, query: str, inputs: dict[str, str]) -> dict[str, float]:
-        given = self._labels_of(query, inputs)
-        if not isinstance(self.task, Choice):
-            return given
-        swapped = self._labels_of(self.task.swapped(query), inputs)
-        one = (given["[1]"] * swapped["[2]"]) ** 0.5
-        two = (given["[2]"] * swapped["[1]"]) ** 0.5
-        return {"[1]": one / (one + two), "[2]": two / (one + two)}
 
     def _labels_of(self, query: str, inputs: dict[str, str]) -> dict[str, float]:
         messages = PersonaAdapter().format(

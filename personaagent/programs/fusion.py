@@ -22,7 +22,6 @@ Answered = tuple[Distribution, Distribution | None, str]
 
 SHRINKAGE = 2.0  # nats by which a weight one away from the prior must pay off
 POOLED = 32.0  # the same where the prior is a cohort's: a user's few answers seldom know better
-FLOOR = 1e-6  # least probability of the truth, so that a loss stays finite
 MOST = 4.0  # a weight at most: an LM that is too unsure is sharpened
 DECIMALS = 3  # of a weight: what the fit knows, and what reads well in a persona
 
@@ -66,10 +65,10 @@ def serve(
 
 
 def grade(task: Task, answered: Answered, trust: Trust) -> tuple[str, float, float]:
-    """The answer as it is served, its loss (-ln p of the truth, in nats) and the task's score."""
+    """The answer as it is served, its loss in nats and the task's score."""
     lm, habit, true = answered
     answer, served = serve(task, lm, habit, trust)
-    return answer, -math.log(max(served[true], FLOOR)), task.score(answer, true)
+    return answer, task.loss(served, true), task.score(answer, true)
 
 
 def fit_trust(

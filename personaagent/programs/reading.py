@@ -13,7 +13,7 @@ import dspy
 from dspy.adapters.utils import parse_value
 from dspy.signatures.signature import Signature
 
-from personaagent.data import Choice, Task
+from personaagent.data import Task
 from personaagent.errors import DataError
 from personaagent.lm import PersonaLM, read_labels
 from personaagent.programs.adapter import PersonaAdapter
@@ -79,13 +79,7 @@ class ReadingAdapter(PersonaAdapter):
             return read or dict.fromkeys(self.task.labels, 1 / len(self.task.labels))
 
         query = str(inputs.get(self.query, ""))
-        given = labels(query)
-        if not isinstance(self.task, Choice):
-            return given
         try:
-            swapped = labels(self.task.swapped(query))
+            return self.task.read(query, labels)
         except DataError:  # a program that asks about its query in words of its own
-            return given
-        one = (given["[1]"] * swapped["[2]"]) ** 0.5
-        two = (given["[2]"] * swapped["[1]"]) ** 0.5
-        return {"[1]": one / (one + two), "[2]": two / (one + two)}
+            return labels(query)
