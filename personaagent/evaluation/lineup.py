@@ -18,6 +18,7 @@ Role = Literal["floor", "baseline", "personaagent", "ablation"]
 NON_PERSONALIZED = "non-personalized"
 OURS = "personaagent"
 SWAPPED = "personaagent-swapped"
+LORA = "lora"
 FLOORS = ("majority", "zero-shot", "knn")
 
 
@@ -45,7 +46,8 @@ class Entrant:
 
 def entrants(names: Sequence[str] = ()) -> list[Entrant]:
     """The systems of these names, each once; where none is named all, but for the swap test, which
-    takes a second user's persona for every user.
+    takes a second user's persona for every user, and fine-tuning, which needs an extra and minutes
+    a user.
 
     Raises:
         DataError: there is none of a name.
@@ -55,5 +57,5 @@ def entrants(names: Sequence[str] = ()) -> list[Entrant]:
     for name in names:
         if name not in SYSTEMS:
             raise DataError(f"there is no system '{name}'{suggestion(name, SYSTEMS)}")
-    chosen = names or [name for name in SYSTEMS if name != SWAPPED]
+    chosen = names or [name for name in SYSTEMS if name not in (SWAPPED, LORA)]
     return [Entrant(name, SYSTEMS[name]) for name in dict.fromkeys(chosen)]

@@ -6,6 +6,7 @@ from personaagent.programs.agent import PersonaAgent
 from personaagent.programs.answer import Answerer
 from personaagent.programs.baselines import ICL, PAG, RAG, NonPersonalized
 from personaagent.programs.floors import Majority, NearestNeighbour, ZeroShot
+from personaagent.programs.lora import Lora
 from personaagent.programs.membank import MemBank
 from personaagent.programs.personal import Personal
 from personaagent.programs.profile import ProfileSummarizer
@@ -23,6 +24,7 @@ __all__ = [
     "ActionChooser",
     "Answerer",
     "GradientWriter",
+    "Lora",
     "Majority",
     "MemBank",
     "MemoryRetriever",

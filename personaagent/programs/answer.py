@@ -55,13 +55,18 @@ class Answerer(dspy.Module):
         task = self.task
         return f"This {task.item} falls under a rule of this user: {directive} {task.answer}:"
 
-    def _labels_of(self, query: str, inputs: dict[str, str]) -> dict[str, float]:
-        messages = PersonaAdapter().format(
+    def messages(self, query: str, **inputs: str) -> list[dict[str, str]]:
+        """What the LM is asked where its answer is read, or is a text; `inputs` as in a call."""
+        filled = {"persona": "", "evidence": "", "directive": "", **inputs}
+        messages: list[dict[str, str]] = PersonaAdapter().format(
             _as_text(self.predict.signature),
             self.predict.demos,
-            {**inputs, "question": self.task.question(query)},
+            {**filled, "question": self.task.question(query)},
         )
-        read = read_labels(dspy.settings.lm, messages, self.task.labels)
+        return messages
+
+    def _labels_of(self, query: str, inputs: dict[str, str]) -> dict[str, float]:
+        read = read_labels(dspy.settings.lm, self.messages(query, **inputs), self.task.labels)
         return read or dict.fromkeys(self.task.labels, 1 / len(self.task.labels))
 
 

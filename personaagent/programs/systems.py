@@ -27,6 +27,7 @@ from personaagent.programs.ablations import (
 from personaagent.programs.agent import PersonaAgent
 from personaagent.programs.baselines import ICL, PAG, RAG, NonPersonalized
 from personaagent.programs.floors import Majority, NearestNeighbour, ZeroShot
+from personaagent.programs.lora import Lora
 from personaagent.programs.membank import MemBank
 from personaagent.programs.react import ReAct
 
@@ -36,7 +37,7 @@ Tools = Sequence[dspy.Tool]
 class System(Protocol):
     """Anything that answers a query for a user.
 
-    Those that write something of a history before they answer (PAG, ReAct, MemBank) also have
+    Those that write something of a history before they answer (PAG, ReAct, MemBank, Lora) also have
     `prepare(user, before=…, exclude=…)`, to have it written before a clock starts.
     """
 
@@ -104,6 +105,7 @@ SYSTEMS: dict[str, Maker] = {
     "pag": _made_by(PAG, "k"),
     "react": _made_by(ReAct, "k", "tools"),
     "membank": _made_by(MemBank, "k"),
+    "lora": _made_by(Lora),
     # PersonaAgent and its ablations
     "personaagent": _agent(full),
     "personaagent-without-alignment": _agent(without_alignment),
