@@ -297,7 +297,7 @@ def _load(path: Path) -> AdaptedModel:
 
 
 def _computes_in_bfloat16() -> bool:
-    """Where the CPU does, it takes a quarter of the time; elsewhere several times as much."""
+    """Where the CPU does, training takes about a third of the time; elsewhere it is emulated."""
     import torch
 
     able = torch.cpu.get_capabilities()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("peft", "gguf")
 SEED = 0  # of the questions made of papers
+OTHERS = 20  # users whose papers are their wrong options
 
 
 class Lora(dspy.Module):
@@ -120,15 +122,21 @@ class Lora(dspy.Module):
         answered = [one for one in past if one.response]
         if answered or not (past and isinstance(self.task, Choice)):
             return answered
-        papers = {
-            one.user: visible(self.memory, replace(situation, user=one.user))
-            for one in self.memory.store.users(self.task.name)
-        }
         try:
-            pairs = self_supervised_pairs(papers, SEED)
+            pairs = self_supervised_pairs(self._papers(situation), SEED)
         except DataError:  # all papers are one user's: there are no wrong options
             return []
         return [one for one in pairs if one.user == situation.user]
+
+    def _papers(self, situation: Situation) -> dict[str, list[Interaction]]:
+        """The user's, and some of other users' for the wrong options."""
+        known = {one.user for one in self.memory.store.users(self.task.name)} - {situation.user}
+        draw = random.Random(f"{SEED} {situation.user}")
+        others = draw.sample(sorted(known), min(OTHERS, len(known)))
+        return {
+            user: visible(self.memory, replace(situation, user=user))
+            for user in (situation.user, *others)
+        }
 
     def _write(self, query: str) -> dspy.Prediction:
         """An answer in the form that was trained, where answers are to be sampled."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from contest import NAMES, failing, inbox, world
 from dspy import lm15
+from tiny_lms import tiny_folder
 
 from personaagent.data import LAMP_TASKS, Interaction, Query
 from personaagent.data.lamp_tasks import CITATION
@@ -17,7 +18,9 @@ from personaagent.evaluation.cohort import Cohort, EvaluationData, Sample
 from personaagent.evaluation.lineup import Entrant, entrants
 from personaagent.evaluation.protocol import Setup, defaults
 from personaagent.evaluation.results import Results
+from personaagent.lm.adapted import Recipe
 from personaagent.lm.meter import Budget
+from personaagent.programs import Lora
 
 
 @pytest.fixture
@@ -43,6 +46,20 @@ def test_every_system_there_is_takes_part(here):
     assert [(line.system, line.failed) for line in found.lines if line.n < 4] == []
     assert {line.role for line in found.lines} == {"floor", "baseline", "personaagent", "ablation"}
     assert all(line.cost.calls == 0 for line in found.lines if line.role == "floor")
+
+
+def test_a_system_that_trains_does_so_ahead_of_the_clock_and_counts_its_answers(here, tmp_path):
+    pytest.importorskip("peft", reason="fine-tuning needs the extra: personaagent[lora]")
+    base = tiny_folder(tmp_path / "tiny")
+
+    def make(task, memory, _, /, **options):
+        return Lora(task, memory, base=base, recipe=Recipe(rate=0.03, epochs=1))
+
+    done = here.run([Entrant("lora", make)], cohort=Cohort(samples=4))
+    rows = here.results.rows(done.run, done.protocol["samples"])
+    assert [row.error for row in rows] == [None] * 4
+    assert all(row.distribution and row.calls == 1 and row.input_tokens > 50 for row in rows)
+    assert all(row.ahead_seconds > 0 and row.ahead_calls == 0 for row in rows)
 
 
 def test_a_persona_that_was_learned_does_better(here):

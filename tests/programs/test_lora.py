@@ -16,7 +16,7 @@ from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 from personaagent.data import Choice, Classification, Text
 from personaagent.errors import LMError
 from personaagent.evaluation.lineup import entrants
-from personaagent.lm.adapted import AdaptedModel, Example, Recipe, loaded
+from personaagent.lm.adapted import LONGEST_PROMPT, AdaptedModel, Example, Recipe, loaded
 from personaagent.lm.embedded import EmbeddedEngine
 from personaagent.lm.meter import Meter
 from personaagent.lm.model import PersonaLM
@@ -146,10 +146,40 @@ def test_the_same_examples_train_the_same_adapter(base, tmp_path):
     examples = [Example([{"role": "user", "content": query}], "travel") for query in QUERIES]
     first = loaded(base).adapter(examples, BRISK)
     loaded(tiny_gguf(tmp_path / "other.gguf"))  # one at a time: the first one makes room
+    loaded(base).adapter([replace(one, target="work") for one in examples], BRISK)
     second = loaded(base).adapter(examples, BRISK)
     assert first is not second
     assert first.key == second.key
     assert all(bool((first.weights[name] == second.weights[name]).all()) for name in first.weights)
+
+
+def test_the_loss_is_that_of_the_answer_alone(base):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = loaded(base)
+    prompt, target = model._encoded(Example([{"role": "user", "content": "dog"}], "travel"))
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=model._model.dtype)
+    labels = torch.tensor([[-100] * len(prompt) + target])  # what transformers does not count
+    expected = plain(torch.tensor([prompt + target]), labels=labels).loss.item() * len(target)
+    model._put_in(model.untrained)
+    with torch.no_grad():
+        assert model._loss(prompt, target).item() == pytest.approx(expected, rel=0.01)
+
+
+def test_a_prompt_that_is_too_long_loses_its_middle(base):
+    model = loaded(base)
+    example = Example([{"role": "user", "content": "dog " * LONGEST_PROMPT}], "travel")
+    prompt, _ = model._encoded(example)
+    whole = model._prompt(example.messages)
+    assert len(prompt) == LONGEST_PROMPT < len(whole)
+    assert prompt[:1000] + prompt[-1000:] == whole[:1000] + whole[-1000:]
+
+
+def test_a_model_that_knows_no_chat_is_refused(world, base, lm, monkeypatch):
+    monkeypatch.setattr(loaded(base)._tokenizer, "chat_template", None)
+    with pytest.raises(LMError, match="give an instruction-tuned model"):
+        lora(world, base)(query="dog", user="nobody")
 
 
 def test_threads_do_not_mix_users_up(world, base, lm):
