@@ -142,15 +142,20 @@ def test_a_history_is_trained_on_once_and_ahead_of_the_clock(world, base, lm, tr
     assert [len(examples) for examples in trainings] == [4, 5]
 
 
-def test_the_same_examples_train_the_same_adapter(base, tmp_path):
+def test_the_same_examples_train_the_same_adapter_and_leave_the_dice_alone(base, tmp_path):
+    import torch
+
     examples = [Example([{"role": "user", "content": query}], "travel") for query in QUERIES]
     first = loaded(base).adapter(examples, BRISK)
     loaded(tiny_gguf(tmp_path / "other.gguf"))  # one at a time: the first one makes room
     loaded(base).adapter([replace(one, target="work") for one in examples], BRISK)
+    torch.manual_seed(7)
+    dice = torch.get_rng_state()
     second = loaded(base).adapter(examples, BRISK)
+    assert torch.equal(torch.get_rng_state(), dice)
     assert first is not second
     assert first.key == second.key
-    assert all(bool((first.weights[name] == second.weights[name]).all()) for name in first.weights)
+    assert all(torch.equal(first.weights[name], second.weights[name]) for name in first.weights)
 
 
 def test_the_loss_is_that_of_the_answer_alone(base):
@@ -256,7 +261,7 @@ def test_the_base_is_the_lm_that_all_systems_have(world, tmp_path, base):
         assert system(query="dog", user="bob").answer == "work"
 
 
-def test_an_lm_elsewhere_cannot_be_tuned(world, lm):
+def test_an_lm_elsewhere_cannot_be_tuned(world, lm, base):
     with pytest.raises(LMError, match=r"rule-book-\d+: .* take --lm embedded"):
         Lora(INBOX, world)(query="dog", user="ann")
 
@@ -275,6 +280,11 @@ def test_without_peft_the_error_names_the_extra(world, monkeypatch):
     )
     with pytest.raises(LMError, match=r"needs peft: pip install 'personaagent\[lora\]'"):
         Lora(INBOX, world)
+
+
+def test_it_says_where_it_is_from():
+    assert "Source: OPPU" in Lora.__doc__
+    assert "Adapted:" in Lora.__doc__
 
 
 def test_all_systems_are_all_but_those_that_need_more():
