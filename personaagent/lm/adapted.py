@@ -1,4 +1,4 @@
-"""An open model on this machine that is fine-tuned for one user at a time: LoRA (Hu et al., 2021).
+"""An open model that is fine-tuned for one user at a time: LoRA (Hu et al., 2021).
 
 The weights stay as they are, and beside them lies one small adapter, which is exchanged from user
 to user. Adapters are kept in memory only, so that nothing learned from a user outlives the process:
@@ -108,7 +108,7 @@ class AdaptedModel:
             warnings.simplefilter("ignore", FutureWarning)  # peft's use of transformers
             torch.manual_seed(SEED)
             self._model = peft.get_peft_model(model, config).eval()
-        self._tokenizer = tokenizer
+        self._tokenizer, self._end = tokenizer, int(tokenizer.eos_token_id)
         self._room = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         self._adapters = LRU[str, Adapter](ADAPTERS_BYTES)
         self._lock = threading.Lock()
@@ -239,10 +239,6 @@ class AdaptedModel:
                 f"the tokenizer cannot form a chat: {error}; give an instruction-tuned model"
             ) from error
         return ids
-
-    @property
-    def _end(self) -> int:
-        return int(self._tokenizer.eos_token_id)
 
     def _put_in(self, adapter: Adapter) -> None:
         import torch
