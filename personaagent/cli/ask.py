@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
-    ApiBase,
     Database,
     Json,
     LMChoice,
-    LMName,
-    MaxCalls,
-    MaxMoney,
-    MaxTokens,
     TaskName,
     User,
 )
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
     from personaagent.lm import Usage
 
 
+@grouped
 def ask(
     text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
     user: User,
@@ -45,11 +42,8 @@ def ask(
         ),
     ] = False,
     db: Database = None,
-    lm: LMName = "embedded",
-    api_base: ApiBase = None,
-    max_calls: MaxCalls = None,
-    max_tokens: MaxTokens = None,
-    max_money: MaxMoney = None,
+    *,
+    choice: LMChoice,
     as_json: Json = False,
 ) -> None:
     """Answer a query as the user would; without a persona yet, from the user's memory alone.
@@ -66,7 +60,7 @@ def ask(
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)
-        connected = session.connect(LMChoice(lm, api_base, max_calls, max_tokens, max_money))
+        connected = session.connect(choice)
         with session.agent_of(store, kind, connected) as agent:
             if wikipedia:
                 agent.tools.append(session.wikipedia())

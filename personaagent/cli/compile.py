@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
     AcceptName,
-    ApiBase,
     Batch,
     Config,
     Database,
@@ -19,10 +19,6 @@ from personaagent.cli.options import (
     Iterations,
     Json,
     LMChoice,
-    LMName,
-    MaxCalls,
-    MaxMoney,
-    MaxTokens,
     PriorFile,
     ProfileWords,
     ReplayCount,
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
 _MANY, _LAMP = "Many users", "LaMP"
 
 
+@grouped
 def compile_persona(
     user: Annotated[
         str | None, typer.Option("--user", "-u", help="Whose persona.", show_default=False)
@@ -103,12 +100,9 @@ def compile_persona(
         bool, typer.Option("--restart", help="Forget what an interrupted run has done.")
     ] = False,
     db: Database = None,
-    lm: LMName = "embedded",
-    api_base: ApiBase = None,
+    *,
+    choice: LMChoice,
     gradient_lm: GradientLM = None,
-    max_calls: MaxCalls = None,
-    max_tokens: MaxTokens = None,
-    max_money: MaxMoney = None,
     as_json: Json = False,
 ) -> None:
     """Learn a user's persona, or many users', and publish it as the next version.
@@ -136,7 +130,6 @@ def compile_persona(
     setting = Setting(
         iterations, batch, k, update, accept, sampler, retriever, profile, replay, seed
     )
-    choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
     options: dict[str, Any] = {
         "task": task,
         "gradient_lm": gradient_lm,
@@ -185,7 +178,7 @@ def _one(
         material = Material.of(store, user, kind, setting.seed)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
-        second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
+        second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
         with (
             session.agent_of(store, kind, connected) as agent,
             Display(screen, connected.meter, setting.iterations, champion) as display,
@@ -260,7 +253,7 @@ def _many(
         users = compile_many.chosen_users(store, named, task)
         kind = compile_many.task_of_all(store, users, task)
         connected = session.connect(choice)
-        second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
+        second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
         many = compile_many.Many(store, kind, setting, connected, second or None, prior)
         many.choose(users, new=new, restart=restart and not dry_run)
         estimate = many.estimate()

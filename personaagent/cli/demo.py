@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personaagent.cli.options import ApiBase, Json, LMChoice, LMName
+from personaagent.cli.grouping import grouped
+from personaagent.cli.options import Json, LMChoice
 
 if TYPE_CHECKING:
     from personaagent.data import Query, Task
@@ -34,6 +35,7 @@ class Row:
     seconds: float
 
 
+@grouped
 def demo(
     users: Annotated[
         str, typer.Option(help="Users of the sample, separated by commas.")
@@ -42,8 +44,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Where the exported personas go.")] = Path(
         "personaagent-demo"
     ),
-    lm: LMName = "embedded",
-    api_base: ApiBase = None,
+    *,
+    choice: LMChoice,
     as_json: Json = False,
 ) -> None:
     """Learn personas on the sample, answer held-out queries with and without them, export them.
@@ -60,7 +62,7 @@ def demo(
 
     screen = render.screen(as_json=as_json)
     # Without the response cache: a second demo must not look faster than the first.
-    model = session.connect(LMChoice(lm, api_base, None, None, None)).copy(cache=False)
+    model = session.connect(choice).copy(cache=False)
     folder = user_cache_path("personaagent") / "demo"
     memory, asked, tasks = _workplace(folder, users.split(","), queries)
     logs = [_align(memory, tasks[asked[user][0].task], user, model, screen) for user in asked]

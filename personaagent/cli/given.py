@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from personaagent.cli.options import (
-    ApiBase,
-    Json,
-    LMChoice,
-    LMName,
-    MaxCalls,
-    MaxMoney,
-    MaxTokens,
-)
+from personaagent.cli.options import Json, LMChoice
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
@@ -152,18 +144,8 @@ class Given:
             rich_help_panel=_OUT,
         ),
     ] = ""
-    lm: LMName = "embedded"
-    api_base: ApiBase = None
-    max_calls: MaxCalls = None
-    max_tokens: MaxTokens = None
-    max_money: MaxMoney = None
+    choice: LMChoice = field(default_factory=LMChoice)
     as_json: Json = False
-
-    @property
-    def choice(self) -> LMChoice:
-        """Which LM, and how much of it."""
-        limits = (self.max_calls, self.max_tokens, self.max_money)
-        return LMChoice(self.lm, self.api_base, *limits)
 
     def data(self) -> EvaluationData:
         """The data that the options name.

@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_type_hints
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with every parameter whose type is a dataclass replaced by its fields."""
+    """The command with every parameter whose type is a dataclass replaced by its fields; a field
+    whose type is one, by the fields of that."""
     hints = get_type_hints(command, include_extras=True)
     hints.pop("return", None)
     kinds: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     shown: dict[str, inspect.Parameter] = {}
     for name, one in inspect.signature(command).parameters.items():
-        if name not in kinds:
+        if name in kinds:
+            shown |= _parameters(kinds[name])
+        else:
             shown[name] = one.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-            continue
-        of = get_type_hints(kinds[name], include_extras=True)
-        shown |= {field.name: _parameter(field, of[field.name]) for field in fields(kinds[name])}
 
     def run(**options: Any) -> None:
-        groups = {
-            name: kind(**{field.name: options.pop(field.name) for field in fields(kind)})
-            for name, kind in kinds.items()
-        }
+        groups = {name: _made(kind, options) for name, kind in kinds.items()}
         command(**groups, **options)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -37,7 +34,27 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _parameter(field: Field[Any], annotation: Any) -> inspect.Parameter:
-    default = inspect.Parameter.empty if field.default is MISSING else field.default
-    kind = inspect.Parameter.KEYWORD_ONLY
-    return inspect.Parameter(field.name, kind, default=default, annotation=annotation)
+def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    found: dict[str, inspect.Parameter] = {}
+    for field in fields(kind):
+        if is_dataclass(hint := hints[field.name]):
+            found |= _parameters(hint)
+            continue
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        found[field.name] = inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
+        )
+    return found
+
+
+def _made(kind: Any, options: dict[str, Any]) -> Any:
+    """A dataclass of the options that it names, which are taken out."""
+    hints = get_type_hints(kind, include_extras=True)
+    return kind(
+        **{
+            field.name: _made(hint, options) if is_dataclass(hint) else options.pop(field.name)
+            for field in fields(kind)
+            for hint in (hints[field.name],)
+        }
+    )

@@ -60,18 +60,6 @@ ApiBase = Annotated[
         rich_help_panel=_LM,
     ),
 ]
-MaxCalls = Annotated[
-    int | None,
-    typer.Option("--max-calls", min=1, help="Stop after so many calls.", rich_help_panel=_BUDGET),
-]
-MaxTokens = Annotated[
-    int | None,
-    typer.Option("--max-tokens", min=1, help="Stop after so many tokens.", rich_help_panel=_BUDGET),
-]
-MaxMoney = Annotated[
-    float | None,
-    typer.Option("--max-money", min=0, help="Stop after so many dollars.", rich_help_panel=_BUDGET),
-]
 GradientLM = Annotated[
     str | None,
     typer.Option(
@@ -164,13 +152,29 @@ Seed = Annotated[int, typer.Option(help="Decides what is held out.", rich_help_p
 
 @dataclass(frozen=True, slots=True)
 class LMChoice:
-    """Which LM to use, and how much of it."""
+    """Which LM to use, and how much of it; the options of every command that asks one."""
 
-    name: str
-    api_base: str | None
-    max_calls: int | None
-    max_tokens: int | None
-    max_money: float | None
+    lm: LMName = "embedded"
+    api_base: ApiBase = None
+    slots: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Calls side by side. On this machine more of them write more in the same time, "
+            "and each takes memory for a whole context.",
+            rich_help_panel=_LM,
+        ),
+    ] = 2
+    max_calls: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many calls.", rich_help_panel=_BUDGET)
+    ] = None
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many tokens.", rich_help_panel=_BUDGET)
+    ] = None
+    max_money: Annotated[
+        float | None,
+        typer.Option(min=0, help="Stop after so many dollars.", rich_help_panel=_BUDGET),
+    ] = None
 
     @property
     def budget(self) -> Budget | None:

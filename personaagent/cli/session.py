@@ -79,7 +79,9 @@ def connect(choice: LMChoice, *, like: PersonaLM | None = None) -> PersonaLM:
     from personaagent import lm
 
     budget, meter = (like.budget, like.meter) if like else (choice.budget, None)
-    return lm.connect(choice.name, api_base=choice.api_base, budget=budget, meter=meter)
+    return lm.connect(
+        choice.lm, api_base=choice.api_base, slots=choice.slots, budget=budget, meter=meter
+    )
 
 
 @contextmanager

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
-    ApiBase,
     Database,
     GradientLM,
     Json,
     LMChoice,
-    LMName,
-    MaxCalls,
-    MaxMoney,
-    MaxTokens,
     TaskName,
 )
 from personaagent.errors import BudgetError, DataError
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
 _LAMP, _COHORT, _SEARCH = "LaMP", "Cohort", "Search"
 
 
+@grouped
 def tune(
     trials: Annotated[int, typer.Option(min=1, help="Settings to try, all in all.")] = 20,
     task: TaskName = None,
@@ -100,12 +97,9 @@ def tune(
         typer.Option("--track", help="Keep it in MLflow: a run, and a child run for every trial."),
     ] = False,
     db: Database = None,
-    lm: LMName = "embedded",
-    api_base: ApiBase = None,
+    *,
+    choice: LMChoice,
     gradient_lm: GradientLM = None,
-    max_calls: MaxCalls = None,
-    max_tokens: MaxTokens = None,
-    max_money: MaxMoney = None,
     as_json: Json = False,
 ) -> None:
     """Search batch size, iterations and top-k for low held-out loss and low cost.
@@ -133,14 +127,13 @@ def tune(
     from personaagent.optimizers.space import Space
 
     screen = render.screen(as_json=as_json)
-    choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
     with redirect_stdout(screen.file):
         base = Setting.read(config) if config else Setting()
         kind, histories = _lamp(task, questions) if questions else _own(task, db)
         space = Space.of(kind, base, (one.strip() for one in search.split(",") if one.strip()))
         # An answer of the response cache would cost no tokens and no seconds.
         connected = session.connect(choice).copy(cache=False)
-        second = gradient_lm and session.connect(replace(choice, name=gradient_lm), like=connected)
+        second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
         tuning = Search(
             kind,
             connected,

@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
-    ApiBase,
     Database,
     Json,
     LMChoice,
-    LMName,
-    MaxCalls,
-    MaxMoney,
-    MaxTokens,
     PriorFile,
     TaskName,
 )
@@ -70,6 +66,7 @@ class _Line:
         del step
 
 
+@grouped
 def worker(
     once: Annotated[
         bool, typer.Option("--once", help="Stop when nothing is due; by default wait for more.")
@@ -86,11 +83,8 @@ def worker(
     prior: PriorFile = None,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow runs.")] = False,
     db: Database = None,
-    lm: LMName = "embedded",
-    api_base: ApiBase = None,
-    max_calls: MaxCalls = None,
-    max_tokens: MaxTokens = None,
-    max_money: MaxMoney = None,
+    *,
+    choice: LMChoice,
 ) -> None:
     """Align the personas that are due, one after another, and publish them.
 
@@ -125,7 +119,6 @@ def worker(
                 finish(store, user)
             jobs.trigger(triggers)
             if job := jobs.take(name):
-                choice = LMChoice(lm, api_base, max_calls, max_tokens, max_money)
                 work = work or Work(Setting(), session.connect(choice), start, not no_track)
                 screen.print(_attempt(store, jobs, job, work, screen), soft_wrap=True)
             elif once:

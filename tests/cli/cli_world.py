@@ -64,8 +64,10 @@ class AsyncEngine:
         return Engine().complete(request)
 
 
-def connect(spec: str, *, api_base: Any = None, budget: Any = None, meter: Any = None) -> PersonaLM:
-    identity = Identity(spec, api_base, "stand-in", 2, 5.0, 0, False, 5, True, 0.0)
+def connect(
+    spec: str, *, api_base: Any = None, slots: int = 2, budget: Any = None, meter: Any = None
+) -> PersonaLM:
+    identity = Identity(spec, api_base, "stand-in", slots, 5.0, 0, False, 5, True, 0.0)
     return PersonaLM(
         "sim/stand-in",
         identity,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import pytest
@@ -42,3 +42,22 @@ def test_the_group_keeps_its_rules_and_its_help(run):
     said = run("--help").stdout
     assert "How blue." in said
     assert "Paint something." in said
+
+
+@dataclass(frozen=True)
+class Picture:
+    title: str
+    colours: Colours = field(default_factory=lambda: Colours(0))
+
+
+@grouped
+def hang(picture: Picture) -> None:
+    """Hang a picture."""
+    typer.echo(f"{picture}")
+
+
+def test_a_group_within_a_group_is_taken_apart_and_put_together():
+    app = typer.Typer()
+    app.command()(hang)
+    found = CliRunner().invoke(app, ["sea", "1", "--azure", "7"])
+    assert found.stdout == "Picture(title='sea', colours=Colours(red=1, blue=7))\n"

@@ -64,7 +64,9 @@ Run = Callable[..., Result]
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command with a stand-in LM: `sim/inbox` answers from a rule book."""
 
-    def connect(spec: str, *, api_base: Any = None, budget: Any = None, meter: Any = None) -> Any:
+    def connect(
+        spec: str, *, api_base: Any = None, slots: int = 2, budget: Any = None, meter: Any = None
+    ) -> Any:
         news = LAMP_TASKS["lamp-2n"]
         task = read_tasks(tmp_path / "tasks.json")["inbox"] if spec == "sim/inbox" else news
         lm = stand_in(RuleBook(task, {"ferry": "travel"}), budget=budget, meter=meter)
