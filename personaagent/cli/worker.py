@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,6 +81,10 @@ def worker(
             min=0, help="Hours after which any new interaction makes one due.", show_default=False
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A JSON or TOML file of alignment options, such as 'tune' writes."),
+    ] = None,
     prior: PriorFile = None,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow runs.")] = False,
     db: Database = None,
@@ -97,6 +102,7 @@ def worker(
 
     personaagent worker
     personaagent worker --once --threshold 1
+    personaagent worker --config tuning/setting.json
     personaagent worker --every 24 --lm openai/gpt-4o-mini
     """
     from personaagent.cli import render, session
@@ -108,6 +114,7 @@ def worker(
     triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
     if every is not None:
         triggers.append(Schedule(timedelta(hours=every)))
+    setting = Setting.read(config) if config else Setting()
     start = read_prior(prior) if prior else None
     screen = render.screen(as_json=True)
     name = uuid.uuid4().hex
@@ -119,7 +126,7 @@ def worker(
                 finish(store, user)
             jobs.trigger(triggers)
             if job := jobs.take(name):
-                work = work or Work(Setting(), session.connect(choice), start, not no_track)
+                work = work or Work(setting, session.connect(choice), start, not no_track)
                 screen.print(_attempt(store, jobs, job, work, screen), soft_wrap=True)
             elif once:
                 return

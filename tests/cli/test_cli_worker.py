@@ -25,6 +25,14 @@ def test_a_worker_publishes_what_is_due(run, told, imported):
     assert jobs(told) == []
 
 
+@pytest.mark.parametrize(("update", "cues"), [("edits", ["car"]), ("rewrite", [])])
+def test_a_worker_learns_as_its_file_says(run, imported, tmp_path, update, cues):
+    file = write(tmp_path / "setting.json", [{"update": update}])
+    run(*WORK, "--config", file)
+    with Store(tmp_path / "memory.db") as store:
+        assert [one.cue for one in store.of("amira").persona("inbox").directives] == cues
+
+
 def test_compile_counts_as_an_alignment(run, told, imported):
     run("compile", "--user", "amira", "--no-track")
     assert run(*WORK).stderr == ""
