@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +42,10 @@ def ask(
             "--mlflow-trace", envvar="PERSONAAGENT_MLFLOW_TRACE", help="Keep a trace in MLflow."
         ),
     ] = False,
+    prior: Annotated[
+        Path | None,
+        typer.Option(help="What 'pool' learned on others, for a user who has no persona yet."),
+    ] = None,
     db: Database = None,
     *,
     choice: LMChoice,
@@ -53,9 +58,11 @@ def ask(
     personaagent ask "The car needs new tyres." --user amira
     personaagent ask "The car needs new tyres." --user amira --trace
     personaagent ask "The car needs new tyres." --user amira --mlflow-trace
+    personaagent ask "The car needs new tyres." --user new --task inbox --prior prior.json
     personaagent ask "Noisy, but good." --user elif --lm openai/gpt-4o-mini --json
     """
     from personaagent.cli import render, session
+    from personaagent.optimizers import read_prior
 
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
@@ -66,6 +73,10 @@ def ask(
                 agent.tools.append(session.wikipedia())
             agent.memory.ready(user, progress=True)
             persona = agent.persona_of(user)
+            if prior and store.of(user).persona(kind.name) is None:
+                start = read_prior(prior)
+                start.check(kind.name, connected.fingerprint)
+                persona = start.persona(user)
             if not (store.of(user).count(kind.name) or persona.profile or persona.directives):
                 typer.echo(f"nothing is known of user '{user}': this is the LM alone", err=True)
             with ExitStack() as watching:

@@ -24,7 +24,7 @@ from personaagent.data import (
 from personaagent.errors import BudgetError, DataError, PersonaAgentError
 from personaagent.evaluation.results import PersonaRow
 from personaagent.memory import EpisodicMemory
-from personaagent.optimizers import AlignmentLog, PersonaAlignment
+from personaagent.optimizers import AlignmentLog, PersonaAlignment, Prior
 from personaagent.programs import PersonaAgent
 from personaagent.programs.ablations import Personas
 
@@ -100,7 +100,7 @@ class Aligner:
     def _align(self, user: str) -> dict[str, Any]:
         trainset = self._trainset(user)
         if not trainset:  # nothing is known of a new user
-            nobody = Persona(user, self.task.name)
+            nobody = self._unknown(user)
             return _done(nobody, nobody, 0.0, {})
         record = self.memory.store.of(user).journal(self._journal)
         started = time.perf_counter()
@@ -110,6 +110,15 @@ class Aligner:
         accepted = sum(step.accepted is not None for step in log.steps)
         seconds = time.perf_counter() - started
         return _done(log.first, log.last, seconds, log.usage, len(log.steps), accepted)
+
+    def _unknown(self, user: str) -> Persona:
+        import dspy
+
+        prior: Prior | None = self.alignment.get("prior")
+        if prior is None:
+            return Persona(user, self.task.name)
+        prior.check(self.task.name, dspy.settings.lm.fingerprint)
+        return prior.persona(user)
 
     def _trainset(self, user: str) -> list[Interaction]:
         if isinstance(self.task, Choice):

@@ -101,6 +101,10 @@ class Prior:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"prior: malformed field: {error!r}") from error
 
+    def persona(self, user: str) -> Persona:
+        """The persona of a user of whom nothing is known yet."""
+        return Persona(user, self.task, actions=self.start.actions, trust=self.start.trust)
+
     def check(self, task: str, lm: str) -> None:
         """See that it was learned for this task and LM.
 

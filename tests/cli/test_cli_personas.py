@@ -15,6 +15,8 @@ from personaagent.cli.app import app
 from personaagent.data import LAMP_TASKS, Interaction, Persona
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.tasks import load_tasks
+from personaagent.optimizers import Prior
+from personaagent.optimizers.pooling import Start
 from personaagent.programs import PersonaAgent
 
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")
@@ -23,6 +25,16 @@ COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")
 @pytest.fixture
 def compiled(told, imported):
     return told(*COMPILE)
+
+
+def test_who_has_no_persona_starts_where_the_cohort_does(run, told, imported, tmp_path):
+    file = tmp_path / "prior.json"
+    file.write_text(json.dumps(Prior("inbox", "stand-in", Start(profile=False), 6).to_dict()))
+    ask = ("ask", "the car is old", "--user", "amira")
+    assert [one["tool"] for one in told(*ask)["actions"]] == ["recall"]  # the LM's choice
+    assert told(*ask, "--prior", file)["actions"] == []
+    run(*COMPILE)
+    assert told(*ask, "--prior", file)["persona"] == told(*ask)["persona"]
 
 
 def test_ask_works_before_there_is_a_persona(run, told, imported):

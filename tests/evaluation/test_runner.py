@@ -10,7 +10,7 @@ from contest import NAMES, failing, inbox, world
 from dspy import lm15
 from tiny_lms import tiny_folder
 
-from personaagent.data import LAMP_TASKS, Interaction, Query
+from personaagent.data import LAMP_TASKS, Interaction, Query, Trust
 from personaagent.data.lamp_tasks import CITATION
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.evaluation.analysis import analyse
@@ -20,6 +20,8 @@ from personaagent.evaluation.protocol import Setup, defaults
 from personaagent.evaluation.results import Results
 from personaagent.lm.adapted import Recipe
 from personaagent.lm.meter import Budget
+from personaagent.optimizers import Prior
+from personaagent.optimizers.pooling import Start
 from personaagent.programs import Lora
 
 
@@ -192,6 +194,14 @@ def test_nobody_is_known_at_a_start_from_nothing(here):
     done = here.run(entrants(["rag", "personaagent"]), setup=Setup(latest=0))
     rows = here.results.rows(done.run, done.protocol["samples"])
     assert [row.error for row in rows] == [None] * 24
+
+
+def test_who_is_not_known_starts_where_the_cohort_does(here):
+    trust = Trust(0.5, 0.75)
+    prior = Prior("inbox", here.lm.fingerprint, Start(profile=False, trust=trust), 6)
+    done = here.run(entrants(["personaagent"]), setup=Setup(latest=0, prior=prior))
+    rows = here.results.rows(done.run, done.protocol["samples"])
+    assert {row.calls for row in rows} == {1}  # the LM chooses no actions
 
 
 def test_what_is_prepared_is_not_on_the_clock(here):
