@@ -35,7 +35,7 @@ def ids(found: object) -> list[str]:
 def test_dense_recall_equals_brute_force(
     new_database: Callable[[], str], history: list[Interaction], query: str, k: int
 ) -> None:
-    history = [replace(one, expires=None) for one in history]
+    history = [replace(one, expires=None, time=None) for one in history]
     with Store(new_database(), screening=None) as store:
         memory = EpisodicMemory(store, HashEmbedder())
         for one in history:  # one by one: the index grows, as it does in use
