@@ -22,7 +22,7 @@ PER_DAY = 1 / 3  # of a history that one day may be
 LEAST = 8  # interactions that a source or a day may always have
 WITNESSES = 2  # days or sources that must speak for what contradicts older evidence
 RECALLED = 1 / 8  # of what is recalled that one day may be where others are about as near
-LEAD = 1 / 3  # of its lead over the usual memory that is left to what is beyond its share
+NEAR = 2 / 3  # of its score that is left to what is beyond its share, where 0 is unrelated
 NOWHERE = int(np.iinfo(np.int64).min)  # the day or the source of what has none
 
 
@@ -145,16 +145,15 @@ def crowding(days: NDArray[np.int64], sources: NDArray[np.int64], k: int) -> NDA
 def spread(scores: NDArray[np.float64], crowd: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
     """The places of the k to recall of a ranking, in its order.
 
-    What crowds keeps a third of its lead over the usual memory. So it gives way to others that are
-    about as near, and to no others: a subject that came up on one day only is still recalled.
+    What crowds keeps two thirds of its score. So it gives way to others that are about as near,
+    and to no others: a subject that came up on one day only is still recalled.
 
     Args:
-        scores: [n], falling, on any scale.
+        scores: [n], falling; 0 is unrelated.
         crowd: [n], see `crowding`.
         k: how many, at most n.
     """
-    usual = np.median(scores[~crowd])
-    less = np.where(crowd, np.minimum(scores, usual + LEAD * (scores - usual)), scores)
+    less = scores - np.where(crowd, (1 - NEAR) * np.abs(scores), 0.0)
     return np.sort(np.argsort(-less, kind="stable")[:k])
 
 
@@ -218,13 +217,12 @@ def _thinned(
 
 
 def _beyond(origins: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
-    """Which are not among the first `most` of their origin, where there is another origin."""
+    """Which are not among the first `most` of their origin."""
     order = np.argsort(origins, kind="stable")
     ordered = origins[order]
     place = np.empty(len(origins), dtype=np.int64)
     place[order] = np.arange(len(origins)) - np.searchsorted(ordered, ordered)
-    several = len(ordered) > 0 and ordered[0] != ordered[-1]
-    beyond: NDArray[np.bool_] = (place >= max(1, most)) & (origins != NOWHERE) & several
+    beyond: NDArray[np.bool_] = (place >= max(1, most)) & (origins != NOWHERE)
     return beyond
 
 

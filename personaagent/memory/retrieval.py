@@ -49,13 +49,17 @@ class Scope:
     nearest: Callable[[str, int], Ranking]
 
     def crowding(self, ranking: Ranking, k: int) -> NDArray[np.bool_]:
-        """Which of a ranking are beyond their day's or source's share of k; where the moment is not
-        known, none (see `data.influence`)."""
+        """Which of a ranking are beyond their day's or source's share of k (`data.influence`).
+
+        Where the moment is not known, none; a single source has nobody to crowd out.
+        """
+        known = (self.times != UNDATED) & (self.times % _DAY != 0)
+        days = np.where(known, self.times // _DAY, NOWHERE)
+        sources = np.where(known, self.sources, NOWHERE)
+        if (sources == sources[0]).all():
+            sources = np.full_like(sources, NOWHERE)
         at = np.searchsorted(self.seqs, [seq for seq, _ in ranking])
-        times, sources = self.times[at], self.sources[at]
-        known = (times != UNDATED) & (times % _DAY != 0)
-        days = np.where(known, times // _DAY, NOWHERE)
-        return crowding(days, np.where(known, sources, NOWHERE), k)
+        return crowding(days[at], sources[at], k)
 
 
 class Retriever(Protocol):

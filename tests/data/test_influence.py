@@ -171,9 +171,12 @@ def test_what_is_recalled_is_in_order_and_as_much_as_asked_for(scores, k, data):
 
 
 @given(rankings, st.integers(1, 40), st.sampled_from([NOWHERE, 7]))
-def test_what_has_no_day_and_what_is_of_one_day_crowds_out_nobody(scores, k, origin):
-    origins = np.full(len(scores), origin)
-    assert not crowding(origins, origins, k).any()
+def test_what_has_no_day_and_what_is_of_one_day_crowds_out_nobody(scores, k, day):
+    k = min(k, len(scores))
+    nowhere = np.full(len(scores), NOWHERE)
+    crowd = crowding(np.full(len(scores), day), nowhere, k)
+    assert list(spread(scores, crowd, k)) == list(range(k))
+    assert day != NOWHERE or not crowd.any()
 
 
 def test_a_flooded_day_gives_way_to_what_is_about_as_near_only():
