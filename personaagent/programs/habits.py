@@ -1,8 +1,9 @@
 """The user's own posterior over the labels, p_user(y | q): episodic memory without an LM.
 
 Neighbours of the query vote with exp(cosine / TEMPERATURE), no day and no source beyond its share
-of what contradicts older votes; the user's overall label frequencies smooth them. Where labels are words, each is a memory of itself: what it means votes until the user
-has shown otherwise. For a choice between two options, the one nearer to a memory is likelier.
+where it contradicts older votes; the user's overall label frequencies smooth them. Where labels are
+words, each is a memory of itself: what it means votes until the user has shown otherwise. For a
+choice between two options, the one nearer to a memory is likelier.
 """
 
 from __future__ import annotations
