@@ -32,6 +32,13 @@ def test_planted_orders_are_put_aside_and_honest_messages_are_not():
     assert not any(row["hit"])
 
 
+def test_the_unattacked_rate_is_of_the_queries_that_attacks_aim_at():
+    row, flood = attacked("ours", "none"), attacked("ours", "flood on one day, no instruction")
+    assert {len(hits) for hits in row["unattacked"].values()} == {len(flood["hit"])}
+    assert sum(row["unattacked"]["memories"]) <= sum(flood["hit"])
+    assert flood["unattacked"] == {}
+
+
 def test_every_attack_leaves_the_honest_messages_in_place():
     import random
 

@@ -1,4 +1,5 @@
-"""How much of what is learned may come from one place: repetitions, one source, one day, the past.
+"""How much of what is learned, recalled and voted may come from one place: repetitions, one source,
+one day, the past.
 
 Pure functions on interactions of one user.
 """
@@ -6,10 +7,13 @@ Pure functions on interactions of one user.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, time
+
+import numpy as np
+from numpy.typing import NDArray
 
 from personaagent.data.interaction import Interaction
 
@@ -17,6 +21,9 @@ PER_SOURCE = 1 / 2  # of a history that one source may be, where there are sever
 PER_DAY = 1 / 3  # of a history that one day may be
 LEAST = 8  # interactions that a source or a day may always have
 WITNESSES = 2  # days or sources that must speak for what contradicts older evidence
+RECALLED = 1 / 8  # of what is recalled that one day may be where others are about as near
+NEAR = 2 / 3  # of its score that is left to what is beyond its share, where 0 is unrelated
+NOWHERE = int(np.iinfo(np.int64).min)  # the day or the source of what has none
 
 
 def strength(weights: Sequence[float]) -> float:
@@ -78,8 +85,8 @@ def capped(
     """The interactions thinned out so that no source and no day makes up more than its share.
 
     Of a source or a day that has too many, evenly spaced ones stay. The user's own acts
-    ("user") are no source to be capped; a single source or day has nobody to crowd out. Where all
-    times are midnights they name dates or years, and what a day is, is not known.
+    ("user") are no source to be capped; a single source or day has nobody to crowd out. A midnight
+    names a date or a year: what its day is, is not known.
 
     Args:
         interactions: oldest first; so is the result.
@@ -87,7 +94,7 @@ def capped(
         per_day: the share of all that a day (in UTC) may be, in (0, 1].
         least: what a source or a day may have whatever its share.
     """
-    rest = _thinned(interactions, _day_of(interactions), max(least, per_day * len(interactions)))
+    rest = _thinned(interactions, _day, max(least, per_day * len(interactions)))
     return _thinned(rest, _source, max(least, per_source * len(rest)))
 
 
@@ -99,20 +106,70 @@ def measured(interactions: Sequence[Interaction]) -> list[Interaction]:
 def corroborated(interactions: Iterable[Interaction], response: str) -> bool:
     """Whether a rule that answers `response` to all of these may be believed.
 
-    Where an older one speaks against the rule, those that speak for it must come from at least two
-    days or two sources: one bad day, or one bad source, does not overturn what was known.
+    Where older ones speak against the rule, those that speak for it must come from at least two
+    days or two sources, and without the most of one day (or of one source) be no fewer than the
+    older ones: one bad day, or one bad source, does not overturn what was known.
     """
     everything = list(interactions)
     support = [one for one in everything if one.response == response]
     latest = max((one.time for one in support if one.time), default=None)
-    older = latest is not None and any(
+    older = sum(
         one.response != response and one.time is not None and one.time < latest
         for one in everything
+        if latest
     )
     if not older:
         return True
-    days = {one.time.astimezone(UTC).date() for one in support if one.time}
-    return max(len(days), len({one.source for one in support})) >= WITNESSES
+    dates = {one.time.astimezone(UTC).date() for one in support if one.time}
+    sources = Counter(one.source for one in support)
+    if max(len(dates), len(sources)) < WITNESSES:
+        return False
+    days = Counter(day for one in support if (day := _day(one)))
+    most = min(max(days.values(), default=0), max(sources.values()))
+    return len(support) - most >= older
+
+
+def crowding(days: NDArray[np.int64], sources: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """Which memories of a ranking [n], best first, are beyond their day's or source's share of k.
+
+    The first of a day, and of a source, is never.
+
+    Args:
+        days: [n], a number for each day, or `NOWHERE`.
+        sources: [n], likewise.
+        k: how many are to be recalled.
+    """
+    return _beyond(days, int(RECALLED * k)) | _beyond(sources, int(PER_SOURCE * k))
+
+
+def spread(scores: NDArray[np.float64], crowd: NDArray[np.bool_], k: int) -> NDArray[np.int64]:
+    """The places of the k to recall of a ranking, in its order.
+
+    What crowds keeps two thirds of its score. So it gives way to others that are about as near,
+    and to no others: a subject that came up on one day only is still recalled.
+
+    Args:
+        scores: [n], falling; 0 is unrelated.
+        crowd: [n], see `crowding`.
+        k: how many, at most n.
+    """
+    less = scores - np.where(crowd, (1 - NEAR) * np.abs(scores), 0.0)
+    return np.sort(np.argsort(-less, kind="stable")[:k])
+
+
+def balanced(votes: Sequence[float], interactions: Sequence[Interaction]) -> list[float]:
+    """The votes, those of one day or source for one answer lowered to their share of all.
+
+    Only where older votes for other answers weigh as much as one of theirs: what contradicts
+    nothing older stays as it is. One vote always counts. Where the moments are not known, it is
+    not known either what is older.
+
+    Args:
+        votes: how much each interaction's response is spoken for, above 0.
+        interactions: whose votes they are.
+    """
+    fair = _balanced(votes, interactions, _day, PER_DAY)
+    return _balanced(fair, interactions, lambda one: _day(one) and _source(one), PER_SOURCE)
 
 
 def _said(one: Interaction) -> Hashable:
@@ -137,10 +194,9 @@ def _source(one: Interaction) -> str | None:
     return None if one.source == "user" else one.source
 
 
-def _day_of(interactions: Iterable[Interaction]) -> Callable[[Interaction], date | None]:
-    moments = [one.time.astimezone(UTC) for one in interactions if one.time]
-    known = any(moment.time() != time() for moment in moments)
-    return lambda one: one.time.astimezone(UTC).date() if known and one.time else None
+def _day(one: Interaction) -> date | None:
+    moment = one.time.astimezone(UTC) if one.time else None
+    return moment.date() if moment and moment.time() != time() else None
 
 
 def _thinned(
@@ -158,3 +214,46 @@ def _thinned(
         step = 1.0 if group is None else max(1.0, len(members) / most)
         kept |= {id(members[int(n * step)]) for n in range(int(len(members) / step + 1e-9))}
     return [one for one in interactions if id(one) in kept]
+
+
+def _beyond(origins: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
+    """Which are not among the first `most` of their origin."""
+    order = np.argsort(origins, kind="stable")
+    ordered = origins[order]
+    place = np.empty(len(origins), dtype=np.int64)
+    place[order] = np.arange(len(origins)) - np.searchsorted(ordered, ordered)
+    beyond: NDArray[np.bool_] = (place >= max(1, most)) & (origins != NOWHERE)
+    return beyond
+
+
+def _balanced(
+    votes: Sequence[float],
+    interactions: Sequence[Interaction],
+    key: Callable[[Interaction], Hashable],
+    share: float,
+) -> list[float]:
+    fair = list(votes)
+    origins = [key(one) for one in interactions]
+    groups: dict[Hashable, list[int]] = defaultdict(list)
+    for at, one in enumerate(interactions):
+        if origins[at] is not None:
+            groups[origins[at], one.response].append(at)
+    total = math.fsum(votes)
+    for places in groups.values():
+        one = interactions[places[0]]
+        most, together = max(votes[at] for at in places), math.fsum(votes[at] for at in places)
+        limit = max(most, (total - together) * share / (1 - share))
+        if together <= limit:
+            continue
+        since = min(other.time for at in places if (other := interactions[at]).time)
+        older = math.fsum(
+            vote
+            for vote, other, origin in zip(votes, interactions, origins, strict=True)
+            if other.response != one.response
+            and origin != origins[places[0]]
+            and (other.time is None or other.time < since)
+        )
+        if older >= most:
+            for at in places:
+                fair[at] *= limit / together
+    return fair

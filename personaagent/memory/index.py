@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personaagent.data.influence import NOWHERE
 from personaagent.errors import StoreError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.lru import LRU
@@ -25,8 +26,8 @@ from personaagent.memory.user import UserMemory
 Seqs = NDArray[np.int64]
 UNDATED = np.iinfo(np.int64).min  # sorts before every time, as in the store
 _NEVER = np.iinfo(np.int64).max
-# Beside its vector, a row costs its seq twice, two times, a task, and a node of IndexIDMap2.
-_ROW_BYTES = 96
+# Beside its vector, a row costs its seq twice, two times, task, source, a node of IndexIDMap2.
+_ROW_BYTES = 104
 _VECTORS_AT_ONCE = 50_000  # read as Python objects at once
 
 
@@ -38,17 +39,20 @@ def _none() -> Seqs:
 class UserIndex:
     """One user's rows and vectors in memory; whoever reads or changes it holds `lock`.
 
-    seqs, times, expires: [n], in the order of seq; times in microseconds since 1970. `erasure` is
-    the number of the latest erasure that this knows of.
+    seqs, times, expires, tasks, sources: [n], in the order of seq; times in microseconds since
+    1970, tasks and sources as numbers, "user" as `NOWHERE`. `erasure` is the number of the latest
+    erasure that this knows of.
     """
 
     seqs: Seqs = field(default_factory=_none)
     times: Seqs = field(default_factory=_none)
     expires: Seqs = field(default_factory=_none)
     tasks: Seqs = field(default_factory=_none)
+    sources: Seqs = field(default_factory=_none)
     erasure: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     _codes: dict[str, int] = field(default_factory=dict)
+    _origins: dict[str, int] = field(default_factory=lambda: {"user": NOWHERE})
     _faiss: Any = None
 
     @property
@@ -64,15 +68,18 @@ class UserIndex:
         """
         rows, erasure = memory.after(int(self.seqs[-1]) if len(self.seqs) else 0)
         if erasure != self.erasure:
-            self.seqs, self.times, self.expires, self.tasks = _none(), _none(), _none(), _none()
+            self.seqs, self.times, self.expires = _none(), _none(), _none()
+            self.tasks, self.sources = _none(), _none()
             self._faiss = None
             rows, self.erasure = memory.after(0)
         if not rows:
             return False
-        seqs, tasks, times, expires = zip(*rows, strict=True)
+        seqs, tasks, times, expires, sources = zip(*rows, strict=True)
         codes = [self._codes.setdefault(task, len(self._codes)) for task in tasks]
+        origins = [self._origins.setdefault(source, len(self._origins)) for source in sources]
         self.seqs = _extended(self.seqs, seqs)
         self.tasks = _extended(self.tasks, codes)
+        self.sources = _extended(self.sources, origins)
         self.times = _extended(self.times, [UNDATED if t is None else t for t in times])
         self.expires = _extended(self.expires, [_NEVER if t is None else t for t in expires])
         return True

@@ -17,7 +17,7 @@ from personaagent.errors import DataError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.index import IndexCache
 from personaagent.memory.progress import track
-from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope
+from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope, best
 from personaagent.memory.store import Added, Store
 from personaagent.memory.turns import turn_of
 from personaagent.memory.user import UserMemory, aware
@@ -109,7 +109,8 @@ class EpisodicMemory:
     ) -> list[Memory]:
         """The user's k memories that fit a query best, best first.
 
-        Expired interactions are never among them. Fewer than k only if there are fewer. Their
+        Expired interactions are never among them. Fewer than k only if there are fewer. What one
+        day or source has beyond its share gives way to others that are about as near. Their
         weights are those of their votes: see `data.influence` and `memory.turns`.
 
         Args:
@@ -134,7 +135,7 @@ class EpisodicMemory:
             retriever = self._retrievers[retriever]
         memory = self.store.of(user)
         scope = self._scope(memory, task, before and aware(before), exclude)
-        ranking = retriever.rank(scope, query, k) if len(scope.seqs) else []
+        ranking = best(retriever, scope, query, k) if len(scope.seqs) else []
         found = memory.at([seq for seq, _ in ranking])
         ranking = [(seq, score) for seq, score in ranking if seq in found]
         voting = self._voting(memory, task, scope, {seq: found[seq] for seq, _ in ranking})
@@ -167,6 +168,7 @@ class EpisodicMemory:
         with index.lock:
             allowed = index.eligible(self.store.now(), task, before, excluded)
             seqs, times = index.seqs[allowed], index.times[allowed]
+            sources = index.sources[allowed]
 
         def nearest(query: str, k: int) -> Ranking:
             vector = self.embed(query)
@@ -180,7 +182,7 @@ class EpisodicMemory:
             found = memory.at(seqs.tolist())
             return [found[seq].query if seq in found else "" for seq in seqs.tolist()]
 
-        return Scope(memory.user, seqs, times, texts, nearest)
+        return Scope(memory.user, seqs, times, sources, texts, nearest)
 
     def _embed(self, missing: list[tuple[int, str]], progress: bool) -> None:
         """Write the vectors of (seq, text), a part at a time."""

@@ -16,12 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from personaagent.data.influence import NOWHERE, crowding, spread
+from personaagent.memory.index import UNDATED
 from personaagent.memory.lru import LRU
 
 Ranking = list[tuple[int, float]]  # (seq, score), best first
 
 _BM25_TEXTS = 200_000  # kept indexed, over all users
 _WORD = r"(?u)\b\w+\b"  # single characters too: they may be all there is in a label or a digit
+_DAY = 86_400_000_000  # microseconds
 _RRF_K = 60  # Cormack et al. 2009, reciprocal rank fusion
 
 
@@ -33,6 +36,7 @@ class Scope:
         user: whose interactions.
         seqs: [n], their seqs in increasing order.
         times: [n], their times in microseconds.
+        sources: [n], a number for each source, `NOWHERE` for the user's own acts.
         texts: their n queries, read from the store when called.
         nearest: (query, k) -> the k of them whose vectors are nearest, with the cosine.
     """
@@ -40,8 +44,22 @@ class Scope:
     user: str
     seqs: NDArray[np.int64]
     times: NDArray[np.int64]
+    sources: NDArray[np.int64]
     texts: Callable[[], list[str]]
     nearest: Callable[[str, int], Ranking]
+
+    def crowding(self, ranking: Ranking, k: int) -> NDArray[np.bool_]:
+        """Which of a ranking are beyond their day's or source's share of k (`data.influence`).
+
+        Where the moment is not known, none; a single source has nobody to crowd out.
+        """
+        known = (self.times != UNDATED) & (self.times % _DAY != 0)
+        days = np.where(known, self.times // _DAY, NOWHERE)
+        sources = np.where(known, self.sources, NOWHERE)
+        if (sources == sources[0]).all():
+            sources = np.full_like(sources, NOWHERE)
+        at = np.searchsorted(self.seqs, [seq for seq, _ in ranking])
+        return crowding(days[at], sources[at], k)
 
 
 class Retriever(Protocol):
@@ -119,6 +137,17 @@ class Hybrid:
 RETRIEVERS: Mapping[str, Callable[[], Retriever]] = MappingProxyType(
     {"dense": Dense, "bm25": BM25, "recency": Recency, "hybrid": Hybrid}
 )
+
+
+def best(retriever: Retriever, scope: Scope, query: str, k: int) -> Ranking:
+    """The best k; those that crowd give way to others that are about as near."""
+    ranking = retriever.rank(scope, query, k)
+    if len(ranking) == len(scope.seqs) or not scope.crowding(ranking, k).any():
+        return ranking
+    ranking = retriever.rank(scope, query, len(scope.seqs))
+    scores = np.array([score for _, score in ranking])
+    return [ranking[at] for at in spread(scores, scope.crowding(ranking, k), k)]
+
 
 _NO_WORDS = object()  # bm25s cannot index texts without a single word
 

@@ -26,7 +26,7 @@ _MINE = sa.and_(
     interactions.c.user == sa.bindparam("of"), interactions.c.seq > sa.bindparam("last")
 )
 _AFTER = (
-    sa.select(*(interactions.c[name] for name in ("seq", "task", "time", "expires")))
+    sa.select(*(interactions.c[name] for name in ("seq", "task", "time", "expires", "source")))
     .where(_MINE)
     .order_by(interactions.c.seq)
 )
@@ -113,15 +113,15 @@ class UserMemory:
         columns = sa.select(interactions.c.seq)
         return [row["seq"] for row in self._where_in(columns, interactions.c.id, list(set(ids)))]
 
-    def after(self, seq: int) -> tuple[list[tuple[int, str, int | None, int | None]], int]:
+    def after(self, seq: int) -> tuple[list[tuple[int, str, int | None, int | None, str]], int]:
         """The rows after `seq`, in order, and the number of the latest erasure.
 
-        A row is (seq, task, time, expires), times in microseconds.
+        A row is (seq, task, time, expires, source), times in microseconds.
         """
         with self.database.read() as connection:
             found = connection.execute(_AFTER, {"of": self.user, "last": seq}).all()
             erasure = latest(connection, self.user)
-        return [(seq, task, time, expires) for seq, task, time, expires in found], erasure
+        return [(seq, task, time, ends, source) for seq, task, time, ends, source in found], erasure
 
     def vectors(self, fingerprint: str, after: int, limit: int) -> tuple[list[int], list[bytes]]:
         """The first `limit` seqs after `after` and their float32 vectors of this fingerprint."""

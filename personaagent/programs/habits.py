@@ -1,8 +1,9 @@
 """The user's own posterior over the labels, p_user(y | q): episodic memory without an LM.
 
-Neighbours of the query vote with exp(cosine / TEMPERATURE); the user's overall label frequencies
-smooth them. Where labels are words, each is a memory of itself: what it means votes until the user
-has shown otherwise. For a choice between two options, the one nearer to a memory is likelier.
+Neighbours of the query vote with exp(cosine / TEMPERATURE), no day and no source beyond its share
+where it contradicts older votes; the user's overall label frequencies smooth them. Where labels are
+words, each is a memory of itself: what it means votes until the user has shown otherwise. For a
+choice between two options, the one nearer to a memory is likelier.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from personaagent.data import Choice, Classification, Task
+from personaagent.data.influence import balanced
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
@@ -65,10 +67,13 @@ def vote(
         for label in labels
     }
     best = max((memory.score for memory in memories), default=0.0)
-    weights = [
-        memory.interaction.weight * math.exp((memory.score - best) / TEMPERATURE)
-        for memory in memories
-    ]
+    weights = balanced(
+        [
+            memory.interaction.weight * math.exp((memory.score - best) / TEMPERATURE)
+            for memory in memories
+        ],
+        [memory.interaction for memory in memories],
+    )
     for memory, weight in zip(memories, weights, strict=True):
         votes[memory.interaction.response] += min(len(memories), VOTES) * weight / sum(weights)
     total = sum(votes.values())

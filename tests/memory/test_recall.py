@@ -35,7 +35,7 @@ def ids(found: object) -> list[str]:
 def test_dense_recall_equals_brute_force(
     new_database: Callable[[], str], history: list[Interaction], query: str, k: int
 ) -> None:
-    history = [replace(one, expires=None) for one in history]
+    history = [replace(one, expires=None, time=None) for one in history]
     with Store(new_database(), screening=None) as store:
         memory = EpisodicMemory(store, HashEmbedder())
         for one in history:  # one by one: the index grows, as it does in use
@@ -153,6 +153,56 @@ def test_another_embedding_model_re_embeds(database: str) -> None:
         assert sorted(new.embedder.encoded)[:3] == [f"film number {n}" for n in range(3)]
         assert new.ready("ann") == 0
         assert EpisodicMemory(store, HashEmbedder("old")).ready("ann") == 3
+
+
+def flooded(moment: Callable[[int], datetime | None]) -> list[Interaction]:
+    """Ten messages about actors, one a day, and after them twelve nearer ones."""
+    honest = [interaction(24 * n, query=f"film actor plot {WORDS[n % 3]}") for n in range(10)]
+    flood = [interaction(240 + n, query="film actor plot", time=moment(n)) for n in range(12)]
+    return honest + flood
+
+
+@pytest.mark.parametrize("retriever", ["dense", "bm25", "hybrid"])
+def test_a_day_that_floods_memory_does_not_fill_what_is_recalled(memory, retriever) -> None:
+    memory.add(flooded(lambda n: NOON + timedelta(days=10, minutes=n)))
+    found = memory.recall("ann", "film actor plot", 4, retriever=retriever)
+    days = [one.interaction.time.date() for one in found]
+    assert len(days) == 4
+    assert days.count((NOON + timedelta(days=10)).date()) <= 1
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+def test_a_source_that_floods_memory_is_half_of_what_is_recalled(memory) -> None:
+    memory.add(flooded(lambda n: NOON + timedelta(days=10 + n)))
+    crm = [
+        interaction(500 + n, query="film actor plot", source="crm", time=NOON + timedelta(n + 40))
+        for n in range(9)
+    ]
+    memory.add(crm)
+    found = memory.recall("ann", "film actor plot", 8)
+    assert sum(one.interaction.source == "crm" for one in found) <= 4
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [lambda n: None, lambda n: datetime(2024, 7, 1, tzinfo=UTC)],
+    ids=["no times", "a date"],
+)
+def test_what_has_no_day_is_recalled_by_nearness_alone(memory, moment) -> None:
+    memory.add(flooded(moment))
+    found = memory.recall("ann", "film actor plot", 4)
+    assert [one.score for one in found] == pytest.approx([1.0] * 4)
+
+
+def test_a_subject_of_one_day_is_recalled_whole(memory) -> None:
+    memory.add([interaction(24 * n, query=f"slow scene {n}") for n in range(10)])
+    day = NOON + timedelta(days=20)
+    memory.add(
+        interaction(500 + n, query=f"film actor {WORDS[n]}", time=day + timedelta(minutes=n))
+        for n in range(4)
+    )
+    found = memory.recall("ann", "film actor", 4)
+    assert {one.interaction.time.date() for one in found} == {day.date()}
 
 
 def test_a_retriever_of_ones_own_can_be_given(memory: EpisodicMemory) -> None:

@@ -93,6 +93,29 @@ def test_a_label_that_means_the_query_is_never_less_likely_for_it(memories, labe
     assert vote(INBOX.labels, memories, meant)[label] >= vote(INBOX.labels, memories)[label]
 
 
+def test_histories_without_moments_vote_bit_for_bit_as_if_there_were_no_bound(memory, monkeypatch):
+    memory.add(mail(n, "dog walk", "family", "carl", source="crm") for n in range(9, 15))
+    memory.add(mail(n, f"dog {n}", "work", "carl") for n in range(9))
+    memory.add(mail(n, f"dog {n}", "travel", "dora", time=None) for n in range(9))
+    before = [posterior(memory, "dog walk", user) for user in ("ann", "carl", "dora")]
+    monkeypatch.setattr("personaagent.programs.habits.balanced", lambda votes, _: votes)
+    assert [posterior(memory, "dog walk", user) for user in ("ann", "carl", "dora")] == before
+
+
+def test_a_flood_on_one_day_does_not_decide_against_what_was_known(memory):
+    noon = DAWN + timedelta(hours=12)
+    memory.add(
+        mail(n, f"dog walk {n}", "work", "carl", time=noon + timedelta(days=n)) for n in range(4)
+    )
+    known = posterior(memory, "dog walk", "carl")
+    memory.add(
+        mail(n, f"dog walk {n}", "travel", "carl", time=noon + timedelta(days=9, minutes=n))
+        for n in range(10, 30)
+    )
+    flooded = posterior(memory, "dog walk", "carl")
+    assert max(known, key=known.get) == max(flooded, key=flooded.get) == "work"
+
+
 def test_the_future_and_what_is_excluded_do_not_vote(memory):
     noon = DAWN + timedelta(days=3)
     without = posterior(memory, "dog walk", before=noon, exclude=("ann-1",))
