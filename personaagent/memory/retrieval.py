@@ -25,6 +25,7 @@ Ranking = list[tuple[int, float]]  # (seq, score), best first
 _BM25_TEXTS = 200_000  # kept indexed, over all users
 _WORD = r"(?u)\b\w+\b"  # single characters too: they may be all there is in a label or a digit
 _DAY = 86_400_000_000  # microseconds
+_WIDER = 16  # times as many are looked at where some crowd: a long history is not ranked whole
 _RRF_K = 60  # Cormack et al. 2009, reciprocal rank fusion
 
 
@@ -144,7 +145,7 @@ def best(retriever: Retriever, scope: Scope, query: str, k: int) -> Ranking:
     ranking = retriever.rank(scope, query, k)
     if len(ranking) == len(scope.seqs) or not scope.crowding(ranking, k).any():
         return ranking
-    ranking = retriever.rank(scope, query, len(scope.seqs))
+    ranking = retriever.rank(scope, query, min(_WIDER * k, len(scope.seqs)))
     scores = np.array([score for _, score in ranking])
     return [ranking[at] for at in spread(scores, scope.crowding(ranking, k), k)]
 
