@@ -38,10 +38,12 @@ METHOD = (
 def title(analysis: Analysis, varied: str = "") -> str:
     """Task, data, LM, and what differs from the defaults; without the setting `varied`."""
     said = analysis.experiment.protocol
-    half = said["cohort"]["half"]
+    cohort = said["cohort"]
+    whom = [f"{cohort['half']} half"] if cohort["half"] else []
+    whom += [f"{cohort[name]} {name}" for name in ("samples", "users") if cohort[name]]
     set_ = [f"{name} = {value}" for name, value in said["variant"].items() if name != varied]
     parts = [analysis.task.name, said["data"]["name"], lm_name(said, analysis.task), *set_]
-    return " · ".join([*parts, *([f"{half} half"] if half else [])])
+    return " · ".join([*parts, *whom])
 
 
 def lm_name(protocol: Mapping[str, Any], task: Task) -> str:
