@@ -49,12 +49,12 @@ def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
 
 
 def _made(kind: Any, options: dict[str, Any]) -> Any:
-    """A dataclass of the options that it names, which are taken out."""
-    hints = get_type_hints(kind, include_extras=True)
-    return kind(
-        **{
-            field.name: _made(hint, options) if is_dataclass(hint) else options.pop(field.name)
-            for field in fields(kind)
-            for hint in (hints[field.name],)
-        }
-    )
+    """A dataclass of the options that it names, which are taken out; of those that are not there
+    (where Python calls the command) the defaults."""
+    given: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if is_dataclass(hint):
+            given[name] = _made(hint, options)
+        elif name in options:
+            given[name] = options.pop(name)
+    return kind(**given)

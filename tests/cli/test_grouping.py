@@ -61,3 +61,8 @@ def test_a_group_within_a_group_is_taken_apart_and_put_together():
     app.command()(hang)
     found = CliRunner().invoke(app, ["sea", "1", "--azure", "7"])
     assert found.stdout == "Picture(title='sea', colours=Colours(red=1, blue=7))\n"
+
+
+def test_python_may_leave_out_what_has_a_default(capsys):
+    paint(red=3)
+    assert capsys.readouterr().out == "Colours(red=3, blue=2) dot\n"
