@@ -62,7 +62,6 @@ def ask(
     personaagent ask "Noisy, but good." --user elif --lm openai/gpt-4o-mini --json
     """
     from personaagent.cli import render, session
-    from personaagent.optimizers import read_prior
 
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
@@ -74,9 +73,9 @@ def ask(
             agent.memory.ready(user, progress=True)
             persona = agent.persona_of(user)
             if prior and store.of(user).persona(kind.name) is None:
-                start = read_prior(prior)
-                start.check(kind.name, connected.fingerprint)
-                persona = start.persona(user)
+                from personaagent.optimizers import read_prior
+
+                persona = read_prior(prior).persona(user, kind.name, connected.fingerprint)
             if not (store.of(user).count(kind.name) or persona.profile or persona.directives):
                 typer.echo(f"nothing is known of user '{user}': this is the LM alone", err=True)
             with ExitStack() as watching:

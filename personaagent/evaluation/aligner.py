@@ -117,8 +117,7 @@ class Aligner:
         prior: Prior | None = self.alignment.get("prior")
         if prior is None:
             return Persona(user, self.task.name)
-        prior.check(self.task.name, dspy.settings.lm.fingerprint)
-        return prior.persona(user)
+        return prior.persona(user, self.task.name, dspy.settings.lm.fingerprint)
 
     def _trainset(self, user: str) -> list[Interaction]:
         if isinstance(self.task, Choice):

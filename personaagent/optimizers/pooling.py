@@ -101,8 +101,13 @@ class Prior:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"prior: malformed field: {error!r}") from error
 
-    def persona(self, user: str) -> Persona:
-        """The persona of a user of whom nothing is known yet."""
+    def persona(self, user: str, task: str, lm: str) -> Persona:
+        """The persona of a user of whom nothing is known yet.
+
+        Raises:
+            DataError: it was learned for another task or LM.
+        """
+        self.check(task, lm)
         return Persona(user, self.task, actions=self.start.actions, trust=self.start.trust)
 
     def check(self, task: str, lm: str) -> None:
