@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--lm", default="embedded")
     made.add_argument("--api-base")
+    made.add_argument("--slots", type=int, default=2, help="calls side by side")
     made.add_argument("--db", type=Path, default=Path("optimizers.db"), help="what is done")
     made.add_argument("--report", type=Path, default=Path("optimizers"), help="a folder")
     made.add_argument("--estimate", action="store_true", help="only say how many calls are left")
@@ -89,7 +90,7 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
         raise SystemExit(f"there is no {unknown[0]}: {', '.join(ARMS)}")
     cohort = Cohort(users=options.users, seed=options.seed, half=options.half)
     setup = Setup(options.calls, options.latest, options.seed)
-    lm = lm or connect(options.lm, api_base=options.api_base, timeout=TIMEOUT)
+    lm = lm or connect(options.lm, api_base=options.api_base, slots=options.slots, timeout=TIMEOUT)
     embedder = embedder or SentenceEmbedder()
     began = time.monotonic()
 

@@ -216,20 +216,24 @@ class PersonaAlignment(Teleprompter):
                     stopped = why
                     break
 
-            # STEP 7: no persona rather than one that does worse than none
-            if self.acceptance.floor:
-                alone = replace(champion, trust=Trust())  # the same text; trust is settled below
-                silent = without(champion)
-                verdict = judge([alone, *silent], champion, judged, BetterWithout(), replay)
-                if verdict.accepted:
-                    champion, judged = verdict.champion, verdict.judged
-                    candidates, accepted = verdict.candidates[1:], verdict.accepted - 1
-                    end(Step(WITHOUT, (), (), candidates, accepted, *means(judged)))
-
-            # STEP 8: what the persona may do without asking, and how far habit is trusted
+            # STEP 7: what the persona may do without asking, and how far habit is trusted
             policies = self.policies if hasattr(agent, "act") else ((),)
             shrinkage = POOLED if self.prior else SHRINKAGE
             last = settle(first, champion, judging, policies, replay, shrinkage)
+
+            # STEP 8: no persona rather than one that does worse than none, each as it would be
+            # served; the same text with its trust learned anew keeps trust out of the question
+            if self.acceptance.floor and judging:
+                anew, *silent = (
+                    settle(first, one, judging, (one.actions or (),), replay, shrinkage)
+                    for one in (replace(last, trust=Trust()), *without(champion))
+                )
+                judged = replay(last, judging)
+                verdict = judge([anew, *silent], last, judged, BetterWithout(), replay)
+                if verdict.accepted:
+                    last, judged = verdict.champion, verdict.judged
+                    candidates, accepted = verdict.candidates[1:], verdict.accepted - 1
+                    end(Step(WITHOUT, (), (), candidates, accepted, *means(judged)))
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,
