@@ -18,12 +18,19 @@ from personaagent.optimizers.replay import parallel
 
 
 class Crowded(RuleBook):
-    """Counts the calls that are under way at once."""
+    """Counts the calls that are under way at once, each of which waits until there were `slots`."""
+
+    def __init__(self, task, slots):
+        super().__init__(task)
+        self.slots, self.now, self.most, self.full = slots, 0, 0, threading.Event()
 
     def complete(self, request):
         with self.lock:
-            self.now = getattr(self, "now", 0) + 1
-            self.most = max(getattr(self, "most", 0), self.now)
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if self.now >= self.slots:
+            self.full.set()
+        self.full.wait(10)  # never so long, unless the slots are not filled
         time.sleep(0.01)
         try:
             return super().complete(request)
@@ -44,7 +51,7 @@ def asking(user):
 
 @pytest.mark.parametrize(("slots", "users"), [(1, 3), (2, 5), (3, 2), (5, 3), (4, 4)])
 def test_the_slots_are_full_and_never_more_than_full(slots, users):
-    rules = Crowded(INBOX)
+    rules = Crowded(INBOX, slots)
     names = [f"user-{n}" for n in range(users)]
     done = list(side_by_side(asking, names, stand_in(rules, slots=slots)))
     assert {one.user: one.result for one in done} == {name: name.upper() for name in names}
@@ -82,7 +89,7 @@ def test_one_that_fails_does_not_stop_the_rest():
 
 
 def test_who_stops_early_gets_no_further_calls():
-    rules = Crowded(INBOX)
+    rules = Crowded(INBOX, slots=1)
     with closing(side_by_side(asking, [f"u{n}" for n in range(20)], stand_in(rules))) as coming:
         next(coming)
     spent = len(rules.asked)
