@@ -92,10 +92,10 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
     setup = Setup(options.calls, options.latest, options.seed)
     lm = lm or connect(options.lm, api_base=options.api_base, slots=options.slots, timeout=TIMEOUT)
     embedder = embedder or SentenceEmbedder()
-    began = time.monotonic()
+    began, screen = time.monotonic(), sys.stdout  # which is redirected while optimizers run
 
     def watch(user: str, arm: str) -> None:
-        print(f"{time.monotonic() - began:6.0f} s  {user}: {arm}", flush=True)
+        print(f"{time.monotonic() - began:6.0f} s  {user}: {arm}", file=screen, flush=True)
 
     with ExitStack() as stack:
         contests = []
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
                     EpisodicMemory(store, embedder),
                     cohort=cohort,
                     setup=setup,
-                    log=options.db.parent / f"{options.db.stem}.work" / "log",
+                    log=options.db.parent / f"{options.db.stem}.work" / f"{data.task.name}.log",
                     watch=watch,
                 )
             )

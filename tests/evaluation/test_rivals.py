@@ -43,7 +43,7 @@ def contest(folder, arms, *, lm=None, calls=60, data=None, **options):
             lm or proposing()[1],
             memory,
             setup=Setup(calls=calls),
-            log=folder / "log",
+            log=folder / "optimizers.log",
             **options,
         )
 
@@ -179,7 +179,8 @@ def test_every_arm_stays_within_the_budget_and_answers_every_question(played):
 
 
 def log_of(played, one):
-    return (played[3] / "log" / f"inbox-{one.user}-{one.arm}.log").read_text()[-2000:]
+    said = (played[3] / "optimizers.log").read_text()
+    return said[said.find(f"{one.arm} failed for {one.user}") :][:2000]
 
 
 def test_what_an_optimizer_finds_is_what_is_served(played):
@@ -247,7 +248,7 @@ def test_an_optimizer_that_fails_is_taken_with_its_best_so_far(tmp_path):
         (one, _) = made()
     assert one.stopped == "by an error: AssertionError"
     assert one.points[-1].product["instruction"] == RULE
-    assert "no such thing" in (tmp_path / "log" / "inbox-ann-broken.log").read_text()
+    assert "no such thing" in (tmp_path / "optimizers.log").read_text()
 
 
 def test_no_arm_sees_a_held_out_answer(played):

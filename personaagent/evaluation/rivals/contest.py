@@ -1,12 +1,14 @@
-"""The contest: every arm for every user at the same budget, each once; a stopped run goes on."""
+"""The contest: every arm for every user at the same budget, each once; a stopped run goes on.
+
+Users play side by side on the LM's slots, the arms of one user after one another.
+"""
 
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from personaagent.evaluation.rivals.student import Prompt, assistant, question
 from personaagent.lm import PersonaLM
 from personaagent.lm.model import CallError, ContextError
 from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.fleet import side_by_side
 from personaagent.optimizers.judging import split
 from personaagent.programs import Answerer, PersonaAgent, ProfileSummarizer
 from personaagent.programs.reading import ReadingAdapter
@@ -76,8 +79,8 @@ class Contest:
         memory: over a store that is this data set's own; its journal keeps what is done.
         cohort: which users and samples.
         setup: the budget.
-        log: a folder for what the optimizers print.
-        watch: called with user and arm before each.
+        log: a file for what the optimizers print.
+        watch: called with user and arm before each, by several threads.
     """
 
     def __init__(
@@ -114,16 +117,26 @@ class Contest:
             LMError: the LM fails; what is done is kept.
             DataError: the histories hold nothing to learn from.
         """
-        found: list[Outcome] = []
         pasts = material(self.data, self.memory, self.samples, self.setup.latest)
-        for user in self.samples:
+
+        def play(user: str) -> None:
             for arm in self.arms:
-                outcome = self._known(user, arm)
-                if outcome is None:
+                if self._known(user, arm) is None:
                     self.watch(user, arm.name)
-                    outcome = self._one(user, arm, pasts[user])
-                found.append(outcome)
-        return found
+                    self._one(user, arm, pasts[user])
+
+        todo = [
+            user
+            for user in self.samples
+            if any(self._known(user, arm) is None for arm in self.arms)
+        ]
+        if todo:
+            with _quiet(self.log), closing(side_by_side(play, todo, self.lm)) as coming:
+                for done in coming:
+                    if done.error:
+                        raise done.error
+        found = [self._known(user, arm) for user in self.samples for arm in self.arms]
+        return [outcome for outcome in found if outcome]
 
     def left(self) -> dict[str, int]:
         """By arm, the LM calls that are still to be made at most."""
@@ -154,19 +167,19 @@ class Contest:
     def _journal(self, user: str) -> Any:
         return self.memory.store.of(user).journal(self._run)
 
-    def _one(self, user: str, arm: Arm, past: list[Interaction]) -> Outcome:
+    def _one(self, user: str, arm: Arm, past: list[Interaction]) -> None:
+        """One arm for one user, with DSPy's LM."""
         began = time.perf_counter()
         setup, task = self.setup, self.data.task
         start, paid = self._start(user, past)
         paid = paid if arm.profile else 0
-        lm = ration(self.lm, setup.calls - paid)
+        lm = ration(dspy.settings.lm, setup.calls - paid)
         judging = self._judging(past)
         lesson = Lesson(
             task, user, past, judging, start, self.memory, lm, setup.calls - paid, setup.seed
         )
         stopped = "by itself"
-        name = re.sub(r"[^\w.-]", "_", f"{task.name}-{user}-{arm.name}.log")
-        with dspy.context(lm=lm), _quiet(self.log / name):
+        with dspy.context(lm=lm):
             try:
                 product = arm.learn(lesson)
                 lesson.trail.append((spent(lm), product))
@@ -178,14 +191,13 @@ class Contest:
             except CallError:
                 raise
             except Exception as error:  # DSPy's optimizers may end by any, a small LM's doing
-                logging.getLogger("dspy").exception("the optimizer failed")
+                logging.getLogger("dspy").exception("%s failed for %s", arm.name, user)
                 stopped = f"by an error: {type(error).__name__}"  # the log has its text
         seconds = time.perf_counter() - began
         started = (0, Prompt(start.render()))
         points = self._tried(user, [started, *lesson.trail], spent(lm), paid)
         outcome = Outcome(user, arm.name, tuple(points), stopped, seconds)
         self._journal(user).put(self._key(user, arm), asdict(outcome))
-        return outcome
 
     def _judging(self, past: Sequence[Interaction]) -> list[Interaction]:
         return split(
@@ -201,7 +213,7 @@ class Contest:
         if kept is None:
             judges = {one.id for one in self._judging(past)}
             writing = [one for one in past if one.id not in judges]
-            lm = ration(self.lm)
+            lm = ration(dspy.settings.lm)
             with dspy.context(lm=lm):
                 profile = ProfileSummarizer()(self.data.task, writing).profile
             kept = self._journal(user).put("start", {"profile": profile, "calls": spent(lm)})
@@ -212,7 +224,7 @@ class Contest:
     ) -> Iterator[Point]:
         """What would have been served at each fraction of the budget, on the held-out questions."""
         asked: dict[Product, dict[str, str | None]] = {}
-        lm = ration(self.lm)
+        lm = ration(dspy.settings.lm)
         for fraction in FRACTIONS:
             limit = fraction * self.setup.calls - paid
             product = [made for calls, made in trail if calls <= max(limit, 0)][-1]
@@ -263,7 +275,7 @@ def _quiet(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger("dspy")
     handlers = logger.handlers[:]
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("a", encoding="utf-8") as file:
         mine = logging.StreamHandler(file)
         logger.handlers = [mine]
         try:

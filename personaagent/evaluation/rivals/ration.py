@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
-from personaagent.errors import LMError
-from personaagent.lm import Budget, Meter, PersonaLM
+from personaagent.errors import BudgetError, LMError
+from personaagent.lm import Budget, Meter, PersonaLM, Usage
+from personaagent.lm.model import CallError
 
 
 class Stopped(BaseException):
@@ -20,6 +21,28 @@ class Stopped(BaseException):
         self.cause = cause
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ration(Budget):
+    """A budget within that of another LM, which is checked first: where that one ends, the run is
+    over, and the ration is not what ended the optimizer."""
+
+    within: PersonaLM
+
+    def check(self, used: Usage) -> None:
+        """Let the next call pass, or not.
+
+        Raises:
+            CallError: the LM that it is a ration of may not be asked any more.
+            BudgetError: the ration is used up.
+        """
+        if self.within.budget:
+            try:
+                self.within.budget.check(self.within.meter.snapshot())
+            except BudgetError as error:
+                raise CallError(str(error)) from error
+        Budget.check(self, used)
+
+
 def ration(lm: PersonaLM, calls: int | None = None) -> PersonaLM:
     """The same LM with a meter and so many calls of its own, and nothing remembered.
 
@@ -28,7 +51,7 @@ def ration(lm: PersonaLM, calls: int | None = None) -> PersonaLM:
     """
     rationed: PersonaLM = lm.copy(cache=True)
     rationed.meter = Meter()
-    rationed.budget = Budget(calls=calls)
+    rationed.budget = Ration(calls=calls, within=lm)
     # The fingerprint is part of the response cache's key.
     rationed.identity = replace(lm.identity, fingerprint=f"{lm.fingerprint}/{uuid4().hex}")
     return rationed
