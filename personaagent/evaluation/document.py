@@ -175,6 +175,8 @@ table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabu
 th, td { padding: .28rem .7rem; text-align: left; white-space: nowrap;
   border-bottom: 1px solid #eee; }
 th { font-weight: 600; color: #555; border-bottom: 1px solid #999; vertical-align: bottom; }
+th, td:first-child { white-space: normal; }
+td:first-child { min-width: 13rem; }
 .n { text-align: right; }
 tr.strong td { font-weight: 650; }
 tr.faint td { color: #777; font-style: italic; }

@@ -14,11 +14,21 @@ from personaagent.evaluation import document, plots
 from personaagent.evaluation.analysis import Analysis, analyse
 from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.curves import Curve, curves
-from personaagent.evaluation.document import Block, Figure, Heading, Items, Table
+from personaagent.evaluation.document import Block, Figure, Heading, Items, Paragraph, Table
 from personaagent.evaluation.likeness import swap_test
+from personaagent.evaluation.lineup import OURS
 from personaagent.evaluation.lms import lm_comparisons
 from personaagent.evaluation.sections import section
-from personaagent.evaluation.wording import METHOD, NONE, interval, protocol_lines, title, verdict
+from personaagent.evaluation.wording import (
+    METHOD,
+    NONE,
+    gap,
+    interval,
+    p_value,
+    protocol_lines,
+    titles,
+    verdict,
+)
 
 TITLE = "PersonaAgent: evaluation"
 
@@ -46,9 +56,14 @@ def write_report(
         for one in analyses
         if not (one.experiment.protocol["variant"] and one.experiment.id in in_curves)
     ]
+    names = titles(apart)
     blocks = [
-        *_introduction(apart),
-        *(block for one in apart for block in section(one, answers, traces=traces)),
+        *_introduction(apart, names),
+        *(
+            block
+            for one, name in zip(apart, names, strict=True)
+            for block in section(one, name, answers, traces=traces)
+        ),
         *(block for curve in drawn for block in _curve(curve)),
         *lm_comparisons(analyses, answers),
         Heading("How this was computed"),
@@ -73,18 +88,60 @@ def analyses_of(answers: Answers, only: Sequence[str] = ()) -> list[Analysis]:
     return sorted((analyse(answers, one) for one in wanted), key=lambda one: one.task.name)
 
 
-def _introduction(analyses: Sequence[Analysis]) -> Iterator[Block]:
-    said = [(title(one), (verdict(one), swap_test(one))) for one in analyses]
-    told = [f"{name}: {' '.join(filter(None, parts))}" for name, parts in said if any(parts)]
-    if told:
-        yield Items(told)
-    if len(analyses) < 2:
+def _introduction(analyses: Sequence[Analysis], names: Sequence[str]) -> Iterator[Block]:
+    if len(analyses) == 1:
+        (one,) = analyses
+        if told := [said for said in (verdict(one), swap_test(one)) if said]:
+            yield Items(told)
         return
     yield Heading("All experiments")
+    yield Table(_RESULT, [[name, *_result(one)] for one, name in zip(analyses, names, strict=True)])
+    yield Paragraph(
+        "PersonaAgent against the best of the baselines on the same samples, and the best of the "
+        "floors, which use no LM. Difference, p and the smallest effect are against the baseline."
+    )
+    if told := [
+        f"{name}: {said}"
+        for one, name in zip(analyses, names, strict=True)
+        if (said := swap_test(one))
+    ]:
+        yield Items(told)
+    yield Heading("All systems", 3)
     systems = dict.fromkeys(line.system for one in analyses for line in one.lines)
-    rows = [[system, *(_headline(one, system) for one in analyses)] for system in systems]
-    columns = [f"{title(one)} · {one.headline.title} (n = {_n(one)})" for one in analyses]
-    yield Table(["System", *columns], rows)
+    columns = [f"{at}. {one.task.name}" for at, one in enumerate(analyses, 1)]
+    values = [[system, *(_value(one, system) for one in analyses)] for system in systems]
+    measured = [one.headline.title for one in analyses]
+    counts = [str(_n(one)) for one in analyses]
+    yield Table(["System", *columns], [["", *measured], ["samples", *counts], *values])
+    yield Paragraph("Intervals are in the section of each experiment.")
+
+
+_RESULT = [
+    "Experiment",
+    "n",
+    "PersonaAgent [95 %]",
+    "best baseline",
+    "best floor",
+    "difference [95 %]",
+    "p (Holm)",
+    "smallest effect",
+]
+
+
+def _result(analysis: Analysis) -> list[str]:
+    """What PersonaAgent comes to beside the best of the others."""
+    n = str(_n(analysis))
+    ours = analysis.line(OURS)
+    if ours is None:
+        return [n, *[NONE] * 6]
+    others = [
+        f"{one.other} {_value(analysis, one.other)}" if one else NONE
+        for one in (ours.against_best, ours.against_floor)
+    ]
+    compared = [NONE] * 3
+    if one := ours.against_best:
+        compared = [gap(one.difference), p_value(one.corrected), f"{one.smallest:.3f}"]
+    return [n, _headline(analysis, OURS), *others, *compared]
 
 
 def _curve(curve: Curve) -> Iterator[Block]:
@@ -109,6 +166,12 @@ def _headline(analysis: Analysis, system: str) -> str:
         return NONE
     failed = f" ({line.failed} failed)" if line.failed else ""
     return interval(line.scores[analysis.headline.name]) + failed
+
+
+def _value(analysis: Analysis, system: str) -> str:
+    line = analysis.line(system)
+    score = line and line.scores[analysis.headline.name]
+    return f"{score.value:.3f}" if score else NONE
 
 
 def _seconds(analysis: Analysis, system: str) -> str:

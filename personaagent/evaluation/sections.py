@@ -9,23 +9,21 @@ from personaagent.evaluation.analysis import Analysis, Line
 from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.document import Block, Figure, Heading, Items, Paragraph, Table
 from personaagent.evaluation.likeness import likeness
-from personaagent.evaluation.statistics import Difference
 from personaagent.evaluation.trace import chosen_traces
 from personaagent.evaluation.wording import (
     NONE,
+    gap,
     interval,
     p_value,
     protocol_lines,
-    signed,
-    title,
 )
 
 _RAG = "rag"  # what a personal answer costs as a rule: the others are put in proportion to it
 
 
-def section(analysis: Analysis, answers: Answers, *, traces: bool) -> Iterator[Block]:
+def section(analysis: Analysis, title: str, answers: Answers, *, traces: bool) -> Iterator[Block]:
     """Protocol, main table, figures, costs, comparisons, personas and traces."""
-    yield Heading(title(analysis))
+    yield Heading(title)
     yield Items(list(protocol_lines(analysis)))
     if not any(line.n for line in analysis.lines):
         yield Paragraph("Nothing is answered yet.")
@@ -146,17 +144,13 @@ def _compared(line: Line) -> Iterator[list[str]]:
             line.system,
             one.other,
             str(one.n),
-            _gap(one.difference),
+            gap(one.difference),
             p_value(one.p),
             p_value(one.corrected),
             f"{one.smallest:.3f}",
-            _gap(one.loss) if one.loss else NONE,
+            gap(one.loss) if one.loss else NONE,
             p_value(one.loss.p) if one.loss else NONE,
         ]
-
-
-def _gap(one: Difference) -> str:
-    return f"{signed(one.value)} [{signed(one.low)}, {signed(one.high)}]"
 
 
 def _ahead(analysis: Analysis) -> Iterator[Block]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from personaagent.data import Task
 from personaagent.evaluation.analysis import Analysis
 from personaagent.evaluation.comparison import Comparison
 from personaagent.evaluation.lineup import OURS
-from personaagent.evaluation.statistics import RESAMPLES, Interval
+from personaagent.evaluation.statistics import RESAMPLES, Difference, Interval
 
 NONE = "-"
 FEW_USERS = 10
+_SAMPLED = "sampled answers"
 
 METHOD = (
     f"Intervals: percentile bootstrap, {RESAMPLES:,} resamples of users (not samples), seeded. "
@@ -38,17 +39,49 @@ METHOD = (
 def title(analysis: Analysis, varied: str = "") -> str:
     """Task, data, LM, and what differs from the defaults; without the setting `varied`."""
     said = analysis.experiment.protocol
+    return " · ".join(
+        [
+            analysis.task.name,
+            said["data"]["name"],
+            lm_name(said, analysis.task),
+            *_chosen(said, varied),
+        ]
+    )
+
+
+def titles(analyses: Sequence[Analysis]) -> list[str]:
+    """Of experiments that stand side by side, numbered: what they have in common is left out, which
+    their protocols say."""
+    if len(analyses) == 1:
+        return [title(analyses[0])]
+    protocols = [one.experiment.protocol for one in analyses]
+    data = {
+        (one.task.name, said["data"]["name"]) for one, said in zip(analyses, protocols, strict=True)
+    }
+    one_file_each = len(data) == len({task for task, _ in data})
+    one_lm = len({said["lm"]["spec"] for said in protocols}) == 1
+    found = []
+    for at, (one, said) in enumerate(zip(analyses, protocols, strict=True), 1):
+        sampled = [_SAMPLED] if one.task.labels and is_sampled(said) else []
+        lm = sampled if one_lm else [lm_name(said, one.task)]
+        file = [] if one_file_each else [said["data"]["name"]]
+        found.append(f"{at}. " + " · ".join([one.task.name, *file, *lm, *_chosen(said)]))
+    return found
+
+
+def _chosen(said: Mapping[str, Any], varied: str = "") -> list[str]:
+    """What of the protocol differs from the defaults."""
     cohort = said["cohort"]
-    whom = [f"{cohort['half']} half"] if cohort["half"] else []
-    whom += [f"{cohort[name]} {name}" for name in ("samples", "users") if cohort[name]]
-    set_ = [f"{name} = {value}" for name, value in said["variant"].items() if name != varied]
-    parts = [analysis.task.name, said["data"]["name"], lm_name(said, analysis.task), *set_]
-    return " · ".join([*parts, *whom])
+    return [
+        *(f"{name} = {value}" for name, value in said["variant"].items() if name != varied),
+        *([f"{cohort['half']} half"] if cohort["half"] else []),
+        *(f"{cohort[name]} {name}" for name in ("samples", "users") if cohort[name]),
+    ]
 
 
 def lm_name(protocol: Mapping[str, Any], task: Task) -> str:
     """The LM, and how it is read where it is not as usual for the task."""
-    sampled = " · sampled answers" if task.labels and is_sampled(protocol) else ""
+    sampled = f" · {_SAMPLED}" if task.labels and is_sampled(protocol) else ""
     return f"{protocol['lm']['spec']}{sampled}"
 
 
@@ -62,13 +95,13 @@ def verdict(analysis: Analysis) -> str:
 
 
 def _against(analysis: Analysis, what: str, one: Comparison) -> str:
-    metric, gap = analysis.headline, one.difference
-    gained = metric.gain(gap.value)
+    metric = analysis.headline
+    gained = metric.gain(one.difference.value)
     word = "as good as" if gained == 0 else "better than" if gained > 0 else "worse than"
     sure = "significant" if one.corrected < 0.05 else "not significant"
     return (
-        f"PersonaAgent is {word} the {what} ({one.other}): {metric.title} {signed(gap.value)} "
-        f"[{signed(gap.low)}, {signed(gap.high)}], p = {p_value(one.corrected)} corrected, {sure}; "
+        f"PersonaAgent is {word} the {what} ({one.other}): {metric.title} {gap(one.difference)}, "
+        f"p = {p_value(one.corrected)} corrected, {sure}; "
         f"{one.n} samples could have shown a difference of {one.smallest:.3f}."
     )
 
@@ -120,6 +153,11 @@ def interval(one: Interval | None) -> str:
 def signed(value: float) -> str:
     """A difference."""
     return f"{value:+.3f}"
+
+
+def gap(one: Difference) -> str:
+    """A difference with its bounds."""
+    return f"{signed(one.value)} [{signed(one.low)}, {signed(one.high)}]"
 
 
 def p_value(p: float) -> str:

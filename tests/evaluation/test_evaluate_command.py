@@ -34,8 +34,8 @@ def test_two_lms_are_in_one_report(evaluate, own, tmp_path):
     evaluate(*own, "--lm", "sim/inbox", "--systems", "rag", "--sampled")
     evaluate("--recompute", "--results", "results.db", "--report", "out")
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "## inbox · queries.jsonl · sim/inbox\n" in text
-    assert "## inbox · queries.jsonl · sim/inbox · sampled answers\n" in text
+    assert "## 1. inbox\n" in text
+    assert "## 2. inbox · sampled answers\n" in text
     assert "## All experiments" in text
 
 
