@@ -44,7 +44,11 @@ def ask(
     ] = False,
     prior: Annotated[
         Path | None,
-        typer.Option(help="What 'pool' learned on others, for a user who has no persona yet."),
+        typer.Option(
+            help="What 'pool' learned on others, for a user who has no persona yet.",
+            exists=True,
+            dir_okay=False,
+        ),
     ] = None,
     db: Database = None,
     *,

@@ -35,6 +35,7 @@ def test_who_has_no_persona_starts_where_the_cohort_does(run, told, imported, tm
     assert told(*ask, "--prior", file)["actions"] == []
     run(*COMPILE)
     assert told(*ask, "--prior", file)["persona"] == told(*ask)["persona"]
+    assert run(*ask, "--prior", tmp_path / "mistyped.json", ok=None).exit_code == 2
 
 
 def test_ask_works_before_there_is_a_persona(run, told, imported):
