@@ -82,10 +82,13 @@ class RuleBook:
                 self.failed += 1
                 raise self.failure
             form = config.response_format
-            if config.logprobs is not None:
+            if grammar := (config.extensions or {}).get("grammar"):
+                asked = Asked("held", system, text)
+                said: Any = Held(json.loads(grammar.removeprefix("root ::= ")), asked.everything)
+            elif config.logprobs is not None:
                 assert config.max_tokens == 1
                 asked = Asked("labels", system, text)
-                said: Any = self.distribution(asked)
+                said = self.distribution(asked)
             elif form is not None:
                 schema = form["schema"]
                 asked = Asked("json", system, text, tuple(schema["properties"]))
@@ -165,13 +168,14 @@ def stand_in(
     book: RuleBook,
     *,
     likelihoods: bool = True,
+    texts: bool = False,
     slots: int = 2,
     budget: Budget | None = None,
     meter: Meter | None = None,
 ) -> PersonaLM:
     """An LM that answers from the book; it does not retry."""
     name = f"rule-book-{next(NUMBERS)}"
-    identity = Identity(name, None, name, slots, 5.0, 0, likelihoods, 20, False, 0.0)
+    identity = Identity(name, None, name, slots, 5.0, 0, likelihoods, 20, texts, 0.0)
     return PersonaLM(
         f"sim/{name}",
         identity,
@@ -188,6 +192,23 @@ def calls(*actions: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"tool": tool, **arguments} for tool, arguments in actions]
 
 
+@dataclass(frozen=True)
+class Held:
+    """A text that the LM is held to: words that it was shown are likely, others are not."""
+
+    text: str
+    shown: str
+
+    def scored(self) -> tuple[lm15.TokenLogprob, ...]:
+        tokens = re.findall(r"\S+\s*", self.text)
+        return tuple(
+            lm15.TokenLogprob(
+                one, math.log(0.5 if one.strip() in self.shown else 0.01), tuple(one.encode())
+            )
+            for one in tokens
+        )
+
+
 def in_turn(*answers: Any) -> Callable[[Asked], Any]:
     """Another answer to every request, the last one from then on."""
     left = list(answers)
@@ -200,7 +221,9 @@ def _text(message: lm15.Message) -> str:
 
 def _response(request: lm15.Request, said: Any) -> lm15.Response:
     logprobs = None
-    if request.config.logprobs is not None:
+    if isinstance(said, Held):
+        logprobs, said = said.scored(), said.text
+    elif request.config.logprobs is not None:
         top = tuple(_token(token, p) for token, p in _falling(said))
         first = top[0]
         logprobs = (lm15.TokenLogprob(first.token, first.logprob, first.bytes, None, top),)

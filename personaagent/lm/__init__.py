@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from personaagent.lm.connection import connect
     from personaagent.lm.gguf import verify_gguf
-    from personaagent.lm.likelihood import label_distribution, read_labels, truncation_expected
+    from personaagent.lm.likelihood import (
+        label_distribution,
+        read_labels,
+        read_text,
+        truncation_expected,
+    )
     from personaagent.lm.meter import Budget, Meter, Usage
     from personaagent.lm.model import PersonaLM
     from personaagent.lm.weights import ensure_weights
@@ -23,6 +28,7 @@ _HOME = {
     "ensure_weights": "weights",
     "label_distribution": "likelihood",
     "read_labels": "likelihood",
+    "read_text": "likelihood",
     "truncation_expected": "likelihood",
     "verify_gguf": "gguf",
 }
@@ -36,6 +42,7 @@ __all__ = [
     "ensure_weights",
     "label_distribution",
     "read_labels",
+    "read_text",
     "truncation_expected",
     "verify_gguf",
 ]

@@ -103,6 +103,8 @@ def to_chat(request: lm15.Request) -> dict[str, Any]:
         body["response_format"] = {"type": form["type"]}
         if "schema" in form:
             body["response_format"]["json_schema"] = {"schema": form["schema"]}
+    if grammar := (config.extensions or {}).get("grammar"):
+        body["grammar"] = grammar
     return body
 
 

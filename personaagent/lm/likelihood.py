@@ -1,4 +1,6 @@
-"""Label likelihoods from one forward pass: what the LM believes, not what it would write.
+"""Likelihoods: what the LM believes, not what it would write.
+
+A label's is read from one forward pass, a text's by letting the LM write nothing else.
 
 The probability of a label is read off the first token of the answer: the summed probability of the
 listed tokens that begin it. Where labels begin alike ("science fact", "science fiction"), the mass
@@ -13,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +115,48 @@ def read_labels(
             begun = [*messages, {"role": "assistant", "content": group.prefix}]
             divisions[group.labels] = _division(_tokens(_first_token(lm, begun)), group)
     return _distribution(_tokens(tokens), labels, None, divisions)
+
+
+def read_text(lm: PersonaLM, messages: Sequence[Mapping[str, str]], text: str) -> float:
+    """The log-probability, in nats, that the LM gives a text as the next message.
+
+    One call, in which a grammar leaves nothing else to write; the probabilities are the LM's own,
+    without the grammar. Of the ways to spell the text in tokens the likeliest one at each step
+    counts, so it is a lower bound, by little. That the text ends there is not counted.
+
+    Args:
+        lm: an LM with `reads_texts`.
+        messages: OpenAI-style, `role` and `content`; the last one from the user.
+        text: not empty.
+
+    Raises:
+        LMError: the LM cannot be held to a text, or failed.
+    """
+    from dspy import lm15
+
+    if not lm.reads_texts:
+        raise LMError(f"{lm.spec} cannot be held to a text; ask it for an answer instead")
+    asked = lm15.request_from_openai_chat(
+        {"model": lm.model, "messages": [dict(message) for message in messages]}
+    )
+    config = lm15.Config(
+        max_tokens=len(text.encode()) + 1,  # a token spells a byte at least
+        temperature=0,
+        logprobs=1,
+        extensions={"grammar": f'root ::= "{"".join(map(_quoted, text))}"'},
+    )
+    with truncation_expected():
+        scored = lm(replace(asked, config=config)).logprobs or ()
+    if b"".join(bytes(one.bytes) for one in scored) != text.encode():
+        raise LMError(f"{lm.spec} did not write the text that it was held to")
+    return math.fsum(one.logprob for one in scored)
+
+
+def _quoted(letter: str) -> str:
+    """A letter in a literal of llama.cpp's grammars."""
+    if letter in '\\"':
+        return f"\\{letter}"
+    return letter if letter.isprintable() else f"\\U{ord(letter):08X}"
 
 
 _Tokens = list[tuple[str, float]]

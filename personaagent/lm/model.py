@@ -121,6 +121,11 @@ class PersonaLM(dspy.LM):
         return known and "logprobs" in self.supported_params
 
     @property
+    def reads_texts(self) -> bool:
+        """Whether `read_text` works with this LM: one in this process."""
+        return self.identity.prefills
+
+    @property
     def supports_response_schema(self) -> bool:
         """True for OpenAI-compatible servers too, of which DSPy knows nothing."""
         return self.identity.api_base is not None or bool(super().supports_response_schema)

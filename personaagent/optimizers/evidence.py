@@ -161,4 +161,4 @@ def evidence(known: Challenger, e: float, alpha: float) -> str:
 
 
 def _most(one: Replayed) -> float:
-    return MOST if one.lm else 1.0  # without probabilities the loss is in [0, 1]
+    return MOST if one.likelihoods else 1.0  # without probabilities the loss is in [0, 1]

@@ -15,7 +15,8 @@ EARLIER, WITHOUT = 0, -1  # in place of an iteration
 class Gradient:
     """LLM_grad's critique of one simulated response against the true one.
 
-    `likelihood` is the probability that the true one had, where the LM gives probabilities.
+    `likelihood` is the probability that the true one had, of a text that of a word on average
+    (geometric mean), where the LM gives probabilities.
     """
 
     interaction: str

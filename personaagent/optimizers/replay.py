@@ -32,9 +32,9 @@ T = TypeVar("T")
 class Replayed:
     """One past query answered again.
 
-    `loss` is the negative log-likelihood of the user's true response in nats where the answer is a
-    distribution, fused as it would be served, else 1 minus the task's score; `score` is the task's,
-    1 is best.
+    `loss` is the negative log-likelihood of the user's true response: in nats where the answer is a
+    distribution, fused as it would be served; in nats a word where the LM can be held to a text;
+    else, where `likelihoods` is false, 1 minus the task's score. `score` is the task's, 1 is best.
     """
 
     interaction: Interaction
@@ -43,6 +43,7 @@ class Replayed:
     habit: dict[str, float] | None
     loss: float
     score: float
+    likelihoods: bool
 
 
 class Replay:
@@ -69,17 +70,18 @@ class Replay:
     def _one(self, persona: Persona, past: Interaction) -> Replayed:
         def answer() -> dict[str, Any]:
             said = self.agent.replay(past, persona)
-            return {"answer": said.answer, "lm": said.lm}
+            return {"answer": said.answer, "lm": said.lm, "nats": said.get("nats")}
 
         # the view, and so the record, is of what the LM said: it knows nothing of habit and trust
         said = once(self.record, f"replay/{past.id}/{self.view(persona, past)}", answer)
         task, lm = self.agent.task, said["lm"]
         if lm is None:
-            score = task.score(said["answer"], past.response)
-            return Replayed(past, said["answer"], None, None, 1 - score, score)
+            score, nats = task.score(said["answer"], past.response), said.get("nats")
+            loss = 1 - score if nats is None else nats
+            return Replayed(past, said["answer"], None, None, loss, score, nats is not None)
         habit = label_posterior(self.agent.retrieve, Situation.replaying(task, past))
         response, loss, score = grade(task, (lm, habit, past.response), persona.trust)
-        return Replayed(past, response, lm, habit, loss, score)
+        return Replayed(past, response, lm, habit, loss, score, True)
 
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:

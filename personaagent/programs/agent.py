@@ -8,7 +8,7 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Interaction, Persona, Task
+from personaagent.data import Directive, Interaction, Persona, Task
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
@@ -94,12 +94,7 @@ class PersonaAgent(dspy.Module):
         prompt = persona.standing_prompt()
         observations = self.act(situation, persona, prompt)
         directives = consult(self.memory, persona, query)
-        said = self.answer(
-            query=query,
-            persona=prompt,
-            evidence="\n".join(seen.text for seen in observations if seen.text),
-            directive=directives[0].text if directives else "",
-        )
+        said = self.answer(query=query, **_shown(prompt, observations, directives))
         answer, distribution, habit = said.answer, said.distribution, None
         if distribution is not None:
             if persona.trust.habit:
@@ -148,15 +143,22 @@ class PersonaAgent(dspy.Module):
         return self.memory.store.of(user).persona(self.task.name) or Persona(*whose)
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
-        """Answer a past query again, without its answer and what came after it."""
+        """Answer a past query again, without its answer and what came after it.
+
+        `nats` is beside what a call returns: how unlikely the user's true text was under the
+        persona, in nats a word; None for labels, and where the LM cannot be held to a text.
+        """
         situation = Situation.replaying(self.task, past)
-        return self(
+        said = self(
             query=past.query,
             user=past.user,
             before=situation.before,
             exclude=situation.exclude,
             persona=persona,
         )
+        shown = _shown(persona.standing_prompt(), said.observations, said.directives)
+        said.nats = self.answer.nats(past.query, past.response, **shown)
+        return said
 
     def observe(self, interaction: Interaction) -> None:
         """Close the loop: what the user really answered enters memory (known ones change nothing).
@@ -165,3 +167,14 @@ class PersonaAgent(dspy.Module):
             DataError: the interaction breaks the contract, or its id is known with other content.
         """
         self.memory.add([interaction])
+
+
+def _shown(
+    prompt: str, observations: Sequence[Observation], directives: Sequence[Directive]
+) -> dict[str, str]:
+    """What the LM is shown beside the query."""
+    return {
+        "persona": prompt,
+        "evidence": "\n".join(seen.text for seen in observations if seen.text),
+        "directive": directives[0].text if directives else "",
+    }

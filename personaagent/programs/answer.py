@@ -8,7 +8,7 @@ import dspy
 
 from personaagent.data import Task
 from personaagent.errors import DataError, LMError
-from personaagent.lm import read_labels
+from personaagent.lm import read_labels, read_text
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.fusion import mode
 from personaagent.signatures import AnswerQuery
@@ -47,6 +47,23 @@ class Answerer(dspy.Module):
         except DataError as error:
             raise LMError(f"the LM's answer is no answer: {error}") from error
         return dspy.Prediction(answer=answer, distribution=None)
+
+    def nats(
+        self,
+        query: str,
+        response: str,
+        persona: str = "",
+        evidence: str = "",
+        directive: str = "",
+    ) -> float | None:
+        """How unlikely the LM thinks a text as the answer, in nats a word; None where that cannot
+        be read. One LM call."""
+        lm, words = dspy.settings.lm, len(response.split())
+        if self.task.labels or not words or not getattr(lm, "reads_texts", False):
+            return None
+        rule = self._rule(directive)
+        messages = self.messages(query, persona=persona, evidence=evidence, directive=rule)
+        return -read_text(lm, messages, response) / words
 
     def _rule(self, directive: str) -> str:
         """Behind the query, where a small LM heeds it most."""

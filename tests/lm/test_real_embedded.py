@@ -1,5 +1,6 @@
 """The real model, in process: what only it can show."""
 
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import Literal
 import dspy
 import pytest
 
-from personaagent.lm import connect, read_labels
+from personaagent.lm import connect, read_labels, read_text
 
 pytestmark = [pytest.mark.lm, pytest.mark.timeout(300)]
 GENRES = ["comedy", "science fact", "science fiction"]
@@ -53,6 +54,19 @@ def test_likelihoods_are_read_and_labels_that_begin_alike_told_apart(lm):
     assert shares["science fiction"] > 2 * shares["science fact"]
     assert used.snapshot().calls == 2
     assert used.snapshot().output_tokens == 2
+
+
+def test_a_text_is_read_as_likely_as_its_tokens(lm):
+    ask = [{"role": "user", "content": "What is the capital of France? One word."}]
+    with lm.meter.measure() as used:
+        paris = read_text(lm, ask, "Paris")
+    assert used.snapshot().calls == 1
+    first = read_labels(lm, ask, ["Paris", "Rome"])
+    assert math.exp(paris) == pytest.approx(first["Paris"], abs=0.05)
+    assert read_text(lm, ask, "Paris is") < paris
+    assert paris > read_text(lm, ask, "Rome") > read_text(lm, ask, "Quartz")
+    odd = 'Ünïcode "quoted" \\ back\nslash\t日本 \u200b😀'
+    assert -500 < read_text(lm, ask, odd) < -50
 
 
 def test_two_threads_are_answered_at_once(lm):

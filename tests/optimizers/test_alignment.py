@@ -1,6 +1,7 @@
 """PersonaAlignment on a user with two habits, with an LM that follows rules."""
 
 import json
+import math
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -233,6 +234,23 @@ def test_free_text_is_rewritten_and_judged_by_its_metric(tmp_path):
     assert [one.text for one in log.last.directives] == ["Sign Yours, Ann"]
     assert log.last_score > log.first_score + 0.3
     assert log.settings["update"] == "by task"
+
+
+def test_free_text_is_judged_by_its_likelihood_where_the_lm_can_be_held_to_it(tmp_path):
+    letters = Text("inbox", "Write a letter.", item="topic")
+    past = [mail(n, f"topic {n}", "Kind regards, Ann") for n in range(12)]
+    rules = {"text": "Something else.", "profile": "", "rules": ["Sign Kind regards, Ann"]}
+    held, sampled = RuleBook(letters, says=rules), RuleBook(letters, says=rules)
+    with remembering(tmp_path, *past) as memory:
+        log = align(PersonaAgent(letters, memory), past, lm=stand_in(held, texts=True))
+        unmoved = align(PersonaAgent(letters, memory), past, sampled)
+    # What is written never changes, so its metric tells no persona from another.
+    assert log.last_score == log.first_score == unmoved.last_score
+    assert unmoved.last.directives == ()
+    assert [one.text for one in log.last.directives] == ["Sign Kind regards, Ann"]
+    assert log.first_loss == pytest.approx(-math.log(0.01))  # nats a word
+    assert log.last_loss == pytest.approx(-math.log(0.5))
+    assert [one.likelihood for one in log.steps[0].gradients] == [pytest.approx(0.01)] * 4
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Named(PersonaRewriter):
 
 
 def replayed(n, loss, response, query):
-    return Replayed(mail(n, query, response), "work", None, None, loss, 0.0)
+    return Replayed(mail(n, query, response), "work", None, None, loss, 0.0, True)
 
 
 def propose(memory, past, *directives, cue="", **options):

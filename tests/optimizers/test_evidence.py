@@ -28,7 +28,7 @@ bets = st.builds(Bet, st.floats(0.5, 9), st.floats(0.5, 9))
 
 def replays(losses, first=0, lm=SURE):
     return [
-        Replayed(mail(first + n, "x", "travel"), "work", lm, None, loss, 0.0)
+        Replayed(mail(first + n, "x", "travel"), "work", lm, None, loss, 0.0, lm is not None)
         for n, loss in enumerate(losses)
     ]
 

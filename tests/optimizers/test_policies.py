@@ -29,7 +29,7 @@ from personaagent.programs.consult import consult, fit
 
 
 def replayed(n, loss, response="work", query="x"):
-    return Replayed(mail(n, query, response), "work", None, None, loss, 0.0)
+    return Replayed(mail(n, query, response), "work", None, None, loss, 0.0, True)
 
 
 def ids(batch):
@@ -138,7 +138,13 @@ def test_one_day_alone_does_not_write_against_older_evidence(memory):
         said = [(0, "family", "dog"), *((day, "travel", "dinner dog") for day in days)]
         return [
             Replayed(
-                mail(n, query, answer, time=DAWN + timedelta(days=day)), "", None, None, 3.0, 0
+                mail(n, query, answer, time=DAWN + timedelta(days=day)),
+                "",
+                None,
+                None,
+                3.0,
+                0,
+                True,
             )
             for n, (day, answer, query) in enumerate(said)
         ][::-1]
