@@ -37,11 +37,8 @@ TIMEOUT = 1_800.0  # seconds: proposals are long, and a retry would cost more th
 SAMPLE = Path(__file__).parent.parent / "personaagent" / "data" / "sample"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options."""
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def choosing(made: argparse.ArgumentParser) -> None:
+    """The options that choose users."""
     made.add_argument("--task", default="inbox,stars", help="tasks of the sample, or one of LaMP")
     made.add_argument("--questions", type=Path, help="LaMP's questions")
     made.add_argument("--outputs", type=Path, help="LaMP's gold answers")
@@ -49,6 +46,14 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--least", type=int, default=20, help="interactions that a user must have")
     made.add_argument("--users", type=int, help="of each task at most")
     made.add_argument("--half", choices=("dev", "report"), help="one half of the users")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    choosing(made)
     made.add_argument("--calls", type=int, default=200, help="LM calls a user and optimizer")
     made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
     made.add_argument("--arms", default=",".join(ARMS), help="who, by name")

@@ -1,0 +1,219 @@
+"""Which updates are kept, and which are truly better later: python -m benchmarks.updates
+
+    --task inbox,stars                                  the packaged sample's eight users
+    --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP
+
+Every user's persona is learned from the history under each policy of acceptance. Then every
+champion and candidate of the way answers the user's held-out queries, which no step has seen: so it
+is known which of the kept and of the refused were truly better. What is done is kept in --db: stop
+at any time, the same command goes on. A call that two policies need is made once, and counted for
+both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import dspy
+import numpy as np
+
+from benchmarks.optimizers import choosing, data_of
+from personaagent.data import Interaction, Persona, Task
+from personaagent.errors import PersonaAgentError
+from personaagent.evaluation.cohort import Cohort, EvaluationData
+from personaagent.evaluation.rivals.material import material
+from personaagent.evaluation.statistics import Interval, interval, resamples
+from personaagent.evaluation.trace import workplace
+from personaagent.lm import PersonaLM, connect
+from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
+from personaagent.optimizers import Setting
+from personaagent.optimizers.fleet import side_by_side
+from personaagent.optimizers.judging import means
+from personaagent.optimizers.ledger import Ledger
+from personaagent.optimizers.replay import Replay
+from personaagent.programs import PersonaAgent
+
+POLICIES = ("replay", "evidence", "always")
+SAME = 1e-9  # nats: no difference
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A candidate: whether it was kept, and what it saves on the held-out queries against the
+    champion of its time, in nats a query."""
+
+    kept: bool
+    saves: float
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One user under one policy. `scores` are the champion's on the held-out queries: at first,
+    after each step, and as it is served in the end; the calls and tokens are those of learning."""
+
+    user: str
+    policy: str
+    updates: tuple[Update, ...]
+    scores: tuple[float, ...]
+    calls: int
+    tokens: int
+    cached: int
+
+
+def live(
+    task: Task,
+    memory: EpisodicMemory,
+    user: str,
+    past: Sequence[Interaction],
+    later: Sequence[Interaction],
+    setting: Setting,
+) -> Life:
+    """Learn a persona with DSPy's LM, then try all that was proposed on what came later."""
+    lm: PersonaLM = dspy.settings.lm
+    journal = memory.store.of(user).journal(f"updates/{task.name}/{lm.fingerprint}")
+    learning = Ledger(journal, lm.meter)
+    agent = PersonaAgent(task, memory, persona=Persona(user, task.name))
+    log = setting.alignment(record=learning).compile(agent, trainset=past).alignment
+    spent = learning.spent
+    replay = Replay(agent, Ledger(journal, lm.meter))
+    champion, updates = log.first, []
+    before = replay(champion, later)
+    scores = [means(before)[1]]
+    for step in log.steps:
+        for at, candidate in enumerate(step.candidates):
+            after = replay(candidate.persona, later)
+            updates.append(Update(at == step.accepted, means(before)[0] - means(after)[0]))
+        if step.accepted is not None:
+            champion = step.candidates[step.accepted].persona
+            before = replay(champion, later)
+        scores.append(means(before)[1])
+    scores.append(means(replay(log.last, later))[1])
+    used = (spent.calls, spent.tokens, spent.cached_tokens)
+    return Life(user, setting.accept, tuple(updates), tuple(scores), *used)
+
+
+def lives(
+    options: argparse.Namespace, lm: PersonaLM, embedder: Any, stack: ExitStack
+) -> Iterator[Life]:
+    """All users of all data sets under all policies."""
+    cohort = Cohort(users=options.users, seed=options.seed, half=options.half)
+    settings = [
+        Setting(iterations=options.iterations, accept=policy, seed=options.seed)
+        for policy in options.policies.split(",")
+    ]
+
+    def under_all(data: EvaluationData) -> Iterator[Life]:
+        store = stack.enter_context(Store(workplace(options.db, data.digest, options.latest)))
+        memory = EpisodicMemory(store, embedder)
+        later: dict[str, list[Interaction]] = {}
+        for one in cohort.choose(data.samples):
+            asked = one.query
+            later.setdefault(asked.user, []).append(
+                Interaction(asked.id, asked.user, asked.task, asked.query, one.gold, asked.time)
+            )
+        pasts = material(data, memory, later, options.latest)
+
+        def each(user: str) -> list[Life]:
+            known = (data.task, memory, user, pasts[user], later[user])
+            return [live(*known, setting) for setting in settings]
+
+        for done in side_by_side(each, list(later), lm):
+            if done.error:
+                raise done.error
+            print(f"{done.user}: {done.seconds:.0f} s", file=sys.stderr, flush=True)
+            yield from done.result or ()
+
+    for data in data_of(options, cohort):
+        yield from under_all(data)
+
+
+def report(found: Sequence[Life]) -> None:
+    """Two tables: the updates, and the accuracy over time. Intervals: bootstrap over users."""
+    print("| policy | kept | truly better | worse | refused though better | calls | calls a kept |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    by = {policy: [one for one in found if one.policy == policy] for policy in POLICIES}
+    for policy, of in by.items():
+        if not of:
+            continue
+        every = [one for life in of for one in life.updates]
+        kept = [one.saves for one in every if one.kept]
+        better = sum(saves > SAME for saves in kept)
+        worse = sum(saves < -SAME for saves in kept)
+        missed = sum(one.saves > SAME for one in every if not one.kept)
+        refused = len(every) - len(kept)
+        calls = sum(life.calls for life in of)
+        each = f"{calls / len(kept):.0f}" if kept else "-"
+        print(
+            f"| {policy} | {len(kept)} of {len(every)} | {better} | {worse} | "
+            f"{missed} of {refused} | {calls:,} | {each} |"
+        )
+    print("\n| policy | users | score at first [95 %] | after each step | served [95 %] | cached |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for policy, of in by.items():
+        if not of:
+            continue
+        steps = max(len(life.scores) for life in of) - 2
+        # A life that ended early stays where it was.
+        over = [
+            fmean(life.scores[min(at, len(life.scores) - 2)] for life in of)
+            for at in range(1, steps + 1)
+        ]
+        cached = sum(life.cached for life in of) / max(1, sum(life.tokens for life in of))
+        print(
+            f"| {policy} | {len(of)} | {_mean([life.scores[0] for life in of])} | "
+            f"{', '.join(f'{one:.3f}' for one in over)} | "
+            f"{_mean([life.scores[-1] for life in of])} | {cached:.0%} |"
+        )
+
+
+def _mean(values: Sequence[float]) -> str:
+    array = np.array(values)
+    found: Interval = interval(
+        lambda weights: weights @ array / weights.sum(axis=1),
+        resamples([*map(str, range(len(array)))]),
+    )
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None) -> None:
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    choosing(made)
+    made.add_argument("--policies", default=",".join(POLICIES), help="of acceptance, by name")
+    made.add_argument("--iterations", type=int, default=4)
+    made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--lm", default="embedded")
+    made.add_argument("--slots", type=int, default=2, help="calls side by side")
+    made.add_argument("--db", type=Path, default=Path("updates.db"), help="what is done")
+    options = made.parse_args(argv)
+    if unknown := [one for one in options.policies.split(",") if one not in POLICIES]:
+        raise SystemExit(f"there is no {unknown[0]}: {', '.join(POLICIES)}")
+    lm = lm or connect(options.lm, slots=options.slots, cache=False)
+    with ExitStack() as stack:
+        found = list(lives(options, lm, embedder or SentenceEmbedder(), stack))
+    report(found)
+    written = options.db.with_suffix(".json")
+    written.write_text(json.dumps([asdict(one) for one in found], indent=1), encoding="utf-8")
+    print(f"\n{written}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PersonaAgentError as error:
+        sys.exit(f"{error}; what is done is kept")
+    except KeyboardInterrupt:
+        sys.exit("stopped; what is done is kept")
