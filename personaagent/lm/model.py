@@ -122,8 +122,8 @@ class PersonaLM(dspy.LM):
 
     @property
     def reads_texts(self) -> bool:
-        """Whether `read_text` works with this LM: one in this process."""
-        return self.identity.prefills
+        """Whether `read_text` works with this LM: one in this process whose likelihoods are read."""
+        return self.identity.prefills and self.reads_likelihoods
 
     @property
     def supports_response_schema(self) -> bool:
