@@ -122,7 +122,7 @@ class PersonaLM(dspy.LM):
 
     @property
     def reads_texts(self) -> bool:
-        """Whether `read_text` works with this LM: one in this process whose likelihoods are read."""
+        """Whether `read_text` works with this LM: one in this process, read by likelihoods."""
         return self.identity.prefills and self.reads_likelihoods
 
     @property
