@@ -55,6 +55,7 @@ def _request(body: dict[str, Any]) -> Any:
             if role != "system"
         ],
         config=SimpleNamespace(
+            extensions=None,
             response_format=schema,
             logprobs=body.get("top_logprobs") if body.get("logprobs") else None,
             max_tokens=body.get("max_tokens") or body.get("max_completion_tokens"),
