@@ -89,13 +89,17 @@ class AcceptOnReplay:
 
 
 class BetterWithout:
-    """Whether the champion does worse than no persona, which is the candidate."""
+    """Whether the champion does worse than no persona, which is the candidate: its answers are less
+    likely, and not right more often."""
 
     floor = False
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         saved = sum(trial.saved)
-        return saved > 0, f"no persona saves {saved:.1f} nats on replay"
+        right = sum(
+            new.score - old.score for old, new in zip(trial.before, trial.after, strict=True)
+        )
+        return saved > 0 and right >= 0, f"no persona saves {saved:.1f} nats on replay"
 
     def undecided(self, champion: Persona) -> list[Persona]:
         return []
