@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ SAMPLE = Path(__file__).parent.parent / "personaagent" / "data" / "sample"
 
 
 def choosing(made: argparse.ArgumentParser) -> None:
-    """The options that choose users."""
+    """The options that choose users, what is known of them, and the LM."""
     made.add_argument("--task", default="inbox,stars", help="tasks of the sample, or one of LaMP")
     made.add_argument("--questions", type=Path, help="LaMP's questions")
     made.add_argument("--outputs", type=Path, help="LaMP's gold answers")
@@ -46,6 +46,10 @@ def choosing(made: argparse.ArgumentParser) -> None:
     made.add_argument("--least", type=int, default=20, help="interactions that a user must have")
     made.add_argument("--users", type=int, help="of each task at most")
     made.add_argument("--half", choices=("dev", "report"), help="one half of the users")
+    made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--lm", default="embedded")
+    made.add_argument("--slots", type=int, default=2, help="calls side by side")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,12 +59,8 @@ def parser() -> argparse.ArgumentParser:
     )
     choosing(made)
     made.add_argument("--calls", type=int, default=200, help="LM calls a user and optimizer")
-    made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
     made.add_argument("--arms", default=",".join(ARMS), help="who, by name")
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--lm", default="embedded")
     made.add_argument("--api-base")
-    made.add_argument("--slots", type=int, default=2, help="calls side by side")
     made.add_argument("--db", type=Path, default=Path("optimizers.db"), help="what is done")
     made.add_argument("--report", type=Path, default=Path("optimizers"), help="a folder")
     made.add_argument("--estimate", action="store_true", help="only say how many calls are left")
@@ -136,10 +136,15 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
         print(path)
 
 
-if __name__ == "__main__":
+def to_the_end(work: Callable[[], None]) -> None:
+    """Run a benchmark that keeps what is done, and say so where it ends early."""
     try:
-        main()
+        work()
     except PersonaAgentError as error:
         sys.exit(f"{error}; what is done is kept")
     except KeyboardInterrupt:
         sys.exit("stopped; what is done is kept")
+
+
+if __name__ == "__main__":
+    to_the_end(main)

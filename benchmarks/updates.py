@@ -28,12 +28,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import dspy
 import numpy as np
 
-from benchmarks.optimizers import choosing, data_of
+from benchmarks.optimizers import choosing, data_of, to_the_end
 from personaagent.data import Interaction, Persona, Task
-from personaagent.errors import PersonaAgentError
+from personaagent.evaluation import wording
 from personaagent.evaluation.cohort import Cohort, EvaluationData
 from personaagent.evaluation.rivals.material import material
-from personaagent.evaluation.statistics import Interval, interval, resamples
+from personaagent.evaluation.statistics import interval, resamples
 from personaagent.evaluation.trace import workplace
 from personaagent.lm import PersonaLM, connect
 from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
@@ -142,10 +142,10 @@ def report(found: Sequence[Life]) -> None:
     """Two tables: the updates, and the accuracy over time. Intervals: bootstrap over users."""
     print("| policy | kept | truly better | worse | refused though better | calls | calls a kept |")
     print("|---|--:|--:|--:|--:|--:|--:|")
-    by = {policy: [one for one in found if one.policy == policy] for policy in POLICIES}
+    by: dict[str, list[Life]] = {}
+    for one in found:
+        by.setdefault(one.policy, []).append(one)
     for policy, of in by.items():
-        if not of:
-            continue
         every = [one for life in of for one in life.updates]
         kept = [one.saves for one in every if one.kept]
         better = sum(saves > SAME for saves in kept)
@@ -161,8 +161,6 @@ def report(found: Sequence[Life]) -> None:
     print("\n| policy | users | score at first [95 %] | after each step | served [95 %] | cached |")
     print("|---|--:|--:|--:|--:|--:|")
     for policy, of in by.items():
-        if not of:
-            continue
         steps = max(len(life.scores) for life in of) - 2
         # A life that ended early stays where it was.
         over = [
@@ -179,11 +177,8 @@ def report(found: Sequence[Life]) -> None:
 
 def _mean(values: Sequence[float]) -> str:
     array = np.array(values)
-    found: Interval = interval(
-        lambda weights: weights @ array / weights.sum(axis=1),
-        resamples([*map(str, range(len(array)))]),
-    )
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    drawn = resamples([str(user) for user in range(len(array))])
+    return wording.interval(interval(lambda w: w @ array / w.sum(axis=1), drawn))
 
 
 def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None) -> None:
@@ -193,17 +188,16 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
     choosing(made)
     made.add_argument("--policies", default=",".join(POLICIES), help="of acceptance, by name")
     made.add_argument("--iterations", type=int, default=4)
-    made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
-    made.add_argument("--seed", type=int, default=0)
-    made.add_argument("--lm", default="embedded")
-    made.add_argument("--slots", type=int, default=2, help="calls side by side")
     made.add_argument("--db", type=Path, default=Path("updates.db"), help="what is done")
     options = made.parse_args(argv)
     if unknown := [one for one in options.policies.split(",") if one not in POLICIES]:
         raise SystemExit(f"there is no {unknown[0]}: {', '.join(POLICIES)}")
     lm = lm or connect(options.lm, slots=options.slots, cache=False)
     with ExitStack() as stack:
-        found = list(lives(options, lm, embedder or SentenceEmbedder(), stack))
+        # Users end in any order; the account, and the draws of its intervals, must not hang on it.
+        found = sorted(
+            lives(options, lm, embedder or SentenceEmbedder(), stack), key=lambda one: one.user
+        )
     report(found)
     written = options.db.with_suffix(".json")
     written.write_text(json.dumps([asdict(one) for one in found], indent=1), encoding="utf-8")
@@ -211,9 +205,4 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PersonaAgentError as error:
-        sys.exit(f"{error}; what is done is kept")
-    except KeyboardInterrupt:
-        sys.exit("stopped; what is done is kept")
+    to_the_end(main)
