@@ -1,7 +1,8 @@
 """PersonaAlignment against DSPy's optimizers at the same budget: python -m benchmarks.optimizers
 
     --task inbox,stars                                  the packaged sample's eight users
-    --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP
+    --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP, or both, as in
+    --task inbox,stars,lamp-2n ...
 
 For every user and optimizer at most --calls LM calls, and the held-out questions after a quarter,
 half and all of them. What is done is kept in --db: stop at any time, the same command goes on.
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +41,13 @@ SAMPLE = Path(__file__).parent.parent / "personaagent" / "data" / "sample"
 
 def choosing(made: argparse.ArgumentParser) -> None:
     """The options that choose users, what is known of them, and the LM."""
-    made.add_argument("--task", default="inbox,stars", help="tasks of the sample, or one of LaMP")
+    made.add_argument("--task", default="inbox,stars", help="of the sample, and one of LaMP")
     made.add_argument("--questions", type=Path, help="LaMP's questions")
     made.add_argument("--outputs", type=Path, help="LaMP's gold answers")
-    made.add_argument("--hold-out", type=int, default=0, help="of each user's latest interactions")
+    made.add_argument("--hold-out", type=int, default=0, help="of each LaMP user's latest")
     made.add_argument("--least", type=int, default=20, help="interactions that a user must have")
     made.add_argument("--users", type=int, help="of each task at most")
-    made.add_argument("--half", choices=("dev", "report"), help="one half of the users")
+    made.add_argument("--half", choices=("dev", "report"), help="of LaMP's users")
     made.add_argument("--latest", type=int, default=40, help="interactions to learn from")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--lm", default="embedded")
@@ -67,24 +69,31 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def data_of(options: argparse.Namespace, cohort: Cohort) -> list[EvaluationData]:
-    """The data sets that are named, with what is held out."""
-    if options.questions or options.outputs:
-        if not (options.questions and options.outputs and options.task in LAMP_TASKS):
-            raise SystemExit("name one LaMP task, its --questions and its --outputs")
-        found = [lamp_data(LAMP_TASKS[options.task], options.questions, options.outputs)]
-    else:
-        tasks = read_tasks(SAMPLE / "tasks.json")
-        history, queries = SAMPLE / "history.jsonl", SAMPLE / "queries.jsonl"
-        if unknown := [name for name in options.task.split(",") if name not in tasks]:
-            raise SystemExit(f"the sample has no task {unknown[0]}: {', '.join(tasks)}")
-        found = [own_data(tasks[n], history, queries, tasks) for n in options.task.split(",")]
-    found = [well_known(one, options.least + options.hold_out) for one in found]
-    if options.hold_out:
-        found = [
-            hold_out(one, options.hold_out, {s.owner for s in cohort.choose(one.samples)})
-            for one in found
-        ]
+def data_of(options: argparse.Namespace) -> list[tuple[EvaluationData, Cohort]]:
+    """The data sets that are named and their users, with what is held out."""
+    names = options.task.split(",")
+    ours = read_tasks(SAMPLE / "tasks.json")
+    if unknown := [name for name in names if name not in {**ours, **LAMP_TASKS}]:
+        known = ", ".join([*ours, *LAMP_TASKS])
+        raise SystemExit(f"there is no task {unknown[0]}: {known}")
+    lamp = [LAMP_TASKS[name] for name in names if name not in ours]
+    if len(lamp) > 1 or {bool(options.questions), bool(options.outputs)} != {bool(lamp)}:
+        raise SystemExit("a task of LaMP, one at a time, needs its --questions and its --outputs")
+    history, queries = SAMPLE / "history.jsonl", SAMPLE / "queries.jsonl"
+    everybody = Cohort(users=options.users, seed=options.seed)
+    found = [
+        (well_known(own_data(ours[name], history, queries, ours), options.least), everybody)
+        for name in names
+        if name in ours
+    ]
+    for task in lamp:
+        cohort = replace(everybody, half=options.half)
+        data = lamp_data(task, options.questions, options.outputs)
+        data = well_known(data, options.least + options.hold_out)
+        if options.hold_out:
+            chosen = {one.owner for one in cohort.choose(data.samples)}
+            data = hold_out(data, options.hold_out, chosen)
+        found.append((data, cohort))
     return found
 
 
@@ -93,7 +102,6 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
     names = options.arms.split(",")
     if unknown := [name for name in names if name not in ARMS]:
         raise SystemExit(f"there is no {unknown[0]}: {', '.join(ARMS)}")
-    cohort = Cohort(users=options.users, seed=options.seed, half=options.half)
     setup = Setup(options.calls, options.latest, options.seed)
     lm = lm or connect(options.lm, api_base=options.api_base, slots=options.slots, timeout=TIMEOUT)
     embedder = embedder or SentenceEmbedder()
@@ -104,7 +112,7 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
 
     with ExitStack() as stack:
         contests = []
-        for data in data_of(options, cohort):
+        for data, cohort in data_of(options):
             store = stack.enter_context(Store(workplace(options.db, data.digest, options.latest)))
             contests.append(
                 Contest(

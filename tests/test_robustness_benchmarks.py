@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import drift, redteam, simulation  # noqa: E402
+from benchmarks import attacks, drift, redteam, simulation  # noqa: E402
 
 
 def attacked(system: str, attack: str, seed: int = 0) -> dict:
@@ -44,7 +44,7 @@ def test_every_attack_leaves_the_honest_messages_in_place():
 
     user = simulation.SimulatedUser.draw(0)
     honest = user.history(20)
-    for name, attack in redteam.ATTACKS.items():
+    for name, attack in attacks.ATTACKS.items():
         given = attack(user, honest, random.Random(0))
         assert [one.query for one in given[:20]] == [one.query for one in honest]
         changed = sum(one.response != was.response for one, was in zip(given, honest, strict=False))
@@ -52,8 +52,7 @@ def test_every_attack_leaves_the_honest_messages_in_place():
 
 
 def test_a_red_team_goes_on_from_its_file(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(redteam, "ATTACKS", {"none": redteam.flips(0.0)})
-    monkeypatch.setattr(redteam, "FLIPS", [])
+    monkeypatch.setattr(redteam, "ATTACKS", {"none": attacks.flips(0.0)})
     out = tmp_path / "runs.jsonl"
     monkeypatch.setattr(
         "sys.argv", ["redteam", "--users", "1", "--interactions", "12", "--out", str(out)]
