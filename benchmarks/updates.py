@@ -1,7 +1,8 @@
 """Which updates are kept, and which are truly better later: python -m benchmarks.updates
 
     --task inbox,stars                                  the packaged sample's eight users
-    --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP
+    --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP, or both, as in
+    --task inbox,stars,lamp-2n ...
 
 Every user's persona is learned from the history under each policy of acceptance. Then every
 champion and candidate of the way answers the user's held-out queries, which no step has seen: so it
@@ -13,7 +14,9 @@ both.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -41,26 +44,31 @@ from personaagent.optimizers import Setting
 from personaagent.optimizers.fleet import side_by_side
 from personaagent.optimizers.judging import means
 from personaagent.optimizers.ledger import Ledger
+from personaagent.optimizers.log import WITHOUT
 from personaagent.optimizers.replay import Replay
 from personaagent.programs import PersonaAgent
 
 POLICIES = ("replay", "evidence", "always")
 SAME = 1e-9  # nats: no difference
+PROMISES = (0.05, 0.5, 2.0)  # nats on replay, between which candidates are counted
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A candidate: whether it was kept, and what it saves on the held-out queries against the
-    champion of its time, in nats a query."""
+    """A candidate: whether it was kept, what it saved on the whole replay that judged it, in nats,
+    and what it saves on the held-out queries, in nats a query, each against the champion of its
+    time. `promised` is None for what replaced the settled persona in the end."""
 
     kept: bool
+    promised: float | None
     saves: float
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
     """One user under one policy. `scores` are the champion's on the held-out queries: at first,
-    after each step, and as it is served in the end; the calls and tokens are those of learning."""
+    after each iteration, and as it is served in the end; the calls and tokens are those of
+    learning."""
 
     user: str
     policy: str
@@ -89,15 +97,23 @@ def live(
     replay = Replay(agent, Ledger(journal, lm.meter))
     champion, updates = log.first, []
     before = replay(champion, later)
-    scores = [means(before)[1]]
+    scores, judged = [means(before)[1]], log.first_loss
     for step in log.steps:
+        settled = step.iteration == WITHOUT and len(scores) > 1
         for at, candidate in enumerate(step.candidates):
-            after = replay(candidate.persona, later)
-            updates.append(Update(at == step.accepted, means(before)[0] - means(after)[0]))
+            promised = (
+                None
+                if settled or candidate.loss is None
+                else (judged - candidate.loss) * len(log.judged)
+            )
+            after = means(replay(candidate.persona, later))
+            updates.append(Update(at == step.accepted, promised, means(before)[0] - after[0]))
         if step.accepted is not None:
             champion = step.candidates[step.accepted].persona
             before = replay(champion, later)
-        scores.append(means(before)[1])
+        judged = step.loss
+        if step.iteration > 0:
+            scores.append(means(before)[1])
     scores.append(means(replay(log.last, later))[1])
     used = (spent.calls, spent.tokens, spent.cached_tokens)
     return Life(user, setting.accept, tuple(updates), tuple(scores), *used)
@@ -107,13 +123,12 @@ def lives(
     options: argparse.Namespace, lm: PersonaLM, embedder: Any, stack: ExitStack
 ) -> Iterator[Life]:
     """All users of all data sets under all policies."""
-    cohort = Cohort(users=options.users, seed=options.seed, half=options.half)
     settings = [
         Setting(iterations=options.iterations, accept=policy, seed=options.seed)
         for policy in options.policies.split(",")
     ]
 
-    def under_all(data: EvaluationData) -> Iterator[Life]:
+    def under_all(data: EvaluationData, cohort: Cohort) -> Iterator[Life]:
         store = stack.enter_context(Store(workplace(options.db, data.digest, options.latest)))
         memory = EpisodicMemory(store, embedder)
         later: dict[str, list[Interaction]] = {}
@@ -134,12 +149,15 @@ def lives(
             print(f"{done.user}: {done.seconds:.0f} s", file=sys.stderr, flush=True)
             yield from done.result or ()
 
-    for data in data_of(options, cohort):
-        yield from under_all(data)
+    for data, cohort in data_of(options):
+        yield from under_all(data, cohort)
 
 
 def report(found: Sequence[Life]) -> None:
-    """Two tables: the updates, and the accuracy over time. Intervals: bootstrap over users."""
+    """Three tables: the updates, the accuracy over time, and what replay foretold.
+
+    Intervals are bootstrapped over users.
+    """
     print("| policy | kept | truly better | worse | refused though better | calls | calls a kept |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     by: dict[str, list[Life]] = {}
@@ -158,7 +176,7 @@ def report(found: Sequence[Life]) -> None:
             f"| {policy} | {len(kept)} of {len(every)} | {better} | {worse} | "
             f"{missed} of {refused} | {calls:,} | {each} |"
         )
-    print("\n| policy | users | score at first [95 %] | after each step | served [95 %] | cached |")
+    print("\n| policy | users | score at first [95 %] | by iteration | served [95 %] | cached |")
     print("|---|--:|--:|--:|--:|--:|")
     for policy, of in by.items():
         steps = max(len(life.scores) for life in of) - 2
@@ -173,6 +191,12 @@ def report(found: Sequence[Life]) -> None:
             f"{', '.join(f'{one:.3f}' for one in over)} | "
             f"{_mean([life.scores[-1] for life in of])} | {cached:.0%} |"
         )
+    print("\n| saved on replay, in nats | candidates | truly better | worse |\n|---|--:|--:|--:|")
+    seen = [one for life in found for one in life.updates if one.promised is not None]
+    for low, high in itertools.pairwise((-math.inf, 0.0, *PROMISES, math.inf)):
+        here = [one.saves for one in seen if low < (one.promised or 0.0) <= high]
+        better, worse = sum(one > SAME for one in here), sum(one < -SAME for one in here)
+        print(f"| {low:g} to {high:g} | {len(here)} | {better} | {worse} |")
 
 
 def _mean(values: Sequence[float]) -> str:

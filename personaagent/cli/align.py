@@ -193,7 +193,9 @@ def reason(log: AlignmentLog) -> str:
 
     if not log.judged:
         return "aligned, with nothing to judge by"
-    if log.steps and (step := log.steps[-1]).iteration == WITHOUT:
+    without = [step for step in log.steps if step.iteration == WITHOUT]
+    if without and not (log.last.profile or log.last.directives):
+        step = without[-1]
         return f"answers without a persona: {step.candidates[step.accepted or 0].reason}"
     return (
         f"aligned: loss {log.first_loss:.3f} to {log.last_loss:.3f}, score {log.first_score:.0%} "

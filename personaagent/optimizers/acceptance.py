@@ -71,8 +71,9 @@ class AcceptOnReplay:
 
     floor = True
 
-    def __init__(self, *, margin: float = 0.5) -> None:
-        self.margin = margin  # nats that the whole replay must save
+    def __init__(self, *, margin: float = 0.05) -> None:
+        # nats that the whole replay must save: more than an answer changes when it is asked again
+        self.margin = margin
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         saved = trial.saved

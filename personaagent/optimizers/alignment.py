@@ -12,13 +12,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Choice, Interaction, Persona, Text, Trust
+from personaagent.data import Choice, Interaction, Persona, Text
 from personaagent.data.influence import measured
 from personaagent.errors import DataError
 from personaagent.lm import Usage
@@ -26,18 +26,20 @@ from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, Bette
 from personaagent.optimizers.judging import (
     POLICIES,
     Policies,
+    Verdict,
+    against_none,
     evidence_of,
     judge,
     means,
     settle,
     split,
-    without,
+    undecided,
 )
 from personaagent.optimizers.log import EARLIER, WITHOUT, AlignmentLog, Step
 from personaagent.optimizers.pooling import Prior, Start
-from personaagent.optimizers.record import Record, Scratch, once
-from personaagent.optimizers.replay import Replay
-from personaagent.optimizers.sampling import BatchSampler, HardBatch
+from personaagent.optimizers.record import Record, Scratch
+from personaagent.optimizers.replay import Replay, Replayed
+from personaagent.optimizers.sampling import BatchSampler, HardBatch, simulated
 from personaagent.optimizers.start import start_of
 from personaagent.optimizers.stopping import Patience, Stopping
 from personaagent.optimizers.student import Student
@@ -47,6 +49,7 @@ from personaagent.programs.fusion import POOLED, SHRINKAGE
 from personaagent.programs.profile import WORDS
 
 S = TypeVar("S", bound=Student)
+NUMBERS = ("iterations", "batch", "replay", "reach", "simulate", "profile", "seed")
 
 
 class PersonaAlignment(Teleprompter):
@@ -57,6 +60,8 @@ class PersonaAlignment(Teleprompter):
         batch: interactions that a step learns from (the paper's n).
         replay: interactions held out for judging; they never write a persona.
         reach: the latest interactions that are considered for writing.
+        simulate: of these, the latest first, how many a step simulates that none before it did; of
+            the rest it knows what the user answered, at no cost.
         intake: what of the trainset takes part; by default repetitions count once, and a source or
             a day that crowds out the others is thinned.
         sampler: which of them make a batch.
@@ -81,6 +86,7 @@ class PersonaAlignment(Teleprompter):
         batch: int = 4,
         replay: int = 12,
         reach: int = 40,
+        simulate: int = 12,
         intake: Callable[[Sequence[Interaction]], list[Interaction]] = measured,
         sampler: BatchSampler | None = None,
         update: Update | None = None,
@@ -99,6 +105,7 @@ class PersonaAlignment(Teleprompter):
         self.batch = batch
         self.replay = replay
         self.reach = reach
+        self.simulate = simulate
         self.intake = intake
         self.sampler = sampler or HardBatch()
         self.update = update
@@ -171,6 +178,7 @@ class PersonaAlignment(Teleprompter):
             wrote = frozenset(one.id for one in writing)
             steps: list[Step] = []
             tried: set[str] = set()
+            written_from: list[Replayed] = []
             stopped = "all iterations done"
 
             def end(step: Step) -> None:
@@ -178,15 +186,33 @@ class PersonaAlignment(Teleprompter):
                 if self.report:
                     self.report(step)
 
+            def unless(better: Verdict) -> tuple[Persona, list[Replayed]]:
+                if better.accepted is not None:
+                    found = better.candidates, better.accepted, *means(better.judged)
+                    end(Step(WITHOUT, (), (), *found))
+                return better.champion, better.judged
+
+            # STEP 2a: a profile that does worse than none is left out from the start
+            if self.acceptance.floor and first.profile and not first.directives and judging:
+                silent = [first.succeed(profile="")]
+                champion, judged = unless(judge(silent, first, judged, BetterWithout(), replay))
+
             # STEP 2b: judge again what earlier alignments left undecided
-            if undecided := self._undecided(champion, replay.record):
-                verdict = judge(undecided, champion, judged, self.acceptance, replay, wrote)
+            if waiting := undecided(self.acceptance, champion, replay.record):
+                verdict = judge(waiting, champion, judged, self.acceptance, replay, wrote)
                 champion, judged = verdict.champion, verdict.judged
                 end(Step(EARLIER, (), (), verdict.candidates, verdict.accepted, *means(judged)))
             for iteration in range(1, self.iterations + 1):
-                # STEP 3: simulate the writing interactions and sample a batch
-                written_from = replay(champion, writing)
-                batch = self.sampler.sample(written_from, self.batch, tried)
+                # STEP 3: simulate more of the writing interactions, until they make a batch
+                written_from, batch = simulated(
+                    partial(replay, champion),
+                    writing,
+                    self.sampler,
+                    size=self.batch,
+                    tried=tried,
+                    already=len(written_from),
+                    more=self.simulate,
+                )
                 if not batch:
                     stopped = "nothing left to learn from"
                     break
@@ -196,7 +222,8 @@ class PersonaAlignment(Teleprompter):
                 gradients = self.writers.gradients(task, batch, replay.record)
 
                 # STEP 5: LLM_update proposes candidates
-                proposal = Proposal(task, champion, batch, gradients, written_from)
+                rest = writing[: len(writing) - len(written_from)]
+                proposal = Proposal(task, champion, batch, gradients, written_from, rest)
                 personas = self.writers.candidates(update, proposal, agent.memory, replay.record)
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep
@@ -221,19 +248,11 @@ class PersonaAlignment(Teleprompter):
             shrinkage = POOLED if self.prior else SHRINKAGE
             last = settle(first, champion, judging, policies, replay, shrinkage)
 
-            # STEP 8: no persona rather than one that does worse than none, each as it would be
-            # served; the same text with its trust learned anew keeps trust out of the question
+            # STEP 8: no persona rather than one that does worse than none
             if self.acceptance.floor and judging:
-                anew, *silent = (
-                    settle(first, one, judging, (one.actions or (),), replay, shrinkage)
-                    for one in (replace(last, trust=Trust()), *without(champion))
+                last, judged = unless(
+                    against_none(first, champion, last, judging, replay, shrinkage)
                 )
-                judged = replay(last, judging)
-                verdict = judge([anew, *silent], last, judged, BetterWithout(), replay)
-                if verdict.accepted:
-                    last, judged = verdict.champion, verdict.judged
-                    candidates, accepted = verdict.candidates[1:], verdict.accepted - 1
-                    end(Step(WITHOUT, (), (), candidates, accepted, *means(judged)))
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,
@@ -258,10 +277,7 @@ class PersonaAlignment(Teleprompter):
             name: type(getattr(self, name)).__name__ if getattr(self, name) else "by task"
             for name in ("sampler", "update", "acceptance", "stopping")
         }
-        numbers = {
-            name: getattr(self, name)
-            for name in ("iterations", "batch", "replay", "reach", "profile", "seed")
-        }
+        numbers = {name: getattr(self, name) for name in NUMBERS}
         prior = {"prior": self.prior.digest} if self.prior else {}
         return {**numbers, "intake": self.intake.__name__, **named, **prior}
 
@@ -276,15 +292,6 @@ class PersonaAlignment(Teleprompter):
             [(one.id, one.digest) for one in trainset],
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
-
-    def _undecided(self, champion: Persona, record: Record) -> list[Persona]:
-        """Challengers of earlier alignments; the same ones when the run goes on after a kill."""
-        found = once(
-            record,
-            "undecided",
-            lambda: [one.to_dict() for one in self.acceptance.undecided(champion)],
-        )
-        return [Persona.from_dict(one) for one in found]
 
 
 def _only_user(trainset: Sequence[Interaction]) -> str:

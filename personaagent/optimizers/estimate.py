@@ -13,7 +13,7 @@ from personaagent.optimizers.judging import SETTLING
 from personaagent.optimizers.setting import Setting
 
 CHUNK = 40  # interactions that are summarized at once (`ProfileSummarizer`)
-REACH = 40  # `PersonaAlignment.reach`
+REACH, SIMULATE = 40, 12  # of `PersonaAlignment`
 PROPOSED = 2  # candidates a step (`ItemisedEdits.keep`)
 CHANGED = 1 / 3  # of the replayed answers that a candidate is taken to change
 FRAME_TOKENS = 90  # of a prompt beside the query: the task, the persona, the form of the answer
@@ -86,11 +86,16 @@ def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
     batch = min(setting.batch, writers)
     chunks = ceil(writers / CHUNK)
     profile = chunks + (chunks > 1)
-    base = profile + asks * (judges + writers + min(SETTLING, judges))
+    simulated = min(writers, max(SIMULATE, setting.batch) * setting.iterations)
+    base = profile + asks * (2 * judges + simulated + min(SETTLING, judges))
     step = batch + 1  # gradients, and an update
     changed = round(PROPOSED * CHANGED * judges)
     expected = base + setting.iterations * (step + asks * changed)
-    most = base + setting.iterations * (step + asks * (PROPOSED * judges + writers))
+    most = (
+        base
+        + asks * (writers - simulated)
+        + setting.iterations * (step + asks * (PROPOSED * judges + writers))
+    )
     return expected, most + asks * judges
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from personaagent.data import Action, Interaction, Persona, Task, Trust
-from personaagent.optimizers.acceptance import Acceptance, Trial
+from personaagent.optimizers.acceptance import Acceptance, BetterWithout, Trial
 from personaagent.optimizers.log import Candidate
+from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade
 
@@ -97,6 +98,38 @@ def without(champion: Persona) -> list[Persona]:
     the LM answers as it would answer anyone."""
     silent = champion.succeed(profile="", directives=(), actions=())
     return [silent, replace(silent, trust=Trust())]
+
+
+def undecided(acceptance: Acceptance, champion: Persona, record: Record) -> list[Persona]:
+    """Challengers of earlier alignments; the same ones when the run goes on after a kill."""
+    found = once(
+        record,
+        "undecided",
+        lambda: [one.to_dict() for one in acceptance.undecided(champion)],
+    )
+    return [Persona.from_dict(one) for one in found]
+
+
+def against_none(
+    first: Persona,
+    champion: Persona,
+    last: Persona,
+    judging: Sequence[Interaction],
+    replay: Replay,
+    shrinkage: float = SHRINKAGE,
+) -> Verdict:
+    """No persona for the last one, the settled champion, where that one does worse than none.
+
+    Each is judged as it would be served. The same text with its trust learned anew, the first to
+    compare, keeps trust out of the question and is no candidate of the verdict.
+    """
+    anew, *silent = (
+        settle(first, one, judging, (one.actions or (),), replay, shrinkage)
+        for one in (replace(last, trust=Trust()), *without(champion))
+    )
+    verdict = judge([anew, *silent], last, replay(last, judging), BetterWithout(), replay)
+    accepted = verdict.accepted - 1 if verdict.accepted else None
+    return replace(verdict, candidates=verdict.candidates[1:], accepted=accepted)
 
 
 def settle(

@@ -46,9 +46,9 @@ class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
     Two kinds of step have no batch: `EARLIER`, before the iterations, judges the challengers that
-    earlier alignments left undecided; `WITHOUT`, after them, puts no persona in the champion's
-    place because that one did worse than none. `loss` and `score` are the champion's after the
-    step; `score` is the task's, 1 is best.
+    earlier alignments left undecided; `WITHOUT`, before and after them, puts no persona in the
+    place of a profile or a champion that did worse than none. `loss` and `score` are the
+    champion's after the step; `score` is the task's, 1 is best.
     """
 
     iteration: int

@@ -1,17 +1,18 @@
 """What directives with a cue reach among replayed interactions, and what that says for them.
 
-Everything here follows from the cosines between cues and queries; no LM is asked.
+Everything here follows from losses and the cosines between cues and queries; no LM is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
 
-from personaagent.data import Directive, Task
+from personaagent.data import Directive, Interaction, Task
 from personaagent.data.influence import corroborated
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.replay import Replayed
@@ -35,15 +36,26 @@ class Reaching:
 
     Args:
         task: whose answers the directives give.
-        replayed: the writing interactions, oldest first, under the persona in force.
+        replayed: the latest of them, oldest first, under the persona in force.
         memory: embeds cues and queries.
+        rest: the older ones, oldest first, of which only the user's answers are known. They may
+            speak against a directive at the mean loss, but promise nothing for it.
     """
 
-    def __init__(self, task: Task, replayed: Sequence[Replayed], memory: EpisodicMemory) -> None:
+    def __init__(
+        self,
+        task: Task,
+        replayed: Sequence[Replayed],
+        memory: EpisodicMemory,
+        rest: Sequence[Interaction] = (),
+    ) -> None:
         self.task = task
-        self.replayed = replayed
         self.memory = memory
-        self.order = tuple(one.interaction.id for one in replayed)
+        self.interactions = [*rest, *(one.interaction for one in replayed)]
+        self.order = tuple(one.id for one in self.interactions)
+        losses = [one.loss for one in replayed]
+        self.losses = np.array([*[fmean(losses or [0.0])] * len(rest), *losses])
+        self.simulated = np.arange(len(self.order)) >= len(rest)
 
     def fit(self, cue: str, answer: str, *, held: float = np.inf) -> Fitted:
         """The directive for a cue, with the threshold on the cosine that promises most.
@@ -69,7 +81,7 @@ class Reaching:
         inside = fits[order[last]]
         outside = fits[order[last + 1]] if last + 1 < len(order) else inside
         spoken_to = order[: last + 1]
-        if not corroborated([self.replayed[i].interaction for i in spoken_to], answer):
+        if not corroborated([self.interactions[i] for i in spoken_to], answer):
             return Fitted(Directive(""), 0.0)
         directive = Directive(
             rule(self.task, cue, answer),
@@ -119,17 +131,18 @@ class Reaching:
 
         Where it is in force the loss without it is not known: `HELD` and `MISLED` stand for it.
         """
-        losses, agrees = np.array([one.loss for one in self.replayed]), self._agrees(answer)
-        ahead = losses - np.where(agrees, FOLLOWED, MISLED)
+        agrees = self._agrees(answer)
+        ahead = self.losses - np.where(agrees, FOLLOWED, MISLED)
+        ahead = np.where(agrees & ~self.simulated, 0.0, ahead)
         return np.where(self._fits(cue) >= held, np.where(agrees, HELD, -MISLED), ahead)
 
     def _fits(self, cue: str) -> NDArray[np.float64]:
         vector = self.memory.embed(cue)
-        queries = (self.memory.embed(one.interaction.query) for one in self.replayed)
+        queries = (self.memory.embed(one.query) for one in self.interactions)
         return np.array([float(vector @ query) for query in queries])
 
     def _agrees(self, answer: str) -> NDArray[np.bool_]:
-        return np.array([one.interaction.response == answer for one in self.replayed], dtype=bool)
+        return np.array([one.response == answer for one in self.interactions], dtype=bool)
 
 
 def rule(task: Task, cue: str, answer: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from personaagent.data import Interaction
 from personaagent.optimizers.replay import Replayed
 
 
@@ -50,3 +51,35 @@ class HardBatch:
                 groups[one.interaction.response].append(one)
         hardest = max(groups.values(), key=lambda g: sum(one.loss for one in g), default=[])
         return sorted(hardest, key=lambda one: -one.loss)[:size]
+
+
+def simulated(
+    replay: Callable[[Sequence[Interaction]], list[Replayed]],
+    writing: Sequence[Interaction],
+    sampler: BatchSampler,
+    *,
+    size: int,
+    tried: Collection[str],
+    already: int,
+    more: int,
+) -> tuple[list[Replayed], list[Replayed]]:
+    """The latest of the writing interactions replayed, as many as it takes to find a batch in them.
+
+    Args:
+        replay: simulates under the present persona.
+        writing: oldest first.
+        sampler: picks the batch.
+        size: of the batch.
+        tried: ids of earlier batches.
+        already: how many of the latest an earlier step has simulated.
+        more: how many others are simulated at a time.
+
+    Returns:
+        What was replayed, oldest first, and the batch, which is empty only if all were.
+    """
+    while True:
+        already = min(already + max(more, size), len(writing))
+        replayed = replay(writing[len(writing) - already :])
+        batch = sampler.sample(replayed, size, tried)
+        if batch or already == len(writing):
+            return replayed, batch

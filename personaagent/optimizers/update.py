@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from personaagent.data import Directive, Persona, Task, resolve
+from personaagent.data import Directive, Interaction, Persona, Task, resolve
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
 from personaagent.optimizers.reach import Reaching
@@ -17,14 +17,15 @@ from personaagent.programs.rewriter import clean
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What an update sees: the writing interactions replayed under `persona`, the batch of them,
-    and the gradients of the batch."""
+    """What an update sees: writing interactions replayed under `persona`, the batch of them, the
+    gradients of the batch, and the older interactions that were not replayed."""
 
     task: Task
     persona: Persona
     batch: Sequence[Replayed]
     gradients: Sequence[Gradient]
     written_from: Sequence[Replayed]
+    rest: Sequence[Interaction] = ()
 
 
 class Update(Protocol):
@@ -75,7 +76,7 @@ class ItemisedEdits:
     def propose(
         self, proposal: Proposal, rewriter: PersonaRewriter, memory: EpisodicMemory
     ) -> list[Persona]:
-        reaching = Reaching(proposal.task, proposal.written_from, memory)
+        reaching = Reaching(proposal.task, proposal.written_from, memory, proposal.rest)
         before = proposal.persona.directives
         present = tuple(reaching.renewed(one) for one in before)
         edits = [

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rulebook import in_turn, stand_in
 from test_alignment import align, content
-from worlds_of_mail import INBOX, READINGS, book, habitual, mail, remembering
+from worlds_of_mail import FILLERS, INBOX, READINGS, book, habitual, mail, remembering
 
 from personaagent.data import Persona
 from personaagent.errors import LMError
@@ -107,6 +107,21 @@ def test_a_persona_that_does_worse_than_none_is_not_served(tmp_path, policy):
     assert "no persona saves" in last.candidates[0].reason
     assert log.last_score == 1.0 > log.first_score
     assert log.last.parent == log.first.hash
+
+
+def test_a_first_profile_that_does_worse_than_none_is_left_out_before_anything_is_learned(tmp_path):
+    """So a habit is learned where the profile would have hidden it from view."""
+    history = habitual()
+    misleading = f"If it mentions {FILLERS[0]}, answer work."
+    with remembering(tmp_path, *history) as memory:
+        rules = book(says={"text": in_turn(misleading, "dog", "dog", "dog", "dog", "dog")})
+        log = align(PersonaAgent(INBOX, memory), history, rules, iterations=1)
+    start, learned = log.steps[0], log.steps[1]
+    assert (start.iteration, start.batch, start.accepted) == (WITHOUT, (), 0)
+    assert start.loss < log.first_loss
+    assert learned.iteration == 1
+    assert all(one.persona.profile == "" for one in learned.candidates)
+    assert (log.first.profile, log.last.profile) == (misleading, "")
 
 
 def test_the_papers_arm_has_no_floor(tmp_path):

@@ -54,6 +54,19 @@ def reach_of(memory, *past):
     return min(fit(memory, "dog", one.interaction.query) for one in past) - 1e-3
 
 
+def test_what_was_not_simulated_speaks_against_a_directive_but_promises_nothing_for_it(memory):
+    alike = [mail(20 + n, f"dog {FILLERS[n]}", "family") for n in range(3)]
+    other = [mail(30 + n, f"dog {FILLERS[n]}", "work") for n in range(3)]
+    alone = Reaching(INBOX, NEWS, memory).fit("dog", "family")
+    more = Reaching(INBOX, NEWS, memory, alike).fit("dog", "family")
+    less = Reaching(INBOX, NEWS, memory, [*alike, *other]).fit("dog", "family")
+    assert more.gain == pytest.approx(alone.gain)
+    assert set(more.directive.support) == {*alone.directive.support, *(one.id for one in alike)}
+    assert less.directive.oppose
+    assert less.gain <= more.gain
+    assert Reaching(INBOX, [], memory, alike).fit("dog", "family").gain == 0
+
+
 def test_evidence_is_renewed_from_what_a_directive_reaches_now(memory):
     old = rule("dog", "travel", reach_of(memory, *DOGS, *NEWS), ("ann-0", "ann-12", "before"), ())
     now = Reaching(INBOX, [*DOGS, *NEWS], memory).renewed(old)
