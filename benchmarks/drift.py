@@ -17,7 +17,7 @@ import argparse
 import os
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Life:
 
     right: list[bool]
     told: list[int]
-    kinds: list[str]
+    kinds: Sequence[str]
 
 
 def history(scenario: str, seed: int) -> list[Interaction]:
@@ -84,13 +84,14 @@ def live(
     for n, one in enumerate(past):
         fits = vectors[:n] @ vectors[n]
         nearest = np.argsort(-fits, kind="stable")[:NEIGHBOURS]
-        weights = {
+        weights: dict[str, Callable[[int], float]] = {
             "none": lambda at: 1.0,  # noqa: ARG005
             "always": lambda at: faded(n - at, ALWAYS),  # noqa: B023
             "ours": lambda at: faded(n - since, HALF_LIFE) if at < since else 1.0,  # noqa: B023
-        }[way]
+        }
         neighbours = [
-            Memory(replace(past[at], weight=weights(int(at))), float(fits[at])) for at in nearest
+            Memory(replace(past[at], weight=weights[way](int(at))), float(fits[at]))
+            for at in nearest
         ]
         posterior = vote(INBOX.labels, neighbours) if neighbours else {INBOX.labels[0]: 1.0}
         right.append(INBOX.decide(posterior) == one.response)

@@ -88,7 +88,10 @@ class WordEmbedder:
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         words = re.findall(r"\w{3,}", text.lower()) or [text]
-        return np.sum([_direction(word, self.dimensions) for word in words], axis=0)
+        summed: NDArray[np.float64] = np.sum(
+            [_direction(word, self.dimensions) for word in words], axis=0
+        )
+        return summed
 
 
 class GullibleLM:
