@@ -3,6 +3,7 @@
     --task inbox,stars                                  the packaged sample's eight users
     --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP, or both, as in
     --task inbox,stars,lamp-2n ...
+    --simulated 20                                      simulated users, and a simulated LM
 
 Every user's persona is learned from the history under each policy of acceptance. Then every
 champion and candidate of the way answers the user's held-out queries, which no step has seen: so it
@@ -19,9 +20,10 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,14 +34,14 @@ import dspy
 import numpy as np
 
 from benchmarks.optimizers import choosing, data_of, to_the_end
+from benchmarks.simulation import INBOX, SimulatedUser, WordEmbedder, simulated_lm
 from personaagent.data import Interaction, Persona, Task
 from personaagent.evaluation import wording
-from personaagent.evaluation.cohort import Cohort, EvaluationData
 from personaagent.evaluation.rivals.material import material
 from personaagent.evaluation.statistics import interval, resamples
 from personaagent.evaluation.trace import workplace
 from personaagent.lm import PersonaLM, connect
-from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
+from personaagent.memory import Embedder, EpisodicMemory, SentenceEmbedder, Store
 from personaagent.optimizers import Setting
 from personaagent.optimizers.fleet import side_by_side
 from personaagent.optimizers.judging import means
@@ -49,6 +51,7 @@ from personaagent.optimizers.replay import Replay
 from personaagent.programs import PersonaAgent
 
 POLICIES = ("replay", "evidence", "always")
+LATER = 16  # messages of a simulated user
 SAME = 1e-9  # nats: no difference
 PROMISES = (0.05, 0.5, 2.0)  # nats on replay, between which candidates are counted
 
@@ -77,6 +80,16 @@ class Life:
     calls: int
     tokens: int
     cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Users of one task: by user what is learned from, and what comes later."""
+
+    task: Task
+    memory: EpisodicMemory
+    pasts: Mapping[str, list[Interaction]]
+    later: Mapping[str, list[Interaction]]
 
 
 def live(
@@ -119,8 +132,34 @@ def live(
     return Life(user, setting.accept, tuple(updates), tuple(scores), *used)
 
 
+def worlds(options: argparse.Namespace, embedder: Embedder, stack: ExitStack) -> Iterator[World]:
+    """The users that are named, as data sets."""
+
+    def memory_of(name: str) -> EpisodicMemory:
+        store = stack.enter_context(Store(workplace(options.db, name, options.latest)))
+        return EpisodicMemory(store, embedder)
+
+    if options.simulated:
+        memory = memory_of("simulated")
+        users = [SimulatedUser.draw(options.seed + n) for n in range(options.simulated)]
+        whole = {user.name: user.history(options.latest + LATER) for user in users}
+        pasts = {name: past[: options.latest] for name, past in whole.items()}
+        memory.add([one for past in pasts.values() for one in past])
+        yield World(INBOX, memory, pasts, {name: past[-LATER:] for name, past in whole.items()})
+        return
+    for data, cohort in data_of(options):
+        memory = memory_of(data.digest)
+        later: dict[str, list[Interaction]] = {}
+        for one in cohort.choose(data.samples):
+            asked = one.query
+            later.setdefault(asked.user, []).append(
+                Interaction(asked.id, asked.user, asked.task, asked.query, one.gold, asked.time)
+            )
+        yield World(data.task, memory, material(data, memory, later, options.latest), later)
+
+
 def lives(
-    options: argparse.Namespace, lm: PersonaLM, embedder: Any, stack: ExitStack
+    options: argparse.Namespace, lm: PersonaLM, embedder: Embedder, stack: ExitStack
 ) -> Iterator[Life]:
     """All users of all data sets under all policies."""
     settings = [
@@ -128,29 +167,16 @@ def lives(
         for policy in options.policies.split(",")
     ]
 
-    def under_all(data: EvaluationData, cohort: Cohort) -> Iterator[Life]:
-        store = stack.enter_context(Store(workplace(options.db, data.digest, options.latest)))
-        memory = EpisodicMemory(store, embedder)
-        later: dict[str, list[Interaction]] = {}
-        for one in cohort.choose(data.samples):
-            asked = one.query
-            later.setdefault(asked.user, []).append(
-                Interaction(asked.id, asked.user, asked.task, asked.query, one.gold, asked.time)
-            )
-        pasts = material(data, memory, later, options.latest)
+    def each(world: World, user: str) -> list[Life]:
+        known = (world.task, world.memory, user, world.pasts[user], world.later[user])
+        return [live(*known, setting) for setting in settings]
 
-        def each(user: str) -> list[Life]:
-            known = (data.task, memory, user, pasts[user], later[user])
-            return [live(*known, setting) for setting in settings]
-
-        for done in side_by_side(each, list(later), lm):
+    for world in worlds(options, embedder, stack):
+        for done in side_by_side(partial(each, world), list(world.later), lm):
             if done.error:
                 raise done.error
             print(f"{done.user}: {done.seconds:.0f} s", file=sys.stderr, flush=True)
             yield from done.result or ()
-
-    for data, cohort in data_of(options):
-        yield from under_all(data, cohort)
 
 
 def report(found: Sequence[Life]) -> None:
@@ -210,12 +236,15 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choosing(made)
+    made.add_argument("--simulated", type=int, default=0, help="users, with a simulated LM")
     made.add_argument("--policies", default=",".join(POLICIES), help="of acceptance, by name")
     made.add_argument("--iterations", type=int, default=4)
     made.add_argument("--db", type=Path, default=Path("updates.db"), help="what is done")
     options = made.parse_args(argv)
     if unknown := [one for one in options.policies.split(",") if one not in POLICIES]:
         raise SystemExit(f"there is no {unknown[0]}: {', '.join(POLICIES)}")
+    if options.simulated:
+        lm, embedder = simulated_lm(), WordEmbedder()
     lm = lm or connect(options.lm, slots=options.slots, cache=False)
     with ExitStack() as stack:
         # Users end in any order; the account, and the draws of its intervals, must not hang on it.

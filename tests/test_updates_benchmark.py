@@ -51,3 +51,11 @@ def test_the_command_goes_on_where_it_was_and_prints_its_tables(tmp_path, capsys
     assert "evidence" not in said
     found = json.loads((tmp_path / "u.json").read_text())
     assert [one["policy"] for one in found] == ["replay", "always"] * 2
+
+
+def test_simulated_users_need_no_lm(tmp_path, capsys):
+    main(["--simulated", "3", "--policies", "replay", "--db", str(tmp_path / "u.db")])
+    said = capsys.readouterr().out
+    assert "| replay | 3 |" in said
+    served = [one["scores"] for one in json.loads((tmp_path / "u.json").read_text())]
+    assert sum(scores[-1] - scores[0] for scores in served) > 0
