@@ -58,12 +58,14 @@ PROMISES = (0.05, 0.5, 2.0)  # nats on replay, between which candidates are coun
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A candidate: whether it was kept, what it saved on the whole replay that judged it, in nats,
-    and what it saves on the held-out queries, in nats a query, each against the champion of its
-    time. `promised` is None for what replaced the settled persona in the end."""
+    """A candidate: whether it was kept, and against the champion of its time: what it saved on the
+    whole replay that judged it, in nats, and gained there in score; what it saves on the held-out
+    queries, in nats a query. `promised` and `gained` are None for what replaced the settled persona
+    in the end."""
 
     kept: bool
     promised: float | None
+    gained: float | None
     saves: float
 
 
@@ -110,21 +112,20 @@ def live(
     replay = Replay(agent, Ledger(journal, lm.meter))
     champion, updates = log.first, []
     before = replay(champion, later)
-    scores, judged = [means(before)[1]], log.first_loss
+    scores, judged = [means(before)[1]], (log.first_loss, log.first_score)
     for step in log.steps:
         settled = step.iteration == WITHOUT and len(scores) > 1
         for at, candidate in enumerate(step.candidates):
-            promised = (
-                None
-                if settled or candidate.loss is None
-                else (judged - candidate.loss) * len(log.judged)
-            )
-            after = means(replay(candidate.persona, later))
-            updates.append(Update(at == step.accepted, promised, means(before)[0] - after[0]))
+            promised = gained = None
+            if not settled and candidate.loss is not None and candidate.score is not None:
+                promised = (judged[0] - candidate.loss) * len(log.judged)
+                gained = (candidate.score - judged[1]) * len(log.judged)
+            saves = means(before)[0] - means(replay(candidate.persona, later))[0]
+            updates.append(Update(at == step.accepted, promised, gained, saves))
         if step.accepted is not None:
             champion = step.candidates[step.accepted].persona
             before = replay(champion, later)
-        judged = step.loss
+        judged = step.loss, step.score
         if step.iteration > 0:
             scores.append(means(before)[1])
     scores.append(means(replay(log.last, later))[1])
@@ -223,6 +224,9 @@ def report(found: Sequence[Life]) -> None:
         here = [one.saves for one in seen if low < (one.promised or 0.0) <= high]
         better, worse = sum(one > SAME for one in here), sum(one < -SAME for one in here)
         print(f"| {low:g} to {high:g} | {len(here)} | {better} | {worse} |")
+    told = [one for one in seen if one.kept and one.saves > SAME]
+    silent = sum((one.gained or 0.0) <= SAME for one in told)
+    print(f"\nTruly better, kept, and no better by the score on replay: {silent} of {len(told)}")
 
 
 def _mean(values: Sequence[float]) -> str:
