@@ -3,7 +3,7 @@
     --task inbox,stars                                  the packaged sample's eight users
     --task lamp-2n --questions Q --outputs O --hold-out 8    users of LaMP, or both, as in
     --task inbox,stars,lamp-2n ...
-    --simulated 20                                      simulated users, and a simulated LM
+    --simulated 20 --lm embedded, or simulated          simulated users
 
 Every user's persona is learned from the history under each policy of acceptance. Then every
 champion and candidate of the way answers the user's held-out queries, which no step has seen: so it
@@ -240,14 +240,14 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     choosing(made)
-    made.add_argument("--simulated", type=int, default=0, help="users, with a simulated LM")
+    made.add_argument("--simulated", type=int, default=0, help="simulated users, instead")
     made.add_argument("--policies", default=",".join(POLICIES), help="of acceptance, by name")
     made.add_argument("--iterations", type=int, default=4)
     made.add_argument("--db", type=Path, default=Path("updates.db"), help="what is done")
     options = made.parse_args(argv)
     if unknown := [one for one in options.policies.split(",") if one not in POLICIES]:
         raise SystemExit(f"there is no {unknown[0]}: {', '.join(POLICIES)}")
-    if options.simulated:
+    if options.lm == "simulated":
         lm, embedder = simulated_lm(), WordEmbedder()
     lm = lm or connect(options.lm, slots=options.slots, cache=False)
     with ExitStack() as stack:

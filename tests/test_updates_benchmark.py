@@ -54,7 +54,8 @@ def test_the_command_goes_on_where_it_was_and_prints_its_tables(tmp_path, capsys
 
 
 def test_simulated_users_need_no_lm(tmp_path, capsys):
-    main(["--simulated", "3", "--policies", "replay", "--db", str(tmp_path / "u.db")])
+    options = ["--simulated", "3", "--lm", "simulated", "--policies", "replay"]
+    main([*options, "--db", str(tmp_path / "u.db")])
     said = capsys.readouterr().out
     assert "| replay | 3 |" in said
     served = [one["scores"] for one in json.loads((tmp_path / "u.json").read_text())]
