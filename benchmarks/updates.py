@@ -114,10 +114,13 @@ def live(
     before = replay(champion, later)
     scores, judged = [means(before)[1]], (log.first_loss, log.first_score)
     for step in log.steps:
-        settled = step.iteration == WITHOUT and len(scores) > 1
         for at, candidate in enumerate(step.candidates):
             promised = gained = None
-            if not settled and candidate.loss is not None and candidate.score is not None:
+            if (
+                step.iteration != WITHOUT
+                and candidate.loss is not None
+                and candidate.score is not None
+            ):
                 promised = (judged[0] - candidate.loss) * len(log.judged)
                 gained = (candidate.score - judged[1]) * len(log.judged)
             saves = means(before)[0] - means(replay(candidate.persona, later))[0]

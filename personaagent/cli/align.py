@@ -189,11 +189,11 @@ def origin(log: AlignmentLog, run: str, persona: Persona, until: Interaction) ->
 
 def reason(log: AlignmentLog) -> str:
     """Why the persona is published, as its history keeps it."""
-    from personaagent.optimizers.log import WITHOUT
+    from personaagent.optimizers.log import BARE, WITHOUT
 
     if not log.judged:
         return "aligned, with nothing to judge by"
-    without = [step for step in log.steps if step.iteration == WITHOUT]
+    without = [step for step in log.steps if step.iteration in (BARE, WITHOUT)]
     if without and not (log.last.profile or log.last.directives):
         step = without[-1]
         return f"answers without a persona: {step.candidates[step.accepted or 0].reason}"

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from personaagent.cli import render
-from personaagent.optimizers.log import EARLIER, WITHOUT
+from personaagent.optimizers.log import BARE, EARLIER, WITHOUT
 
 if TYPE_CHECKING:
     from personaagent.data import Persona
@@ -59,7 +59,11 @@ class Display:
             verdict = "no candidate"
         else:
             verdict = "kept" if step.accepted is None else "accepted"
-        named = {EARLIER: "undecided before", WITHOUT: "answers without a persona"}
+        named = {
+            BARE: "starts without a profile",
+            EARLIER: "undecided before",
+            WITHOUT: "answers without a persona",
+        }
         name = named.get(step.iteration, f"iteration {step.iteration} of {self._iterations}")
         head = f"{name}: {verdict}"
         self.screen.print(

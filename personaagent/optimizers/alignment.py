@@ -35,7 +35,7 @@ from personaagent.optimizers.judging import (
     split,
     undecided,
 )
-from personaagent.optimizers.log import EARLIER, WITHOUT, AlignmentLog, Step
+from personaagent.optimizers.log import BARE, EARLIER, WITHOUT, AlignmentLog, Gradient, Step
 from personaagent.optimizers.pooling import Prior, Start
 from personaagent.optimizers.record import Record, Scratch
 from personaagent.optimizers.replay import Replay, Replayed
@@ -181,27 +181,32 @@ class PersonaAlignment(Teleprompter):
             written_from: list[Replayed] = []
             stopped = "all iterations done"
 
-            def end(step: Step) -> None:
-                steps.append(step)
+            def end(
+                kind: int,
+                verdict: Verdict,
+                batch: Sequence[Replayed] = (),
+                gradients: Sequence[Gradient] = (),
+            ) -> tuple[Persona, list[Replayed]]:
+                """Note a step; the champion after it, with its replay."""
+                ids = tuple(one.interaction.id for one in batch)
+                loss, score = means(verdict.judged)
+                found = verdict.candidates, verdict.accepted, loss, score
+                steps.append(Step(kind, ids, tuple(gradients), *found))
                 if self.report:
-                    self.report(step)
-
-            def unless(better: Verdict) -> tuple[Persona, list[Replayed]]:
-                if better.accepted is not None:
-                    found = better.candidates, better.accepted, *means(better.judged)
-                    end(Step(WITHOUT, (), (), *found))
-                return better.champion, better.judged
+                    self.report(steps[-1])
+                return verdict.champion, verdict.judged
 
             # STEP 2a: a profile that does worse than none is left out from the start
             if self.acceptance.floor and first.profile and not first.directives and judging:
-                silent = [first.succeed(profile="")]
-                champion, judged = unless(judge(silent, first, judged, BetterWithout(), replay))
+                bare = [first.succeed(profile="")]
+                verdict = judge(bare, first, judged, BetterWithout(), replay)
+                if verdict.accepted is not None:
+                    champion, judged = end(BARE, verdict)
 
             # STEP 2b: judge again what earlier alignments left undecided
             if waiting := undecided(self.acceptance, champion, replay.record):
                 verdict = judge(waiting, champion, judged, self.acceptance, replay, wrote)
-                champion, judged = verdict.champion, verdict.judged
-                end(Step(EARLIER, (), (), verdict.candidates, verdict.accepted, *means(judged)))
+                champion, judged = end(EARLIER, verdict)
             for iteration in range(1, self.iterations + 1):
                 # STEP 3: simulate more of the writing interactions, until they make a batch
                 written_from, batch = simulated(
@@ -228,17 +233,7 @@ class PersonaAlignment(Teleprompter):
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep
                 verdict = judge(personas, champion, judged, self.acceptance, replay, wrote)
-                champion, judged = verdict.champion, verdict.judged
-                end(
-                    Step(
-                        iteration,
-                        tuple(one.interaction.id for one in batch),
-                        tuple(gradients),
-                        verdict.candidates,
-                        verdict.accepted,
-                        *means(judged),
-                    )
-                )
+                champion, judged = end(iteration, verdict, batch, gradients)
                 if (why := self.stopping.stops([one for one in steps if one.batch])) is not None:
                     stopped = why
                     break
@@ -250,9 +245,9 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 8: no persona rather than one that does worse than none
             if self.acceptance.floor and judging:
-                last, judged = unless(
-                    against_none(first, champion, last, judging, replay, shrinkage)
-                )
+                verdict = against_none(first, champion, last, judging, replay, shrinkage)
+                if verdict.accepted is not None:
+                    last, judged = end(WITHOUT, verdict)
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,

@@ -8,7 +8,7 @@ from typing import Any
 
 from personaagent.data import Persona
 
-EARLIER, WITHOUT = 0, -1  # in place of an iteration
+EARLIER, WITHOUT, BARE = 0, -1, -2  # in place of an iteration
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Candidate:
 class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
-    Two kinds of step have no batch: `EARLIER`, before the iterations, judges the challengers that
-    earlier alignments left undecided; `WITHOUT`, before and after them, puts no persona in the
-    place of a profile or a champion that did worse than none. `loss` and `score` are the
-    champion's after the step; `score` is the task's, 1 is best.
+    Three kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
+    did worse than none, and `EARLIER` judges the challengers that earlier alignments left
+    undecided; after them `WITHOUT` puts no persona in the place of a champion that did worse than
+    none. `loss` and `score` are the champion's after the step; `score` is the task's, 1 is best.
     """
 
     iteration: int

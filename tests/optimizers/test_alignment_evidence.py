@@ -8,7 +8,7 @@ from rulebook import in_turn, stand_in
 from test_alignment import align, content
 from worlds_of_mail import FILLERS, INBOX, READINGS, book, habitual, mail, remembering
 
-from personaagent.data import Persona
+from personaagent.data import Directive, Persona
 from personaagent.errors import LMError
 from personaagent.optimizers import (
     AcceptOnEvidence,
@@ -20,7 +20,7 @@ from personaagent.optimizers import (
     Replay,
 )
 from personaagent.optimizers.judging import means, without
-from personaagent.optimizers.log import EARLIER, WITHOUT
+from personaagent.optimizers.log import BARE, EARLIER, WITHOUT
 from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
 
@@ -96,12 +96,11 @@ def plain(count=24):
 def test_a_persona_that_does_worse_than_none_is_not_served(tmp_path, policy):
     history = plain()
     with remembering(tmp_path, *history) as memory:
-        agent = PersonaAgent(INBOX, memory)
-        log = align(
-            agent, history, book(says={"text": in_turn(WRONG, "number")}), acceptance=policy()
-        )
+        persona = Persona("ann", "inbox", directives=(Directive(WRONG),))
+        agent = PersonaAgent(INBOX, memory, persona=persona)
+        log = align(agent, history, book(says={"text": "number"}), acceptance=policy())
     last = log.steps[-1]
-    assert log.first.profile == WRONG
+    assert log.first == persona
     assert (log.last.profile, log.last.directives) == ("", ())
     assert (last.iteration, last.batch, last.accepted) == (WITHOUT, (), 0)
     assert "no persona saves" in last.candidates[0].reason
@@ -117,7 +116,7 @@ def test_a_first_profile_that_does_worse_than_none_is_left_out_before_anything_i
         rules = book(says={"text": in_turn(misleading, "dog", "dog", "dog", "dog", "dog")})
         log = align(PersonaAgent(INBOX, memory), history, rules, iterations=1)
     start, learned = log.steps[0], log.steps[1]
-    assert (start.iteration, start.batch, start.accepted) == (WITHOUT, (), 0)
+    assert (start.iteration, start.batch, start.accepted) == (BARE, (), 0)
     assert start.loss < log.first_loss
     assert learned.iteration == 1
     assert all(one.persona.profile == "" for one in learned.candidates)
