@@ -88,5 +88,4 @@ ATTACKS: dict[str, Attack] = {
     "bridging, stored as the user's": planted(bridge),
     "flood on one day, no instruction": planted(lambda n: f"{about(n)}.", hours=1),
 }
-FLIPS = [name for name in ATTACKS if "flipped" in name]
-UNAIMED = ("none", *FLIPS)  # at no word and no folder
+UNAIMED = ("none", *(name for name in ATTACKS if "flipped" in name))  # at no word and no folder

@@ -87,16 +87,12 @@ def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
     chunks = ceil(writers / CHUNK)
     profile = chunks + (chunks > 1)
     simulated = min(writers, max(SIMULATE, setting.batch) * setting.iterations)
-    base = profile + asks * (2 * judges + simulated + min(SETTLING, judges))
+    base = profile + asks * (2 * judges + min(SETTLING, judges))
     step = batch + 1  # gradients, and an update
     changed = round(PROPOSED * CHANGED * judges)
-    expected = base + setting.iterations * (step + asks * changed)
-    most = (
-        base
-        + asks * (writers - simulated)
-        + setting.iterations * (step + asks * (PROPOSED * judges + writers))
-    )
-    return expected, most + asks * judges
+    expected = base + asks * simulated + setting.iterations * (step + asks * changed)
+    most = base + setting.iterations * (step + asks * (PROPOSED * judges + writers))
+    return expected, most + asks * (writers + judges)
 
 
 def _listed(model: str, tokens: int) -> float | None:
