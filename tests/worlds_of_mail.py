@@ -41,7 +41,7 @@ def mail(n: int, query: str, response: str, user: str = "ann", **fields: Any) ->
     return Interaction(**(plain | fields))
 
 
-def habitual(user: str = "ann", count: int = 36, seed: int = 1) -> list[Interaction]:
+def habitual(user: str = "ann", count: int = 36, seed: int = 2) -> list[Interaction]:
     """A history with two habits: a third of it each, and a third read as anyone would."""
     dice = random.Random(seed)
     history = []

@@ -103,6 +103,23 @@ def measured(interactions: Sequence[Interaction]) -> list[Interaction]:
     return capped(consolidated(interactions))
 
 
+def by_day(interactions: Sequence[Interaction]) -> list[list[Interaction]]:
+    """The interactions of each day together, those of an unknown moment each on its own."""
+    return list(_grouped(interactions, lambda one: _day(one) or one.id).values())
+
+
+def latest_first(interactions: Sequence[Interaction], most: int) -> list[Interaction]:
+    """The interactions, newest first; what a day has beyond its latest `most` comes after all else.
+
+    Args:
+        interactions: oldest first.
+        most: of one day.
+    """
+    surplus = {one.id for day in by_day(interactions) for one in day[: max(0, len(day) - most)]}
+    newest = interactions[::-1]
+    return sorted(newest, key=lambda one: one.id in surplus)
+
+
 def corroborated(interactions: Iterable[Interaction], response: str) -> bool:
     """Whether a rule that answers `response` to all of these may be believed.
 
@@ -132,14 +149,18 @@ def corroborated(interactions: Iterable[Interaction], response: str) -> bool:
 def crowding(days: NDArray[np.int64], sources: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
     """Which memories of a ranking [n], best first, are beyond their day's or source's share of k.
 
-    The first of a day, and of a source, is never.
+    The first of a source is never, nor the first of a day, unless several of that day are more than
+    a third of the best k.
 
     Args:
         days: [n], a number for each day, or `NOWHERE`.
         sources: [n], likewise.
         k: how many are to be recalled.
     """
-    return _beyond(days, int(RECALLED * k)) | _beyond(sources, int(PER_SOURCE * k))
+    near, times = np.unique(days[:k], return_counts=True)
+    flooding = near[(times > max(1, PER_DAY * k)) & (near != NOWHERE)]
+    beyond = _beyond(days, int(RECALLED * k)) | _beyond(sources, int(PER_SOURCE * k))
+    return beyond | np.isin(days, flooding)
 
 
 def spread(scores: NDArray[np.float64], crowd: NDArray[np.bool_], k: int) -> NDArray[np.int64]:

@@ -178,7 +178,7 @@ class PersonaAlignment(Teleprompter):
             wrote = frozenset(one.id for one in writing)
             steps: list[Step] = []
             tried: set[str] = set()
-            written_from: list[Replayed] = []
+            replayed: list[Replayed] = []
             stopped = "all iterations done"
 
             def end(
@@ -209,13 +209,13 @@ class PersonaAlignment(Teleprompter):
                 champion, judged = end(EARLIER, verdict)
             for iteration in range(1, self.iterations + 1):
                 # STEP 3: simulate more of the writing interactions, until they make a batch
-                written_from, batch = simulated(
+                replayed, batch = simulated(
                     partial(replay, champion),
                     writing,
                     self.sampler,
                     size=self.batch,
                     tried=tried,
-                    already=len(written_from),
+                    already=len(replayed),
                     more=self.simulate,
                 )
                 if not batch:
@@ -227,8 +227,7 @@ class PersonaAlignment(Teleprompter):
                 gradients = self.writers.gradients(task, batch, replay.record)
 
                 # STEP 5: LLM_update proposes candidates
-                rest = writing[: len(writing) - len(written_from)]
-                proposal = Proposal(task, champion, batch, gradients, written_from, rest)
+                proposal = Proposal(task, champion, batch, gradients, writing, replayed)
                 personas = self.writers.candidates(update, proposal, agent.memory, replay.record)
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep

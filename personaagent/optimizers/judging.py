@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from personaagent.data import Action, Interaction, Persona, Task, Trust
+from personaagent.data.influence import PER_DAY, by_day
 from personaagent.optimizers.acceptance import Acceptance, BetterWithout, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.record import Record, once
@@ -35,6 +36,9 @@ def split(
 ) -> tuple[list[Interaction], list[Interaction]]:
     """Writing and judging interactions, both oldest first; what judges a persona never wrote it.
 
+    A day either writes or judges, as far as there are days enough: else what one day says would
+    be confirmed by the same day. No day is more than a third of the judges.
+
     Args:
         trainset: all interactions, oldest first.
         valset: the judging ones, where they are given; they do not write.
@@ -47,9 +51,16 @@ def split(
         named = {one.id for one in valset}
         return [one for one in trainset if one.id not in named][-writers:], list(valset)
     latest = trainset[-(writers + judges) :]
-    free = [one.id for one in latest if one.id not in evidence]
+    free = [one for one in latest if one.id not in evidence]
+    days = by_day(free)
+    random.Random(seed).shuffle(days)
     count = min(judges, len(latest) // 3, len(free))
-    drawn = set(random.Random(seed).sample(free, count))
+    drawn: set[str] = set()
+    for day in days:
+        if len(day) <= max(1, PER_DAY * count) and len(drawn) + len(day) <= count:
+            drawn |= {one.id for one in day}
+    others = [one.id for day in days for one in day if one.id not in drawn]
+    drawn |= set(others[: count - len(drawn)])
     return (
         [one for one in latest if one.id not in drawn],
         [one for one in latest if one.id in drawn],

@@ -36,29 +36,32 @@ class Reaching:
 
     Args:
         task: whose answers the directives give.
-        replayed: the latest of them, oldest first, under the persona in force.
+        writing: all of them, oldest first.
+        replayed: those that were replayed under the persona in force. Of the others only the
+            user's answers are known: they may speak against a directive at the mean loss, but
+            promise nothing for it.
         memory: embeds cues and queries.
-        rest: the older ones, oldest first, of which only the user's answers are known. They may
-            speak against a directive at the mean loss, but promise nothing for it.
     """
 
     def __init__(
         self,
         task: Task,
+        writing: Sequence[Interaction],
         replayed: Sequence[Replayed],
         memory: EpisodicMemory,
-        rest: Sequence[Interaction] = (),
     ) -> None:
         self.task = task
         self.memory = memory
-        self.interactions = [*rest, *(one.interaction for one in replayed)]
-        self.order = tuple(one.id for one in self.interactions)
-        losses = [one.loss for one in replayed]
-        self.losses = np.array([*[fmean(losses or [0.0])] * len(rest), *losses])
-        self.simulated = np.arange(len(self.order)) >= len(rest)
+        self.interactions = writing
+        self.order = tuple(one.id for one in writing)
+        losses = {one.interaction.id: one.loss for one in replayed}
+        mean = fmean(losses.values() or [0.0])
+        self.losses = np.array([losses.get(id, mean) for id in self.order])
+        self.simulated = np.array([id in losses for id in self.order], dtype=bool)
 
     def fit(self, cue: str, answer: str, *, held: float = np.inf) -> Fitted:
-        """The directive for a cue, with the threshold on the cosine that promises most.
+        """The directive for a cue, with the threshold on the cosine that promises most; of equal
+        ones the widest.
 
         Most of the interactions that it then speaks to must agree, `LEAST` at least, and be
         corroborated (see `data.influence`); without such a threshold the gain is 0.
@@ -77,7 +80,8 @@ class Reaching:
         enough = (agreeing >= LEAST) & most & ends
         if not enough.any():
             return Fitted(Directive(""), 0.0)
-        last = int(np.argmax(np.where(enough, gains, -np.inf)))
+        promised = np.where(enough, gains, -np.inf)
+        last = int(np.flatnonzero(promised == promised.max())[-1])
         inside = fits[order[last]]
         outside = fits[order[last + 1]] if last + 1 < len(order) else inside
         spoken_to = order[: last + 1]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from personaagent.data import Interaction
+from personaagent.data.influence import PER_DAY, latest_first
 from personaagent.optimizers.replay import Replayed
 
 
@@ -65,21 +66,25 @@ def simulated(
 ) -> tuple[list[Replayed], list[Replayed]]:
     """The latest of the writing interactions replayed, as many as it takes to find a batch in them.
 
+    Of one day no more than a third of `more` come before all others have had their turn.
+
     Args:
         replay: simulates under the present persona.
         writing: oldest first.
         sampler: picks the batch.
         size: of the batch.
         tried: ids of earlier batches.
-        already: how many of the latest an earlier step has simulated.
+        already: how many an earlier step has simulated.
         more: how many others are simulated at a time.
 
     Returns:
         What was replayed, oldest first, and the batch, which is empty only if all were.
     """
+    turns = [one.id for one in latest_first(writing, max(size, int(PER_DAY * more)))]
     while True:
         already = min(already + max(more, size), len(writing))
-        replayed = replay(writing[len(writing) - already :])
+        due = set(turns[:already])
+        replayed = replay([one for one in writing if one.id in due])
         batch = sampler.sample(replayed, size, tried)
         if batch or already == len(writing):
             return replayed, batch

@@ -17,15 +17,15 @@ from personaagent.programs.rewriter import clean
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What an update sees: writing interactions replayed under `persona`, the batch of them, the
-    gradients of the batch, and the older interactions that were not replayed."""
+    """What an update sees: the writing interactions, oldest first, those of them that were replayed
+    under `persona`, the batch of these, and its gradients."""
 
     task: Task
     persona: Persona
     batch: Sequence[Replayed]
     gradients: Sequence[Gradient]
-    written_from: Sequence[Replayed]
-    rest: Sequence[Interaction] = ()
+    writing: Sequence[Interaction]
+    replayed: Sequence[Replayed]
 
 
 class Update(Protocol):
@@ -76,7 +76,7 @@ class ItemisedEdits:
     def propose(
         self, proposal: Proposal, rewriter: PersonaRewriter, memory: EpisodicMemory
     ) -> list[Persona]:
-        reaching = Reaching(proposal.task, proposal.written_from, memory, proposal.rest)
+        reaching = Reaching(proposal.task, proposal.writing, proposal.replayed, memory)
         before = proposal.persona.directives
         present = tuple(reaching.renewed(one) for one in before)
         edits = [

@@ -13,11 +13,13 @@ from personaagent.data import Interaction
 from personaagent.data.influence import (
     NOWHERE,
     balanced,
+    by_day,
     capped,
     consolidated,
     corroborated,
     crowding,
     faded,
+    latest_first,
     spread,
     strength,
     weighed,
@@ -185,8 +187,47 @@ def test_a_flooded_day_gives_way_to_what_is_about_as_near_only():
     nowhere = np.full(len(scores), NOWHERE)
     flooded = np.array([1, 1, 1, 1, 2, 3, 4, *range(5, 11)])
     assert list(spread(scores, crowding(flooded, nowhere, 4), 4)) == [0, 4, 5, 6]
+    once = np.array([1, 5, 6, 7, 2, 3, 4, *range(8, 14)])
+    assert list(spread(scores, crowding(once, nowhere, 4), 4)) == [0, 1, 2, 3]
+    near, others = np.array([1, 1, 1, 2, 3, 4, 5]), np.full(7, NOWHERE)
+    assert list(spread(scores[:7], crowding(near, others, 4), 4)) == [3, 4, 5, 6]
     one_day = np.array([1] * 7 + list(range(5, 11)))  # what else there is, is of something else
     assert list(spread(scores, crowding(one_day, nowhere, 4), 4)) == [0, 1, 2, 3]
+
+
+dated = st.lists(st.sampled_from([None, 0, 0, 1, 2]), max_size=20).map(
+    lambda days: [
+        one(n, time=None if day is None else NOON + timedelta(days=day))
+        for n, day in enumerate(days)
+    ]
+)
+
+
+@given(dated)
+def test_a_day_is_together_and_what_has_no_moment_is_alone(history):
+    days = by_day(history)
+    assert sorted(one.id for day in days for one in day) == sorted(one.id for one in history)
+    for day in days:
+        assert len({one.time for one in day}) == 1
+        assert day[0].time is not None or len(day) == 1
+    assert len({day[0].time for day in days if day[0].time}) == sum(
+        day[0].time is not None for day in days
+    )
+
+
+@given(dated, st.integers(1, 5))
+def test_of_a_day_only_its_latest_come_before_all_others(history, most):
+    turns = latest_first(history, most)
+    assert sorted(one.id for one in turns) == sorted(one.id for one in history)
+    newest = history[::-1]
+    first = [one for one in newest if _later(one, history) < most]
+    assert turns == [*first, *(one for one in newest if one not in first)]
+
+
+def _later(one, history):
+    """How many of the same day come after."""
+    day = [other for other in history if other.time == one.time] if one.time else [one]
+    return len(day) - 1 - day.index(one)
 
 
 ballots = st.lists(

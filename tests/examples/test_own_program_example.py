@@ -9,7 +9,7 @@ import pytest
 from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
 
-from personaagent.data import read_tasks
+from personaagent.data import read_interactions, read_tasks
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_program.py"
 SAMPLE = Path(__file__).parents[2] / "personaagent" / "data" / "sample"
@@ -40,8 +40,12 @@ def example(monkeypatch):
 
 def test_the_example_makes_a_program_personal(example, capsys):
     module, configured = example
-    inbox = read_tasks(SAMPLE / "tasks.json")["inbox"]
-    rules = Reader(inbox, {"holiday": "travel"}, says={"folder": "money", "text": "car"})
+    tasks = read_tasks(SAMPLE / "tasks.json")
+    past = read_interactions(SAMPLE / "history.jsonl", tasks)
+    usual = {one.query: one.response for one in past if not re.search(r"\bcar\b", one.query)}
+    rules = Reader(
+        tasks["inbox"], {"holiday": "travel"} | usual, says={"folder": "money", "text": "car"}
+    )
     lm = stand_in(rules)
     with dspy.context(lm=lm):
         aligned = module["main"](lm, WordEmbedder())

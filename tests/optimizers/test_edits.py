@@ -30,10 +30,19 @@ def replayed(n, loss, response, query):
     return Replayed(mail(n, query, response), "work", None, None, loss, 0.0, True)
 
 
+def asked(past):
+    return [one.interaction for one in past]
+
+
+def reaching(memory, past, *unknown):
+    """With interactions that were not replayed before those that were."""
+    return Reaching(INBOX, [*unknown, *asked(past)], past, memory)
+
+
 def propose(memory, past, *directives, cue="", **options):
     critiques = [Gradient(one.interaction.id, "", "", "") for one in past[:2]]
     persona = Persona("ann", "inbox", directives=directives)
-    proposal = Proposal(INBOX, persona, past[:2], critiques, past)
+    proposal = Proposal(INBOX, persona, past[:2], critiques, asked(past), past)
     return [
         one.directives
         for one in ItemisedEdits(**options).propose(proposal, Named(cue), memory)
@@ -57,24 +66,33 @@ def reach_of(memory, *past):
 def test_what_was_not_simulated_speaks_against_a_directive_but_promises_nothing_for_it(memory):
     alike = [mail(20 + n, f"dog {FILLERS[n]}", "family") for n in range(3)]
     other = [mail(30 + n, f"dog {FILLERS[n]}", "work") for n in range(3)]
-    alone = Reaching(INBOX, NEWS, memory).fit("dog", "family")
-    more = Reaching(INBOX, NEWS, memory, alike).fit("dog", "family")
-    less = Reaching(INBOX, NEWS, memory, [*alike, *other]).fit("dog", "family")
+    alone = reaching(memory, NEWS).fit("dog", "family")
+    more = reaching(memory, NEWS, *alike).fit("dog", "family")
+    less = reaching(memory, NEWS, *alike, *other).fit("dog", "family")
     assert more.gain == pytest.approx(alone.gain)
     assert set(more.directive.support) == {*alone.directive.support, *(one.id for one in alike)}
     assert less.directive.oppose
     assert less.gain <= more.gain
-    assert Reaching(INBOX, [], memory, alike).fit("dog", "family").gain == 0
+    assert reaching(memory, [], *alike).fit("dog", "family").gain == 0
+
+
+def test_of_equal_promises_the_widest_reach_is_taken(memory):
+    near = [mail(20 + n, f"dog {FILLERS[n]}", "family") for n in range(2)]
+    far = [mail(30 + n, f"dinner meeting dog {FILLERS[n]}", "family") for n in range(3)]
+    simulated = NEWS[:2]
+    fitted = reaching(memory, simulated, *near, *far).fit("dog", "family")
+    assert {one.id for one in far} <= set(fitted.directive.support)
+    assert fitted.gain == pytest.approx(reaching(memory, simulated).fit("dog", "family").gain)
 
 
 def test_evidence_is_renewed_from_what_a_directive_reaches_now(memory):
     old = rule("dog", "travel", reach_of(memory, *DOGS, *NEWS), ("ann-0", "ann-12", "before"), ())
-    now = Reaching(INBOX, [*DOGS, *NEWS], memory).renewed(old)
+    now = reaching(memory, [*DOGS, *NEWS]).renewed(old)
     assert set(now.support) == {"before", "ann-0", "ann-1", "ann-2", "ann-3"}
     assert set(now.oppose) == {f"ann-{10 + n}" for n in range(6)}
     assert replace(now, support=(), oppose=()) == replace(old, support=(), oppose=())
     for unknown in (Directive("Standing rule."), Directive("Own words.", "dog", 0.1)):
-        assert Reaching(INBOX, DOGS, memory).renewed(unknown) == unknown
+        assert reaching(memory, DOGS).renewed(unknown) == unknown
 
 
 def test_a_directive_that_newer_interactions_speak_against_is_proposed_for_dropping(memory):
@@ -94,8 +112,8 @@ def test_a_directive_is_proposed_with_the_reach_that_newer_interactions_ask_for(
 
 
 def test_without_news_about_a_directive_nothing_is_revised(memory):
-    reaching = Reaching(INBOX, DOGS, memory)
-    assert propose(memory, DOGS, reaching.renewed(rule("dog", "travel", 0.2))) == []
+    known = reaching(memory, DOGS)
+    assert propose(memory, DOGS, known.renewed(rule("dog", "travel", 0.2))) == []
 
 
 def test_a_better_supported_answer_to_a_cue_takes_the_place_of_the_other(memory):
@@ -136,7 +154,7 @@ def test_fifty_updates_that_all_are_accepted_do_not_make_a_persona_collapse(tmp_
             critiques = [
                 Gradient(one.interaction.id, "", "", dice.choice(FILLERS)) for one in batch
             ]
-            proposal = Proposal(INBOX, persona, batch, critiques, past)
+            proposal = Proposal(INBOX, persona, batch, critiques, asked(past), past)
             proposed = updater.propose(proposal, Named(cue), memory)
             persona = proposed[0] if proposed else persona
             lengths.append(len(persona.directives))

@@ -1,5 +1,6 @@
 """The exchangeable parts of an alignment: sampling, update, acceptance, stopping."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import dspy
@@ -78,6 +79,20 @@ def test_no_more_is_simulated_than_it_takes_to_find_a_batch(past, size, more, al
         assert not HardBatch().sample(past[len(past) - short :], size, ())
 
 
+def test_a_flood_takes_a_third_of_what_is_simulated_first():
+    past = [replayed(n, 0.0) for n in range(30)]
+    hours = [
+        replace(mail(30 + n, "note", "work"), time=DAWN + timedelta(days=30, hours=n + 1))
+        for n in range(8)
+    ]
+    writing = [*(one.interaction for one in past), *hours]
+    found, _ = simulated(list, writing, LatestBatch(), size=4, tried=(), already=0, more=12)
+    assert [one.id for one in found] == [
+        *(f"ann-{n}" for n in range(22, 30)),
+        *(f"ann-{n}" for n in range(34, 38)),
+    ]
+
+
 @given(losses, st.integers(1, 5), st.sets(st.sampled_from([f"ann-{n}" for n in range(12)])))
 def test_a_hard_batch_is_new_surprising_and_of_one_response(past, size, tried):
     batch = HardBatch().sample(past, size, tried)
@@ -116,7 +131,8 @@ def propose(memory, past, cue="", gradients=("", ""), persona=None, size=2, keep
         Gradient(one.interaction.id, "work", one.interaction.response, text)
         for one, text in zip(batch, gradients, strict=True)
     ]
-    proposal = Proposal(INBOX, persona or Persona("ann", "inbox"), batch, critiques, past)
+    asked = [one.interaction for one in past]
+    proposal = Proposal(INBOX, persona or Persona("ann", "inbox"), batch, critiques, asked, past)
     return ItemisedEdits(keep=keep).propose(proposal, Named(cue), memory)
 
 
