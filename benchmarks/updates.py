@@ -250,6 +250,8 @@ def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None
     options = made.parse_args(argv)
     if unknown := [one for one in options.policies.split(",") if one not in POLICIES]:
         raise SystemExit(f"there is no {unknown[0]}: {', '.join(POLICIES)}")
+    if options.lm == "simulated" and not options.simulated:
+        raise SystemExit("the simulated LM knows simulated users only: add --simulated N")
     if options.lm == "simulated":
         lm, embedder = simulated_lm(), WordEmbedder()
     lm = lm or connect(options.lm, slots=options.slots, cache=False)

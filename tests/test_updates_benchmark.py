@@ -3,6 +3,7 @@
 import json
 
 import dspy
+import pytest
 from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
 from worlds_of_mail import INBOX, READINGS, book, habitual, mail, remembering
@@ -51,6 +52,11 @@ def test_the_command_goes_on_where_it_was_and_prints_its_tables(tmp_path, capsys
     assert "evidence" not in said
     found = json.loads((tmp_path / "u.json").read_text())
     assert [one["policy"] for one in found] == ["replay", "always"] * 2
+
+
+def test_the_simulated_lm_is_for_simulated_users(tmp_path):
+    with pytest.raises(SystemExit, match="--simulated"):
+        main(["--task", "stars", "--lm", "simulated", "--db", str(tmp_path / "u.db")])
 
 
 def test_simulated_users_need_no_lm(tmp_path, capsys):

@@ -39,7 +39,7 @@ from personaagent.optimizers.log import BARE, EARLIER, WITHOUT, AlignmentLog, Gr
 from personaagent.optimizers.pooling import Prior, Start
 from personaagent.optimizers.record import Record, Scratch
 from personaagent.optimizers.replay import Replay, Replayed
-from personaagent.optimizers.sampling import BatchSampler, HardBatch, simulated
+from personaagent.optimizers.sampling import REACH, SIMULATE, BatchSampler, HardBatch, simulated
 from personaagent.optimizers.start import start_of
 from personaagent.optimizers.stopping import Patience, Stopping
 from personaagent.optimizers.student import Student
@@ -85,8 +85,8 @@ class PersonaAlignment(Teleprompter):
         iterations: int = 4,
         batch: int = 4,
         replay: int = 12,
-        reach: int = 40,
-        simulate: int = 12,
+        reach: int = REACH,
+        simulate: int = SIMULATE,
         intake: Callable[[Sequence[Interaction]], list[Interaction]] = measured,
         sampler: BatchSampler | None = None,
         update: Update | None = None,

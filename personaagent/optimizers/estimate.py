@@ -10,10 +10,10 @@ from typing import Self
 from personaagent.data import Choice, Interaction, Task
 from personaagent.lm import PersonaLM, Usage
 from personaagent.optimizers.judging import SETTLING
+from personaagent.optimizers.sampling import REACH, SIMULATE
 from personaagent.optimizers.setting import Setting
 
 CHUNK = 40  # interactions that are summarized at once (`ProfileSummarizer`)
-REACH, SIMULATE = 40, 12  # of `PersonaAlignment`
 PROPOSED = 2  # candidates a step (`ItemisedEdits.keep`)
 CHANGED = 1 / 3  # of the replayed answers that a candidate is taken to change
 FRAME_TOKENS = 90  # of a prompt beside the query: the task, the persona, the form of the answer

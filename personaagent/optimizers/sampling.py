@@ -10,6 +10,9 @@ from personaagent.data import Interaction
 from personaagent.data.influence import PER_DAY, latest_first
 from personaagent.optimizers.replay import Replayed
 
+REACH = 40  # of the latest interactions that are not judging write a persona
+SIMULATE = 12  # of these are simulated in each step, beside those that were before it
+
 
 class BatchSampler(Protocol):
     """Picks a batch from the writing interactions, replayed under the present persona."""
