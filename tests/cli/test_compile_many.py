@@ -315,3 +315,16 @@ def test_after_kill_9_no_finished_user_is_done_again(tmp_path: Path) -> None:
     assert {one["state"] for one in again.values()} == {"compiled"}
     assert calls(tmp_path) - killed_at == sum(one["calls"] for one in again.values())
     assert finished(tmp_path) == {"amira", "bela", "cem"}
+
+
+@pytest.mark.usefixtures("three")
+def test_two_processes_that_align_the_same_users_at_once_publish_each_persona_once(
+    tmp_path: Path,
+) -> None:
+    both = [start(tmp_path, 0.02) for _ in range(2)]
+    first, second = (by_user(json.loads(process.communicate(timeout=120)[0])) for process in both)
+    assert {process.returncode for process in both} == {0}
+    with Store(tmp_path / "memory.db") as store:
+        for user in ("amira", "bela", "cem"):
+            (version,) = store.of(user).personas("inbox")
+            assert {first[user]["hash"], second[user]["hash"]} == {version.hash}
