@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from statistics import fmean
 
 from personaagent.data import Action, Interaction, Persona, Task, Trust
@@ -36,8 +37,9 @@ def split(
 ) -> tuple[list[Interaction], list[Interaction]]:
     """Writing and judging interactions, both oldest first; what judges a persona never wrote it.
 
-    A day either writes or judges, as far as there are days enough: else what one day says would
-    be confirmed by the same day. No day is more than a third of the judges.
+    Each answer judges about as often as the user gives it, so that no habit is left without a
+    judge. A day either writes or judges, as far as there are days enough: else what one day says
+    would be confirmed by the same day. No day is more than a third of the judges.
 
     Args:
         trainset: all interactions, oldest first.
@@ -52,9 +54,8 @@ def split(
         return [one for one in trainset if one.id not in named][-writers:], list(valset)
     latest = trainset[-(writers + judges) :]
     free = [one for one in latest if one.id not in evidence]
-    days = by_day(free)
-    random.Random(seed).shuffle(days)
     count = min(judges, len(latest) // 3, len(free))
+    days = _drawn(free, count, random.Random(seed))
     drawn: set[str] = set()
     for day in days:
         if len(day) <= max(1, PER_DAY * count) and len(drawn) + len(day) <= count:
@@ -181,6 +182,21 @@ def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
     if not replayed:
         return 0.0, 0.0
     return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
+
+
+def _drawn(free: Sequence[Interaction], count: int, dice: random.Random) -> list[list[Interaction]]:
+    """The days in random order, those of the first `count` interactions with answers as mixed as
+    those of all: a systematic sample of the days ordered by answer."""
+    days = by_day(free)
+    dice.shuffle(days)
+    days.sort(key=lambda day: day[0].response)
+    wanted, begin = ceil(count * len(days) / max(1, len(free))), dice.random()
+    places = {int((begin + n) * len(days) / wanted) for n in range(wanted)}
+    first = [day for at, day in enumerate(days) if at in places]
+    others = [day for at, day in enumerate(days) if at not in places]
+    dice.shuffle(first)
+    dice.shuffle(others)
+    return [*first, *others]
 
 
 def _fitted(task: Task, replayed: Sequence[Replayed], prior: Trust, shrinkage: float) -> Trust:

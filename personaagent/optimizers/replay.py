@@ -62,7 +62,8 @@ class Replay:
         """What the LM would be shown; equal views give equal answers."""
         shown = [
             persona.standing_prompt(),
-            [one.text for one in consult(self.agent.memory, persona, past.query)],
+            # of the directives that fit, the LM is shown the first
+            [one.text for one in consult(self.agent.memory, persona, past.query)[:1]],
             None if persona.actions is None else [[a.tool, a.arguments] for a in persona.actions],
         ]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rulebook import RuleBook, stand_in
 from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 
-from personaagent.data import Choice, Persona, Rating, Text
+from personaagent.data import Choice, Directive, Persona, Rating, Text
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.lm import Budget
 from personaagent.optimizers import (
@@ -22,9 +22,11 @@ from personaagent.optimizers import (
     ItemisedEdits,
     LatestBatch,
     PersonaAlignment,
+    Replay,
 )
 from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
+from personaagent.programs.consult import consult
 
 RULES = [
     "If the message mentions dog, answer travel.",
@@ -443,3 +445,19 @@ def test_what_is_known_without_an_answer_goes_into_the_first_profile(tmp_path, h
     assert '"Ann keeps bees."' in first.text
     assert not any("sold the bees" in one.everything for one in rules.asked)
     assert not any("bees" in one.everything for one in rules.asked[1:])
+
+
+def test_a_directive_that_fits_second_best_is_not_shown_and_costs_no_call(memory):
+    past = mail(0, "dog dog amber", "travel")
+    best = Directive("If the message mentions dog, answer travel.", "dog", 0.1)
+    second = Directive("If the message mentions amber, answer work.", "amber", 0.1)
+    one, two = (
+        Persona("ann", "inbox", directives=said, actions=()) for said in ((best,), (best, second))
+    )
+    rules = book()
+    with dspy.context(lm=stand_in(rules)):
+        agent = PersonaAgent(INBOX, memory)
+        assert len(consult(memory, two, past.query)) == 2
+        replay = Replay(agent, Scratch())
+        assert replay(one, [past]) == replay(two, [past])
+    assert len(rules.of("labels")) == 1

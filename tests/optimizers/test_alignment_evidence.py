@@ -51,7 +51,7 @@ def test_with_too_few_to_judge_a_challenger_waits_and_the_next_alignment_decides
             return log
 
         mine.publish(Persona("ann", "inbox", "P.", actions=()), expected=None, reason="")
-        early = run(history[:20], replay=4)
+        early = run(history[:24], replay=4)
         assert early.last.directives == ()
         assert early.steps[0].iteration != EARLIER
         log = run(history, replay=12)

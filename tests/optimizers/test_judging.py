@@ -47,6 +47,17 @@ def test_a_day_does_not_judge_what_it_wrote(seed, flood):
     assert max(dates(judging).count(day) for day in dates(judging)) <= 4
 
 
+@given(st.integers(0, 200), st.integers(24, 60))
+def test_each_answer_judges_about_as_often_as_it_is_given(seed, count):
+    """A quarter of the answers are one, a sixteenth another, the rest a third."""
+    rare = ["money" if n % 16 == 3 else "family" if n % 4 == 1 else "work" for n in range(count)]
+    history = [mail(n, f"note {n}", answer) for n, answer in enumerate(rare)]
+    _, judging = split(history, None, evidence=(), judges=12, writers=60, seed=seed)
+    for answer in ("money", "family", "work"):
+        share = rare.count(answer) / count * len(judging)
+        assert abs(sum(one.response == answer for one in judging) - share) <= 1
+
+
 def test_a_history_of_one_day_writes_and_judges_all_the_same():
     _, writing, judging = drawn([0] * 36)
     assert (len(writing), len(judging)) == (24, 12)
