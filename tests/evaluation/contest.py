@@ -31,7 +31,7 @@ def inbox(users: Sequence[str] = USERS, questions: int = 6, history: int = 18) -
     """Every user has a history and then questions of the same habits."""
     samples, past = [], []
     for at, user in enumerate(users):
-        life = habitual(user, history + questions, seed=at)
+        life = habitual(user, history + questions, seed=at + 3)
         past += life[:history]
         for one in life[history:]:
             query = Query(f"q-{one.id}", user, one.task, one.query, one.response, one.time)
