@@ -112,23 +112,16 @@ def live(
     replay = Replay(agent, Ledger(journal, lm.meter))
     champion, updates = log.first, []
     before = replay(champion, later)
-    scores, judged = [means(before)[1]], (log.first_loss, log.first_score)
+    scores = [means(before)[1]]
     for step in log.steps:
         for at, candidate in enumerate(step.candidates):
-            promised = gained = None
-            if (
-                step.iteration != WITHOUT
-                and candidate.loss is not None
-                and candidate.score is not None
-            ):
-                promised = (judged[0] - candidate.loss) * len(log.judged)
-                gained = (candidate.score - judged[1]) * len(log.judged)
+            ended = step.iteration == WITHOUT
+            promised, gained = (None, None) if ended else (candidate.saved, candidate.gained)
             saves = means(before)[0] - means(replay(candidate.persona, later))[0]
             updates.append(Update(at == step.accepted, promised, gained, saves))
         if step.accepted is not None:
             champion = step.candidates[step.accepted].persona
             before = replay(champion, later)
-        judged = step.loss, step.score
         if step.iteration > 0:
             scores.append(means(before)[1])
     scores.append(means(replay(log.last, later))[1])

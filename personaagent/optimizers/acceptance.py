@@ -9,6 +9,8 @@ from typing import Protocol
 from personaagent.data import Persona
 from personaagent.optimizers.replay import Replayed
 
+WRONG = 3.0  # nats that a label's loss counts for at most: less than 5 % likely is just wrong
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -30,19 +32,30 @@ class Trial:
 
     @property
     def saved(self) -> list[float]:
-        """What the candidate saves on each interaction, in units of the loss."""
+        """What the candidate saves on each interaction, in units of the loss.
+
+        A label's loss is cut off at `WRONG`: beyond it an LM says more of how sure it is of itself
+        than of the persona, and one mistaken response would outvote several others.
+        """
         pairs = zip(self.before, self.after, strict=True)
-        return [old.loss - new.loss for old, new in pairs]
+        return [_counted(old) - _counted(new) for old, new in pairs]
+
+    @property
+    def gained(self) -> float:
+        """What the candidate gains in score over all of them."""
+        pairs = zip(self.before, self.after, strict=True)
+        return sum(new.score - old.score for old, new in pairs)
 
 
 class Acceptance(Protocol):
     """Judges candidates.
 
     Attributes:
-        floor: whether an alignment may not end with a persona that does worse than none.
+        asks: whether it asks for evidence at all. Then some of the writing interactions judge, too,
+            and an alignment may not end with a persona that does worse than none.
     """
 
-    floor: bool
+    asks: bool
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         """The verdict and its reason."""
@@ -56,7 +69,7 @@ class Acceptance(Protocol):
 class AlwaysAccept:
     """The paper's: the latest rewrite is the persona."""
 
-    floor = False
+    asks = False
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         return True, "always accepted"
@@ -69,7 +82,7 @@ class AcceptOnReplay:
     """Only what lowers the loss on held-out interactions, and not by a few of the answers that it
     changes at the cost of most; without evidence the champion stays."""
 
-    floor = True
+    asks = True
 
     def __init__(self, *, margin: float = 0.05) -> None:
         # nats that the whole replay must save: more than an answer changes when it is asked again
@@ -93,14 +106,15 @@ class BetterWithout:
     """Whether the champion does worse than no persona, which is the candidate: its answers are less
     likely, and not right more often."""
 
-    floor = False
+    asks = False
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         saved = sum(trial.saved)
-        right = sum(
-            new.score - old.score for old, new in zip(trial.before, trial.after, strict=True)
-        )
-        return saved > 0 and right >= 0, f"no persona saves {saved:.1f} nats on replay"
+        return saved > 0 and trial.gained >= 0, f"no persona saves {saved:.1f} nats on replay"
 
     def undecided(self, champion: Persona) -> list[Persona]:
         return []
+
+
+def _counted(one: Replayed) -> float:
+    return one.loss if one.lm is None else min(one.loss, WRONG)

@@ -30,6 +30,7 @@ from personaagent.optimizers.judging import (
     against_none,
     evidence_of,
     judge,
+    lend,
     means,
     settle,
     split,
@@ -175,7 +176,7 @@ class PersonaAlignment(Teleprompter):
             )
             judged = replay(champion, judging)
             first_loss, first_score = means(judged)
-            wrote = frozenset(one.id for one in writing)
+            most = self.replay if valset is None and self.acceptance.asks else 0
             steps: list[Step] = []
             tried: set[str] = set()
             replayed: list[Replayed] = []
@@ -186,18 +187,18 @@ class PersonaAlignment(Teleprompter):
                 verdict: Verdict,
                 batch: Sequence[Replayed] = (),
                 gradients: Sequence[Gradient] = (),
+                lent: Sequence[Interaction] = (),
             ) -> tuple[Persona, list[Replayed]]:
                 """Note a step; the champion after it, with its replay."""
                 ids = tuple(one.interaction.id for one in batch)
-                loss, score = means(verdict.judged)
-                found = verdict.candidates, verdict.accepted, loss, score
-                steps.append(Step(kind, ids, tuple(gradients), *found))
+                found = verdict.candidates, verdict.accepted, *means(verdict.judged)
+                steps.append(Step(kind, ids, tuple(gradients), *found, tuple(x.id for x in lent)))
                 if self.report:
                     self.report(steps[-1])
                 return verdict.champion, verdict.judged
 
             # STEP 2a: a profile that does worse than none is left out from the start
-            if self.acceptance.floor and first.profile and not first.directives and judging:
+            if self.acceptance.asks and first.profile and not first.directives and judging:
                 bare = [first.succeed(profile="")]
                 verdict = judge(bare, first, judged, BetterWithout(), replay)
                 if verdict.accepted is not None:
@@ -205,34 +206,36 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 2b: judge again what earlier alignments left undecided
             if waiting := undecided(self.acceptance, champion, replay.record):
-                verdict = judge(waiting, champion, judged, self.acceptance, replay, wrote)
+                verdict = judge(waiting, champion, judged, self.acceptance, replay, writing)
                 champion, judged = end(EARLIER, verdict)
             for iteration in range(1, self.iterations + 1):
-                # STEP 3: simulate more of the writing interactions, until they make a batch
+                # STEP 3: lend some of the writing interactions to the judges of this step; simulate
+                # more of the others, until they make a batch
+                write, lent = lend(writing, champion, most, self.seed + iteration)
                 replayed, batch = simulated(
                     partial(replay, champion),
-                    writing,
+                    write,
                     self.sampler,
                     size=self.batch,
                     tried=tried,
                     already=len(replayed),
                     more=self.simulate,
                 )
+                stopped = "all iterations done" if batch else "nothing left to learn from"
                 if not batch:
-                    stopped = "nothing left to learn from"
-                    break
+                    continue
                 tried.update(one.interaction.id for one in batch)
 
                 # STEP 4: LLM_grad criticizes every simulated response of the batch
                 gradients = self.writers.gradients(task, batch, replay.record)
 
                 # STEP 5: LLM_update proposes candidates
-                proposal = Proposal(task, champion, batch, gradients, writing, replayed)
+                proposal = Proposal(task, champion, batch, gradients, write, replayed)
                 personas = self.writers.candidates(update, proposal, agent.memory, replay.record)
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep
-                verdict = judge(personas, champion, judged, self.acceptance, replay, wrote)
-                champion, judged = end(iteration, verdict, batch, gradients)
+                verdict = judge(personas, champion, judged, self.acceptance, replay, write, lent)
+                champion, judged = end(iteration, verdict, batch, gradients, lent)
                 if (why := self.stopping.stops([one for one in steps if one.batch])) is not None:
                     stopped = why
                     break
@@ -243,7 +246,7 @@ class PersonaAlignment(Teleprompter):
             last = settle(first, champion, judging, policies, replay, shrinkage)
 
             # STEP 8: no persona rather than one that does worse than none
-            if self.acceptance.floor and judging:
+            if self.acceptance.asks and judging:
                 verdict = against_none(first, champion, last, judging, replay, shrinkage)
                 if verdict.accepted is not None:
                     last, judged = end(WITHOUT, verdict)

@@ -91,7 +91,8 @@ def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
     step = batch + 1  # gradients, and an update
     changed = round(PROPOSED * CHANGED * judges)
     expected = base + asks * simulated + setting.iterations * (step + asks * changed)
-    most = base + setting.iterations * (step + asks * (PROPOSED * judges + writers))
+    lent = min(setting.replay, writers // 3)  # of each step, beside the judges
+    most = base + setting.iterations * (step + asks * (PROPOSED * (judges + lent) + writers))
     return expected, most + asks * (writers + judges)
 
 

@@ -107,7 +107,7 @@ class AcceptOnEvidence:
         keep: how many undecided challengers are judged again at most.
     """
 
-    floor = True
+    asks = True
 
     def __init__(
         self,

@@ -68,6 +68,19 @@ def split(
     )
 
 
+def lend(
+    writing: Sequence[Interaction], champion: Persona, judges: int, seed: int
+) -> tuple[list[Interaction], list[Interaction]]:
+    """The writing interactions that write in one step, and those that judge it instead.
+
+    The judging interactions are few, and a directive reaches few of them or none. With others lent
+    in every step (cross-fitting) nearly all of a history judges, though nothing judges what it
+    wrote: neither what is proposed in the step nor the champion.
+    """
+    wrote = evidence_of(champion)
+    return split(writing, None, evidence=wrote, judges=judges, writers=len(writing), seed=seed)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The candidates in their order, which of them is accepted, and the champion afterwards with
@@ -85,23 +98,41 @@ def judge(
     judged: list[Replayed],
     acceptance: Acceptance,
     replay: Replay,
-    writing: frozenset[str] = frozenset(),
+    writing: Sequence[Interaction] = (),
+    lent: Sequence[Interaction] = (),
 ) -> Verdict:
     """Replay the candidates on what judged the champion; of those accepted the best one wins.
 
-    `writing` are the ids of the interactions that the candidates may have been written from.
+    Args:
+        personas: the candidates.
+        champion: who is in place.
+        judged: its replay on the judging interactions.
+        acceptance: may a candidate win?
+        replay: answers again.
+        writing: what the candidates may have been written from.
+        lent: interactions that judge these candidates only. They are replayed where the LM would be
+            shown something else than under the champion.
     """
-    judging = [one.interaction for one in judged]
+
+    def other(persona: Persona, one: Interaction) -> bool:
+        return replay.view(champion, one) != replay.view(persona, one)
+
+    wrote = frozenset(one.id for one in writing)
+    told = [one for one in lent if any(other(persona, one) for persona in personas)]
+    before = [*judged, *replay(champion, told)]
+    judging = [one.interaction for one in before]
     candidates: list[Candidate] = []
-    verdict = Verdict((), None, champion, judged)
+    verdict, most = Verdict((), None, champion, judged), 0.0
     for at, persona in enumerate(personas):
         again = replay(persona, judging)
-        better, reason = acceptance.accepts(Trial(champion, persona, judged, again, writing))
-        loss, score = means(again)
-        changed = sum(replay.view(champion, one) != replay.view(persona, one) for one in judging)
-        candidates.append(Candidate(persona, loss, score, changed, reason))
-        if better and (verdict.accepted is None or loss < means(verdict.judged)[0]):
-            verdict = Verdict((), at, persona, again)
+        trial = Trial(champion, persona, before, again, wrote)
+        better, reason = acceptance.accepts(trial)
+        changed = sum(other(persona, one) for one in judging)
+        held_out = again[: len(judged)]
+        saved, (loss, score) = sum(trial.saved), means(held_out)
+        candidates.append(Candidate(persona, loss, score, changed, reason, saved, trial.gained))
+        if better and (verdict.accepted is None or saved > most):
+            verdict, most = Verdict((), at, persona, held_out), saved
     return replace(verdict, candidates=tuple(candidates))
 
 

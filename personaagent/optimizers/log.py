@@ -28,10 +28,12 @@ class Gradient:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A proposed persona; losses are means in nats over the judging interactions.
+    """A proposed persona, against the champion of its step.
 
-    `loss` is None where a candidate was dropped before it was replayed; `changed` is how many of
-    the judging interactions it answers otherwise than the champion.
+    `loss` and `score` are means over the judging interactions, None where a candidate was dropped
+    before it was replayed. The rest counts those lent to the step, too: how many are `changed`, in
+    that the LM is shown something else than under the champion, the nats that are `saved` and the
+    score that is `gained`, both summed.
     """
 
     persona: Persona
@@ -39,6 +41,8 @@ class Candidate:
     score: float | None
     changed: int
     reason: str
+    saved: float = 0.0
+    gained: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class Step:
     Three kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
     did worse than none, and `EARLIER` judges the challengers that earlier alignments left
     undecided; after them `WITHOUT` puts no persona in the place of a champion that did worse than
-    none. `loss` and `score` are the champion's after the step; `score` is the task's, 1 is best.
+    none. `loss` and `score` are the champion's on the judging interactions after the step; `score`
+    is the task's, 1 is best. `lent` are the ids of writing interactions that judged in this step.
     """
 
     iteration: int
@@ -58,6 +63,7 @@ class Step:
     accepted: int | None
     loss: float
     score: float
+    lent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from personaagent.data import Choice, Directive, Persona, Rating, Text
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.lm import Budget
 from personaagent.optimizers import (
+    AcceptOnReplay,
     AlwaysAccept,
     FullRewrite,
     ItemisedEdits,
@@ -24,6 +25,7 @@ from personaagent.optimizers import (
     PersonaAlignment,
     Replay,
 )
+from personaagent.optimizers.judging import judge
 from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
 from personaagent.programs.consult import consult
@@ -112,7 +114,8 @@ def test_what_is_accepted_is_the_candidate_that_the_champion_becomes(agent, hist
         assert all(one.persona.parent == champion.hash for one in step.candidates)
         if step.accepted is not None:
             accepted = step.candidates[step.accepted]
-            assert step.loss == accepted.loss < loss
+            assert step.loss == accepted.loss <= loss
+            assert accepted.saved == max(one.saved for one in step.candidates) > 0
             champion, loss = accepted.persona, accepted.loss
     assert (log.last.profile, log.last.directives) == (champion.profile, champion.directives)
     assert (log.last.version, log.last.parent) == (1, log.first.hash)  # the next of the chain
@@ -144,6 +147,41 @@ def test_interactions_given_to_judge_by_never_write_though_they_are_in_the_train
     assert not any(judged & set(one.support + one.oppose) for one in log.last.directives)
     writing = "".join(one.everything for one in rules.of("text"))
     assert not any(one.query in writing for one in history[-9:])
+
+
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000))
+def test_what_is_lent_to_the_judges_of_a_step_writes_nothing_that_it_judges(agent, history, seed):
+    log = align(agent, history, seed=seed)
+    for step in log.steps:
+        lent = set(step.lent)
+        assert len(lent) == 8  # a third of those that may write
+        assert not lent & {*step.batch, *log.judged}
+        for candidate in step.candidates:
+            assert candidate.changed <= len(log.judged) + len(lent)
+            for directive in candidate.persona.directives:
+                assert not lent & {*directive.support, *directive.oppose}
+
+
+def test_lent_interactions_judge_where_none_of_the_judging_ones_is_reached(agent, history):
+    dogs = [one for one in history if "dog" in one.query]
+    others = [one for one in history if one not in dogs]
+    champion = Persona("ann", "inbox", actions=())
+    candidate = champion.succeed(directives=(Directive(RULES[0], cue="dog", reach=0.4),))
+    with dspy.context(lm=stand_in(book())):
+        replay = Replay(agent, Scratch())
+        on = champion, replay(champion, others), AcceptOnReplay(), replay
+        alone, helped = judge([candidate], *on), judge([candidate], *on, lent=history)
+    assert (alone.accepted, alone.candidates[0].changed) == (None, 0)
+    assert (helped.accepted, helped.candidates[0].changed) == (0, len(dogs))
+    assert helped.candidates[0].saved > helped.candidates[0].gained == len(dogs)
+    assert helped.judged == alone.judged
+
+
+def test_who_asks_for_no_evidence_or_names_the_judges_lends_nothing(agent, history):
+    always = align(agent, history, acceptance=AlwaysAccept())
+    named = align(agent, history, valset=history[-9:])
+    assert not any(step.lent for log in (always, named) for step in log.steps)
 
 
 def test_an_alignment_reads_nothing_of_another_user(agent, history):

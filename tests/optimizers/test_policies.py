@@ -260,15 +260,25 @@ def test_a_rewrite_keeps_the_evidence_of_rules_that_stay(memory):
 # Acceptance
 
 
-def trial(before, after):
-    """Two personas, and the losses under each."""
-    old, new = ([replayed(n, loss) for n, loss in enumerate(side)] for side in (before, after))
+def trial(before, after, lm=None):
+    """Two personas, and the losses under each; with the LM's distribution, of labels."""
+    old, new = (
+        [replace(replayed(n, loss), lm=lm) for n, loss in enumerate(side)]
+        for side in (before, after)
+    )
     mine = Persona("ann", "inbox")
     return Trial(mine, mine.succeed(profile="P."), old, new)
 
 
 def test_always_accepting_needs_no_evidence():
     assert AlwaysAccept().accepts(trial([0.0], [9.0]))[0]
+
+
+def test_one_mistaken_response_does_not_outvote_two_others():
+    """However sure an LM is that a label is wrong; a text's nats a word are all its own."""
+    before, after = [2.5, 2.5, 0.1], [0.1, 0.1, 9.0]
+    assert AcceptOnReplay().accepts(trial(before, after, dict.fromkeys(INBOX.labels, 1 / 3)))[0]
+    assert not AcceptOnReplay().accepts(trial(before, after))[0]
 
 
 @pytest.mark.parametrize(
