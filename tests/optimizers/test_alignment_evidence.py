@@ -2,10 +2,10 @@
 
 import dspy
 import pytest
+from aligning import align, content
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rulebook import in_turn, stand_in
-from test_alignment import align, content
 from worlds_of_mail import FILLERS, INBOX, READINGS, book, habitual, mail, remembering
 
 from personaagent.data import Directive, Persona

@@ -1,0 +1,126 @@
+"""What an alignment costs, and that nothing finished is lost when it is interrupted."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from aligning import align, content
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rulebook import RuleBook, stand_in
+from worlds_of_mail import INBOX, book
+
+from personaagent.errors import BudgetError, LMError
+from personaagent.lm import Budget
+from personaagent.optimizers import (
+    AlwaysAccept,
+    FullRewrite,
+    LatestBatch,
+    PersonaAlignment,
+)
+from personaagent.optimizers.record import Scratch
+from personaagent.programs import PersonaAgent
+
+
+def test_what_it_cost_is_in_the_log(agent, history):
+    rules = book()
+    log = align(agent, history, rules)
+    assert log.usage["calls"] == len(rules.asked)
+    assert log.usage["failed"] == 0
+
+
+def test_queries_are_answered_side_by_side_on_the_lms_slots(agent, history):
+    pair = threading.Barrier(2, timeout=20)
+    first = iter([True, True])
+
+    def label(asked):
+        return {"work": 0.5, "family": 0.3, "travel": 0.2}
+
+    class Slow(RuleBook):
+        def complete(self, request):
+            if request.config.logprobs is not None and next(first, False):
+                pair.wait()
+            return super().complete(request)
+
+    align(agent, history, Slow(INBOX, says={"label": label}), iterations=1)
+    assert not pair.broken
+
+
+# Going on after an interruption
+
+
+def test_a_record_makes_a_second_run_free_of_lm_calls(agent, history):
+    rules, record = book(), Scratch()
+    one = align(agent, history, rules, record=record)
+    spent = len(rules.asked)
+    two = align(agent, history, rules, record=record)
+    assert len(rules.asked) == spent
+    assert content(one) == content(two)
+    assert two.usage["calls"] == 0
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(memory, history):
+    rules = book()
+    return align(PersonaAgent(INBOX, memory), history, rules), len(rules.asked)
+
+
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.floats(0, 0.99), slots=st.integers(1, 3))
+def test_an_lm_that_dies_half_way_costs_nothing_that_was_finished(
+    agent, history, memory, uninterrupted, share, slots
+):
+    whole, calls = uninterrupted
+    journal = memory.store.of("ann").journal(f"{share}/{slots}")
+    journal.clear()
+    rules = book(dies_after=int(share * calls))
+    with pytest.raises(LMError, match="the LM is gone"):
+        align(agent, history, lm=stand_in(rules, slots=slots), record=journal)
+    assert len(rules.asked) == rules.dies_after
+    rules.dies_after = None
+    log = align(agent, history, lm=stand_in(rules, slots=slots), record=journal)
+    assert len(rules.asked) == calls
+    assert content(log) == content(whole)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 30])
+def test_a_budget_that_runs_out_is_an_error_and_a_larger_one_goes_on(
+    agent, history, uninterrupted, limit
+):
+    whole, calls = uninterrupted
+    rules, record = book(), Scratch()
+    with pytest.raises(BudgetError):
+        align(agent, history, lm=stand_in(rules, budget=Budget(calls=limit)), record=record)
+    assert len(rules.asked) == limit
+    log = align(agent, history, lm=stand_in(rules, budget=Budget(calls=calls)), record=record)
+    assert len(rules.asked) == calls
+    assert content(log) == content(whole)
+
+
+def test_a_budget_ends_the_gradients_too(agent, history):
+    rules = book()
+    writing = stand_in(rules, budget=Budget(calls=2))
+    with pytest.raises(BudgetError):
+        align(agent, history, gradient_lm=writing)
+    assert len(rules.asked) == 2
+
+
+def test_a_run_is_named_by_all_that_decides_it(agent, history):
+    def key(trainset=history, lm="lm", **options):
+        return PersonaAlignment(**options).key(agent, trainset, lm)
+
+    changed = [
+        key(history[1:]),
+        key([replace(history[0], weight=2.0), *history[1:]]),
+        key(lm="other"),
+        key(seed=1),
+        key(batch=5),
+        key(iterations=5),
+        key(replay=6),
+        key(reach=20),
+        key(sampler=LatestBatch()),
+        key(update=FullRewrite()),
+        key(acceptance=AlwaysAccept()),
+    ]
+    assert key() == key()
+    assert len({key(), *changed}) == len(changed) + 1
