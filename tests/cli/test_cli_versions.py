@@ -134,7 +134,7 @@ def test_blame_says_when_nothing_is_known_of_the_gradients(run, database):
 
 
 def test_compile_by_evidence_waits_for_it_and_then_learns_from_what_comes(run, told, imported):
-    (few := [*COMPILE])[4] = "5"  # too few of the judges have a car in them
+    (few := [*COMPILE])[4] = "4"  # too few of the judges have a car in them
     said = told(*few, "--accept", "evidence")
     assert said["log"]["settings"]["acceptance"] == "AcceptOnEvidence"
     first = [one["reason"] for step in said["log"]["steps"] for one in step["candidates"]]
