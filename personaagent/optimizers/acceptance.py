@@ -51,11 +51,11 @@ class Acceptance(Protocol):
     """Judges candidates.
 
     Attributes:
-        asks: whether it asks for evidence at all. Then some of the writing interactions judge, too,
+        on_evidence: whether it asks for any. Then some of the writing interactions judge, too,
             and an alignment may not end with a persona that does worse than none.
     """
 
-    asks: bool
+    on_evidence: bool
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         """The verdict and its reason."""
@@ -69,7 +69,7 @@ class Acceptance(Protocol):
 class AlwaysAccept:
     """The paper's: the latest rewrite is the persona."""
 
-    asks = False
+    on_evidence = False
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         return True, "always accepted"
@@ -82,7 +82,7 @@ class AcceptOnReplay:
     """Only what lowers the loss on held-out interactions, and not by a few of the answers that it
     changes at the cost of most; without evidence the champion stays."""
 
-    asks = True
+    on_evidence = True
 
     def __init__(self, *, margin: float = 0.05) -> None:
         # nats that the whole replay must save: more than an answer changes when it is asked again
@@ -106,7 +106,7 @@ class BetterWithout:
     """Whether the champion does worse than no persona, which is the candidate: its answers are less
     likely, and not right more often."""
 
-    asks = False
+    on_evidence = False
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         saved = sum(trial.saved)

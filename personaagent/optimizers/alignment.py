@@ -176,7 +176,7 @@ class PersonaAlignment(Teleprompter):
             )
             judged = replay(champion, judging)
             first_loss, first_score = means(judged)
-            most = self.replay if valset is None and self.acceptance.asks else 0
+            lending = self.replay if valset is None and self.acceptance.on_evidence else 0
             steps: list[Step] = []
             tried: set[str] = set()
             replayed: list[Replayed] = []
@@ -191,14 +191,15 @@ class PersonaAlignment(Teleprompter):
             ) -> tuple[Persona, list[Replayed]]:
                 """Note a step; the champion after it, with its replay."""
                 ids = tuple(one.interaction.id for one in batch)
+                also = tuple(one.id for one in lent)
                 found = verdict.candidates, verdict.accepted, *means(verdict.judged)
-                steps.append(Step(kind, ids, tuple(gradients), *found, tuple(x.id for x in lent)))
+                steps.append(Step(kind, ids, tuple(gradients), *found, also))
                 if self.report:
                     self.report(steps[-1])
                 return verdict.champion, verdict.judged
 
             # STEP 2a: a profile that does worse than none is left out from the start
-            if self.acceptance.asks and first.profile and not first.directives and judging:
+            if self.acceptance.on_evidence and first.profile and not first.directives and judging:
                 bare = [first.succeed(profile="")]
                 verdict = judge(bare, first, judged, BetterWithout(), replay)
                 if verdict.accepted is not None:
@@ -211,7 +212,7 @@ class PersonaAlignment(Teleprompter):
             for iteration in range(1, self.iterations + 1):
                 # STEP 3: lend some of the writing interactions to the judges of this step; simulate
                 # more of the others, until they make a batch
-                write, lent = lend(writing, champion, most, self.seed + iteration)
+                write, lent = lend(writing, champion, lending, self.seed + iteration)
                 replayed, batch = simulated(
                     partial(replay, champion),
                     write,
@@ -246,7 +247,7 @@ class PersonaAlignment(Teleprompter):
             last = settle(first, champion, judging, policies, replay, shrinkage)
 
             # STEP 8: no persona rather than one that does worse than none
-            if self.acceptance.asks and judging:
+            if self.acceptance.on_evidence and judging:
                 verdict = against_none(first, champion, last, judging, replay, shrinkage)
                 if verdict.accepted is not None:
                     last, judged = end(WITHOUT, verdict)

@@ -107,7 +107,7 @@ class AcceptOnEvidence:
         keep: how many undecided challengers are judged again at most.
     """
 
-    asks = True
+    on_evidence = True
 
     def __init__(
         self,

@@ -74,8 +74,10 @@ def lend(
     """The writing interactions that write in one step, and those that judge it instead.
 
     The judging interactions are few, and a directive reaches few of them or none. With others lent
-    in every step (cross-fitting) nearly all of a history judges, though nothing judges what it
-    wrote: neither what is proposed in the step nor the champion.
+    in every step (cross-fitting) nearly all of a history judges, though none judges a directive
+    that it wrote, of a candidate or of the champion. A profile names nobody who wrote it: the first
+    one is in every candidate and in the champion alike, a rewritten one has its writers on the
+    champion's side, which is the side to err on.
     """
     wrote = evidence_of(champion)
     return split(writing, None, evidence=wrote, judges=judges, writers=len(writing), seed=seed)

@@ -4,9 +4,7 @@ import dspy
 from rulebook import stand_in
 from worlds_of_mail import book
 
-from personaagent.optimizers import (
-    PersonaAlignment,
-)
+from personaagent.optimizers import PersonaAlignment
 
 RULES = [
     "If the message mentions dog, answer travel.",

@@ -89,7 +89,7 @@ def test_what_is_accepted_is_the_candidate_that_the_champion_becomes(agent, hist
         assert all(one.persona.parent == champion.hash for one in step.candidates)
         if step.accepted is not None:
             accepted = step.candidates[step.accepted]
-            assert step.loss == accepted.loss <= loss
+            assert step.loss == accepted.loss < loss
             assert accepted.saved == max(one.saved for one in step.candidates) > 0
             champion, loss = accepted.persona, accepted.loss
     assert (log.last.profile, log.last.directives) == (champion.profile, champion.directives)

@@ -12,12 +12,7 @@ from worlds_of_mail import INBOX, book
 
 from personaagent.errors import BudgetError, LMError
 from personaagent.lm import Budget
-from personaagent.optimizers import (
-    AlwaysAccept,
-    FullRewrite,
-    LatestBatch,
-    PersonaAlignment,
-)
+from personaagent.optimizers import AlwaysAccept, FullRewrite, LatestBatch, PersonaAlignment
 from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
 

@@ -10,12 +10,7 @@ from rulebook import stand_in
 from worlds_of_mail import DAWN, INBOX, book, mail
 
 from personaagent.data import Directive, Persona
-from personaagent.optimizers import (
-    AcceptOnReplay,
-    AlwaysAccept,
-    LatestBatch,
-    Replay,
-)
+from personaagent.optimizers import AcceptOnReplay, AlwaysAccept, LatestBatch, Replay
 from personaagent.optimizers.judging import judge, split
 from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
