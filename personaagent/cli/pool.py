@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +36,9 @@ def pool(
 
     Answers the cohort's questions with and without memories, and fits how far
     to trust this LM and the users' habits, and which labels it prefers
-    wrongly. Only these numbers go on, never a text. 'evaluate' and 'compile'
-    take the file as --prior; mind that they report other users.
+    wrongly and what they mean to the cohort. Only these numbers go on, never a
+    text. 'evaluate' and 'compile' take the file as --prior; mind that they
+    report other users.
 
     [bold]Examples[/bold]
 
@@ -52,7 +54,7 @@ def pool(
     from personaagent.evaluation.trace import workplace
     from personaagent.optimizers import Start
     from personaagent.optimizers import pool as learn
-    from personaagent.optimizers.pooling import STARTS
+    from personaagent.optimizers.prior import STARTS
     from personaagent.programs import PersonaAgent
 
     screen = render.screen(as_json=given.as_json)
@@ -80,6 +82,12 @@ def pool(
         render.print_json(prior.to_dict())
         return
     screen.print(_table(prior))
+    if prior.meant:
+        screen.print(
+            f"habit alone: {prior.meant['names']:.3f} nats where labels mean what they are called, "
+            f"{prior.meant['cohort']:.3f} where they mean what they mean to the rest of the cohort",
+            soft_wrap=True,
+        )
     screen.print(f"{out}: {render.weights(prior.start.trust)}", soft_wrap=True)
 
 
@@ -97,7 +105,8 @@ def _table(prior: Prior) -> Table:
     for one in prior.tried:
         shown = [render.call(action) for action in one.start.actions]
         name = ", ".join([*(["profile"] if one.start.profile else []), *shown]) or "the query alone"
-        chosen = "bold" if one.start == prior.start else ""
+        same = replace(prior.start, trust=one.start.trust) == one.start
+        chosen = "bold" if same else ""
         table.add_row(
             name,
             f"{one.loss:.3f} ± {one.error:.3f}",

@@ -163,10 +163,11 @@ def _standing(persona: Persona) -> str:
 
 
 def weights(trust: Trust) -> str:
-    """Trust as words; of the lean the strongest three."""
+    """Trust as words; of the lean the strongest three, of the meanings that there are some."""
     strongest = sorted(trust.lean.items(), key=lambda pair: -abs(pair[1]))[:3]
     lean = ", ".join(f"{label} {nats:+.2f}" for label, nats in strongest if nats)
-    return f"LM {trust.lm:g}, habit {trust.habit:g}" + (f", lean {lean}" if lean else "")
+    said = f"LM {trust.lm:g}, habit {trust.habit:g}" + (f", lean {lean}" if lean else "")
+    return said + (", labels as a cohort means them" if trust.meanings else "")
 
 
 def call(action: Action) -> str:

@@ -22,6 +22,7 @@ from personaagent.data.lamp import (
 from personaagent.data.lamp_pairs import self_supervised_pairs
 from personaagent.data.lamp_record import LampQuestion
 from personaagent.data.lamp_tasks import LAMP_TASKS
+from personaagent.data.meanings import Meanings
 from personaagent.data.mem0 import read_mem0
 from personaagent.data.oppu import OppuUser, iter_oppu
 from personaagent.data.persona import Action, Directive, Persona, Trust
@@ -38,6 +39,7 @@ __all__ = [
     "Interaction",
     "LampData",
     "LampQuestion",
+    "Meanings",
     "OppuUser",
     "Persona",
     "Query",

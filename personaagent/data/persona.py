@@ -11,6 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from personaagent.data.meanings import Meanings
 from personaagent.errors import DataError
 
 PREAMBLE = "You answer on behalf of one user, exactly as this user would."
@@ -37,12 +38,14 @@ class Trust:
     replay.
 
     `lean` corrects the LM's own preference for some labels over others (in nats, 0 where a label is
-    not named); `lm=1, habit=0` and no lean is the LM alone.
+    not named); `lm=1, habit=0` and no lean is the LM alone. `meanings` are what a cohort means by
+    the labels, on which habit rests where the user has shown little; None: what they are called.
     """
 
     lm: float = 1.0
     habit: float = 0.0
     lean: dict[str, float] = field(default_factory=dict, hash=False)
+    meanings: Meanings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,9 @@ class Persona:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` reads it back to an equal persona."""
         data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        if not self.trust.lean:  # hashes from before there was a lean stay valid
-            del data["trust"]["lean"]
+        for later in ("lean", "meanings"):  # hashes from before there were these stay valid
+            if not data["trust"][later]:
+                del data["trust"][later]
         return data
 
     @classmethod
@@ -139,13 +143,25 @@ def _directive(data: dict[str, Any]) -> Directive:
 
 
 def _trust(data: dict[str, Any]) -> Trust:
-    if unknown := set(data) - {"lm", "habit", "lean"}:
+    if unknown := set(data) - {"lm", "habit", "lean", "meanings"}:
         raise TypeError(f"trust has no {unknown}")
     lean = _typed(data, "lean", dict) if "lean" in data else {}
     return Trust(
         _typed(data, "lm", int, float),
         _typed(data, "habit", int, float),
         {label: _typed(lean, label, int, float) for label in lean},
+        _meanings(data["meanings"]) if "meanings" in data else None,
+    )
+
+
+def _meanings(data: dict[str, Any]) -> Meanings:
+    if unknown := set(data) - {"space", "scale", "labels"}:
+        raise TypeError(f"meanings have no {unknown}")
+    labels = _typed(data, "labels", dict)
+    return Meanings(
+        _typed(data, "space", str),
+        _typed(data, "scale", int, float),
+        {label: _typed(labels, label, str) for label in labels},
     )
 
 

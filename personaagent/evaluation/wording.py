@@ -135,9 +135,10 @@ def protocol_lines(analysis: Analysis, varied: str = "") -> Iterator[str]:
     if prior := said.get("prior"):
         trust, actions = prior["start"]["trust"], prior["start"]["actions"]
         taken = ", ".join(one["tool"] for one in actions) or "none"
+        meant = ", and labels mean what they mean to the cohort" if trust.get("meanings") else ""
         yield (
             f"personas start from what a cohort of {prior['users']} users taught: trust in the LM "
-            f"{trust['lm']:g}, in habit {trust['habit']:g}; actions: {taken}"
+            f"{trust['lm']:g}, in habit {trust['habit']:g}{meant}; actions: {taken}"
         )
     open_ = [one for one in analysis.lines if one.n + one.failed < one.asked]
     if open_:

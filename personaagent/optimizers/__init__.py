@@ -6,7 +6,8 @@ from personaagent.optimizers.contests import Contests
 from personaagent.optimizers.drift import Drift, HabitsChanged, follow, look, tell, watch
 from personaagent.optimizers.evidence import BETS, AcceptOnEvidence, Bet, pooled
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
-from personaagent.optimizers.pooling import Prior, Start, pool, read_prior
+from personaagent.optimizers.pooling import pool
+from personaagent.optimizers.prior import Prior, Start, read_prior
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.rollback import Watched, watch_champion
 from personaagent.optimizers.sampling import HardBatch, LatestBatch

@@ -37,7 +37,7 @@ from personaagent.optimizers.judging import (
     undecided,
 )
 from personaagent.optimizers.log import BARE, EARLIER, WITHOUT, AlignmentLog, Gradient, Step
-from personaagent.optimizers.pooling import Prior, Start
+from personaagent.optimizers.prior import Prior, Start
 from personaagent.optimizers.record import Record, Scratch
 from personaagent.optimizers.replay import Replay, Replayed
 from personaagent.optimizers.sampling import REACH, SIMULATE, BatchSampler, HardBatch, simulated

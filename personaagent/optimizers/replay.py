@@ -80,7 +80,8 @@ class Replay:
             score, nats = task.score(said["answer"], past.response), said.get("nats")
             loss = 1 - score if nats is None else nats
             return Replayed(past, said["answer"], None, None, loss, score, nats is not None)
-        habit = label_posterior(self.agent.retrieve, Situation.replaying(task, past))
+        situation = Situation.replaying(task, past)
+        habit = label_posterior(self.agent.retrieve, situation, persona.trust.meanings)
         response, loss, score = grade(task, (lm, habit, past.response), persona.trust)
         return Replayed(past, response, lm, habit, loss, score, True)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from personaagent.data import Choice, Interaction, Persona
-from personaagent.optimizers.pooling import Start
+from personaagent.optimizers.prior import Start
 from personaagent.optimizers.record import Record
 from personaagent.optimizers.student import Student
 from personaagent.optimizers.writers import Writers

@@ -102,7 +102,7 @@ def without_memory(personas: Personas, user: str) -> Persona:
     """The paper's "w/o memory": the aligned directives and trust, without profile and recall.
 
     Of the standing actions those of general tools stay; where the LM would choose, none do, for it
-    would choose among the tools of memory. The posterior knows the labels' names alone (see
+    would choose among the tools of memory. The posterior knows the labels' meanings alone (see
     `WithoutMemory`), so that what is left is PersonaAgent without anything of this user's answers.
     """
     aligned = _of(personas.aligned, user, "aligned")
@@ -129,6 +129,13 @@ def without_lean(personas: Personas, user: str) -> Persona:
     """Ours: the aligned persona, but the LM's preference for some labels is not corrected."""
     aligned = _of(personas.aligned, user, "aligned")
     return replace(aligned, trust=replace(aligned.trust, lean={}))
+
+
+def without_meanings(personas: Personas, user: str) -> Persona:
+    """Ours: the aligned persona, but labels mean what they are called, and not what they mean to
+    the cohort."""
+    aligned = _of(personas.aligned, user, "aligned")
+    return replace(aligned, trust=replace(aligned.trust, meanings=None))
 
 
 def _alone(trust: Trust) -> Trust:

@@ -98,7 +98,7 @@ class PersonaAgent(dspy.Module):
         answer, distribution, habit = said.answer, said.distribution, None
         if distribution is not None:
             if persona.trust.habit:
-                habit = label_posterior(self.retrieve, situation)
+                habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
             answer, distribution = serve(self.task, distribution, habit, persona.trust)
         return dspy.Prediction(
             answer=answer,

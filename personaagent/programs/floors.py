@@ -10,7 +10,7 @@ import dspy
 
 from personaagent.data import Choice, Rating, Task
 from personaagent.memory import EpisodicMemory
-from personaagent.programs.habits import label_posterior, meanings
+from personaagent.programs.habits import label_posterior, named
 from personaagent.programs.history import visible
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
@@ -68,7 +68,7 @@ class ZeroShot(dspy.Module):
     ) -> dspy.Prediction:
         labels = self.task.labels
         equal = dict.fromkeys(labels, 1 / max(len(labels), 1))
-        distribution = meanings(self.memory, self.task, query) or equal
+        distribution = named(self.memory, self.task, query) or equal
         answer = self.task.decide(distribution) if distribution else ""
         return dspy.Prediction(
             answer=answer, distribution=distribution or None, actions=[], memories=[]

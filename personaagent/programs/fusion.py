@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def fit_trust(
     if cost(found)[0] >= cost(start)[0]:
         return prior
     corrected = dict(zip(labels, found[2:].tolist(), strict=True)) if lean else prior.lean
-    return Trust(float(found[0]), float(found[1]), corrected)
+    return replace(prior, lm=float(found[0]), habit=float(found[1]), lean=corrected)
 
 
 def _logs(distributions: Sequence[Distribution | None], labels: Sequence[str]) -> Any:

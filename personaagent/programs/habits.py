@@ -2,8 +2,8 @@
 
 Neighbours of the query vote with exp(cosine / TEMPERATURE), no day and no source beyond its share
 where it contradicts older votes; the user's overall label frequencies smooth them. Where labels are
-words, each is a memory of itself: what it means votes until the user has shown otherwise. For a
-choice between two options, the one nearer to a memory is likelier.
+words, each is a memory of itself: what it means, by its name or to a cohort, votes until the user
+has shown otherwise. For a choice between two options, the one nearer to a memory is likelier.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from personaagent.data import Choice, Classification, Task
+from personaagent.data import Choice, Classification, Meanings, Task
 from personaagent.data.influence import balanced
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.retriever import MemoryRetriever
@@ -23,12 +23,22 @@ TEMPERATURE = 0.1
 VOTES = 8.0  # how many observations the neighbours are worth together
 PRIOR = 0.5  # how many the user's label frequencies are worth
 MEANING = 4.0  # how many the labels' own names are worth
+LEARNED = 8.0  # how many it is worth what a cohort means by them
 NAMES_TEMPERATURE = 0.07  # names are short: their cosines differ less than those of texts
 
 
-def label_posterior(retriever: MemoryRetriever, situation: Situation) -> dict[str, float] | None:
+def label_posterior(
+    retriever: MemoryRetriever, situation: Situation, learned: Meanings | None = None
+) -> dict[str, float] | None:
     """p_user over the task's labels, summing to 1; None where neither the user's answers nor the
-    labels' names say anything."""
+    labels' meanings say anything.
+
+    Args:
+        retriever: with the user's memory.
+        situation: the query, and what does not exist for it.
+        learned: what a cohort means by the labels; of other vectors or labels it counts for
+            nothing, and their names count.
+    """
     task = situation.task
     if isinstance(task, Choice):
         return _choice_posterior(retriever, situation, task)
@@ -41,11 +51,15 @@ def label_posterior(retriever: MemoryRetriever, situation: Situation) -> dict[st
         exclude=situation.exclude,
     )
     answered = [memory for memory in memories if memory.interaction.response in task.labels]
-    meant = meanings(retriever.memory, task, situation.query)
+    space = retriever.memory.embedder.fingerprint
+    if learned and (learned.space, tuple(learned.labels)) == (space, task.labels):
+        meant = learned.likelihoods(retriever.memory.embed(situation.query))
+        return vote(task.labels, answered, meant, LEARNED)
+    meant = named(retriever.memory, task, situation.query)
     return vote(task.labels, answered, meant) if answered or meant else None
 
 
-def meanings(memory: EpisodicMemory, task: Task, query: str) -> dict[str, float]:
+def named(memory: EpisodicMemory, task: Task, query: str) -> dict[str, float]:
     """How near the labels' names are to a query, summing to 1; empty where they are numbers."""
     if not isinstance(task, Classification):
         return {}
@@ -55,15 +69,18 @@ def meanings(memory: EpisodicMemory, task: Task, query: str) -> dict[str, float]
 
 
 def vote(
-    labels: tuple[str, ...], memories: list[Memory], meant: Mapping[str, float] | None = None
+    labels: tuple[str, ...],
+    memories: list[Memory],
+    meant: Mapping[str, float] | None = None,
+    worth: float = MEANING,
 ) -> dict[str, float]:
     """The neighbours' weighted votes, smoothed by how often each label occurs among them and by
-    what the labels mean; one of the two must be there."""
+    what the labels mean, worth so many observations; one of the two must be there."""
     meant = meant or {}
     counts = Counter(memory.interaction.response for memory in memories)
     votes = {
         label: PRIOR * (counts[label] + 0.5) / (len(memories) + 0.5 * len(labels))
-        + MEANING * meant.get(label, 0.0)
+        + worth * meant.get(label, 0.0)
         for label in labels
     }
     best = max((memory.score for memory in memories), default=0.0)

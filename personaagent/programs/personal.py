@@ -114,7 +114,7 @@ class Personal(dspy.Module):
         if lm is not None:
             if persona.trust.habit:
                 situation = Situation(user, self.task, query, before, tuple(exclude))
-                habit = label_posterior(self.retrieve, situation)
+                habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
             distribution = fuse(lm, habit, persona.trust)
             answer = self.task.decide(distribution)
         return dspy.Prediction(

@@ -21,6 +21,7 @@ from personaagent.programs.ablations import (
     without_alignment,
     without_habit,
     without_lean,
+    without_meanings,
     without_memory,
     without_persona,
 )
@@ -114,6 +115,7 @@ SYSTEMS: dict[str, Maker] = {
     "personaagent-without-action": _agent(without_action),
     "personaagent-without-habit": _agent(without_habit),
     "personaagent-without-lean": _agent(without_lean),
+    "personaagent-without-meanings": _agent(without_meanings),
     "personaagent-swapped": _agent(swapped),
 }
 """In the order of a table."""

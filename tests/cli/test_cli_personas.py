@@ -16,7 +16,7 @@ from personaagent.data import LAMP_TASKS, Interaction, Persona
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.tasks import load_tasks
 from personaagent.optimizers import Prior
-from personaagent.optimizers.pooling import Start
+from personaagent.optimizers.prior import Start
 from personaagent.programs import PersonaAgent
 
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")

@@ -21,7 +21,7 @@ from personaagent.evaluation.results import Results
 from personaagent.lm.adapted import Recipe
 from personaagent.lm.meter import Budget
 from personaagent.optimizers import Prior
-from personaagent.optimizers.pooling import Start
+from personaagent.optimizers.prior import Start
 from personaagent.programs import Lora
 
 

@@ -21,9 +21,9 @@ RECALLS = Start(profile=False, actions=(Action("recall"),))
 PLAIN = Start(profile=False)
 
 
-def asked(user: str, seed: int) -> list[Query]:
+def asked(user: str, seed: int, count: int = 6) -> list[Query]:
     """What the user is asked after a history of 24."""
-    later = habitual(user, 30, seed=seed)[24:]
+    later = habitual(user, 24 + count, seed=seed)[24:]
     return [Query(f"q-{one.id}", user, "inbox", one.query, one.response, one.time) for one in later]
 
 
@@ -47,9 +47,10 @@ def test_habit_is_trusted_where_it_knows_the_cohort_better_than_the_lm(cohort, q
     assert prior.tried[0].score > 0.6  # the LM's own readings are right in a third
 
 
-def test_a_label_that_the_lm_prefers_wrongly_is_corrected(cohort, queries):
+def test_a_label_that_the_lm_prefers_wrongly_is_corrected(cohort):
     said = {"work": 0.6, "family": 0.2, "travel": 0.2}  # whatever is asked
     with dspy.context(lm=stand_in(book(says={"label": said}))):
+        queries = [query for at, user in enumerate(COHORT) for query in asked(user, at, 12)]
         never_work = [query for query in queries if query.gold != "work"]
         trust = pool(cohort, never_work, starts=[PLAIN]).start.trust
     assert fuse(said, None, trust)["work"] < 0.4
@@ -76,7 +77,7 @@ def test_of_starts_that_are_as_good_the_fastest_is_taken(cohort, queries, monkey
         prior = pool(cohort, queries, starts=[RECALLS, PLAIN])
     assert {one.start.actions for one in prior.tried} == {(), RECALLS.actions}
     fastest = min(prior.tried, key=lambda one: one.seconds)
-    assert prior.start == fastest.start
+    assert prior.start.actions == fastest.start.actions
 
 
 def test_a_start_that_is_clearly_better_is_taken_whatever_it_costs(cohort, queries):
@@ -139,6 +140,34 @@ def test_a_prior_survives_json(cohort, queries):
     with dspy.context(lm=stand_in(book())):
         prior = pool(cohort, queries)
     assert Prior.from_dict(json.loads(json.dumps(prior.to_dict()))) == prior
+
+
+def test_what_labels_mean_to_the_cohort_is_in_the_prior_and_for_a_newcomer(tmp_path):
+    """What nobody would read into the labels' names, and everybody in the cohort does."""
+    users = [f"user{n}" for n in range(12)]
+    says = {"piano": "family", "boat": "travel", "tax": "work"}
+    past = [
+        mail(n, f"{word} {user}", label, user)
+        for user in users
+        for n, (word, label) in enumerate(says.items())
+    ]
+    queries = [
+        Query(f"q-{user}-{word}", user, "inbox", f"{word} again {user}", label)
+        for user in users
+        for word, label in says.items()
+    ]
+    lm = stand_in(book())
+    with remembering(tmp_path, *past) as memory, dspy.context(lm=lm):
+        agent = PersonaAgent(INBOX, memory)
+        prior = pool(agent, queries)
+        persona = prior.persona("gus", "inbox", lm.fingerprint)
+        answers = {w: agent(query=f"{w} gus", user="gus", persona=persona).answer for w in says}
+    assert prior.meant["cohort"] < prior.meant["names"]
+    assert answers == says
+    assert Prior.from_dict(json.loads(json.dumps(prior.to_dict()))) == prior
+    named = replace(prior.start, trust=replace(prior.start.trust, meanings=None))
+    assert named in [one.start for one in prior.tried]
+    assert replace(prior, start=named).digest != prior.digest
 
 
 @pytest.mark.parametrize("field", ["start", "task", "tried"])

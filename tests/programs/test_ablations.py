@@ -3,16 +3,17 @@
 from dataclasses import replace
 
 import dspy
+import numpy as np
 import pytest
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book
 
-from personaagent.data import Action, Directive, Persona, Trust
+from personaagent.data import Action, Directive, Meanings, Persona, Trust
 from personaagent.errors import DataError
 from personaagent.programs import SYSTEMS, MemoryRetriever, Personas, Situation
 from personaagent.programs.ablations import PERSONAL_TOOLS
 from personaagent.programs.fusion import fuse
-from personaagent.programs.habits import meanings, vote
+from personaagent.programs.habits import named, vote
 from personaagent.programs.tools import personal_tools
 
 RULE = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.2)
@@ -37,11 +38,12 @@ def weather() -> str:
     return "SUNNY"
 
 
-def answer(memory, name):
+def answer(memory, name, aligned=ALIGNED):
     """What the system gives back, and what the LM was asked, one request of each kind."""
     rules = book(says={"actions": [{"tool": "recall", "query": "budgets", "k": 1}]})
+    personas = replace(PERSONAS, aligned={**PERSONAS.aligned, "ann": aligned})
     with dspy.context(lm=stand_in(rules)):
-        system = SYSTEMS[name](INBOX, memory, PERSONAS, tools=[dspy.Tool(weather)])
+        system = SYSTEMS[name](INBOX, memory, personas, tools=[dspy.Tool(weather)])
         said = system(query="dinner with the dog", user="ann")
     return said, rules.of("json"), rules.of("labels")[0]
 
@@ -84,7 +86,7 @@ def test_without_memory_directives_and_general_tools_are_left(memory):
     assert "ALWAYS." in asked.system
     assert RULE.text in asked.text
     assert "ALIGNED" not in asked.everything
-    meant = vote(INBOX.labels, [], meanings(memory, INBOX, "dinner with the dog"))
+    meant = vote(INBOX.labels, [], named(memory, INBOX, "dinner with the dog"))
     assert said.habit == pytest.approx(meant)  # nothing of the user's answers
     assert said.distribution == pytest.approx(fuse(said.lm, meant, ALIGNED.trust))
 
@@ -113,6 +115,18 @@ def test_without_lean_habit_still_has_its_say(memory):
     plain = replace(ALIGNED.trust, lean={})
     assert said.distribution == pytest.approx(fuse(said.lm, said.habit, plain))
     assert said.distribution != pytest.approx(full.distribution)
+
+
+def test_without_meanings_labels_mean_what_they_are_called(memory):
+    weights = np.array([[0.0] * memory.embedder.dimensions + [bias] for bias in (5.0, 0.0, 0.0)])
+    meant = Meanings.of(memory.embedder.fingerprint, INBOX.labels, weights)
+    taught = replace(ALIGNED, trust=replace(ALIGNED.trust, meanings=meant))
+    plain, _, shown = answer(memory, "personaagent")
+    full, _, asked = answer(memory, "personaagent", taught)
+    said, _, again = answer(memory, "personaagent-without-meanings", taught)
+    assert shown == asked == again
+    assert full.habit[INBOX.labels[0]] > plain.habit[INBOX.labels[0]]
+    assert said.habit == plain.habit
 
 
 def test_without_alignment_what_the_cohort_began_stays(memory):

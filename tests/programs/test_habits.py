@@ -2,15 +2,16 @@
 
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from worlds_of_mail import DAWN, INBOX, mail
 
-from personaagent.data import Choice, Rating
+from personaagent.data import Choice, Meanings, Rating
 from personaagent.memory import Memory
 from personaagent.programs import MemoryRetriever, Situation
-from personaagent.programs.habits import label_posterior, meanings, vote
+from personaagent.programs.habits import label_posterior, named, vote
 
 PAIR = Choice("papers", "Which paper?")
 
@@ -65,7 +66,7 @@ def test_without_memories_the_names_of_the_labels_are_all_there_is(memory, seen)
     shares = posterior(memory, "the dog and the family", **seen)
     assert max(shares, key=shares.get) == "family"
     assert shares == pytest.approx(
-        vote(INBOX.labels, [], meanings(memory, INBOX, "the dog and the family"))
+        vote(INBOX.labels, [], named(memory, INBOX, "the dog and the family"))
     )
 
 
@@ -83,8 +84,24 @@ def test_what_the_user_has_shown_outweighs_what_a_label_is_called(memory):
 
 def test_numbers_mean_nothing_by_their_names(memory):
     stars = Rating("stars", "How many stars?")
-    assert meanings(memory, stars, "5 dogs") == {}
+    assert named(memory, stars, "5 dogs") == {}
     assert posterior(memory, "5 dogs", task=stars) is None
+
+
+def test_what_a_cohort_means_counts_in_place_of_the_names(memory):
+    def learned(space, labels):
+        weights = np.array([[*(8.0 * memory.embed("piano")), float(n == 2)] for n in range(3)])
+        weights[:2] *= -1  # whatever has a piano in it is travel
+        return Meanings.of(space, labels, weights)
+
+    space = memory.embedder.fingerprint
+    ask = MemoryRetriever(memory), Situation("nobody", INBOX, "family piano")
+    by_name = label_posterior(*ask)
+    assert max(by_name, key=by_name.get) == "family"
+    by_cohort = label_posterior(*ask, learned(space, INBOX.labels))
+    assert max(by_cohort, key=by_cohort.get) == INBOX.labels[2]
+    for other in (learned("another space", INBOX.labels), learned(space, INBOX.labels[::-1])):
+        assert label_posterior(*ask, other) == by_name
 
 
 @given(voters, st.sampled_from(INBOX.labels))
