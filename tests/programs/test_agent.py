@@ -15,7 +15,7 @@ from personaagent.data import Action, Directive, Persona, Trust
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.lm import Budget
 from personaagent.programs import PersonaAgent
-from personaagent.programs.habits import meanings, vote
+from personaagent.programs.habits import named, vote
 
 DOG = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.4)
 
@@ -251,7 +251,7 @@ def test_a_user_without_memories_is_answered_by_the_lm_and_what_labels_mean(agen
     with dspy.context(lm=stand_in(book())):
         said = agent(query="flight", user="nobody", persona=mine)
     assert said.answer == "travel"
-    assert said.habit == vote(INBOX.labels, [], meanings(memory, INBOX, "flight"))
+    assert said.habit == vote(INBOX.labels, [], named(memory, INBOX, "flight"))
 
 
 def test_a_memory_without_a_response_is_evidence_and_no_vote(agent, memory):

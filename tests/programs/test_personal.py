@@ -10,7 +10,7 @@ from worlds_of_mail import INBOX, book, mail
 from personaagent.data import Choice, Directive, Persona, Rating, Trust
 from personaagent.errors import DataError, LMError
 from personaagent.programs import Personal
-from personaagent.programs.habits import meanings, vote
+from personaagent.programs.habits import named, vote
 
 ASK = dspy.Signature("persona, query -> answer", "File it.")
 DOG = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.4)
@@ -146,6 +146,6 @@ def test_a_replay_sees_neither_its_answer_nor_the_future(memory):
     with dspy.context(lm=stand_in(book())):
         said = personal(memory).replay(mail(1, "dinner with the dog", "travel"), trusting)
         later = personal(memory).replay(past, trusting)
-    alone = vote(INBOX.labels, [], meanings(memory, INBOX, "dinner with the dog"))
+    alone = vote(INBOX.labels, [], named(memory, INBOX, "dinner with the dog"))
     assert said.habit == alone  # ann's first: nothing was before it
-    assert later.habit["travel"] > meanings(memory, INBOX, "dog walk")["travel"]
+    assert later.habit["travel"] > named(memory, INBOX, "dog walk")["travel"]

@@ -172,6 +172,7 @@ CALLS = {
     "personaagent-without-action": (0, 1),
     "personaagent-without-habit": (0, 1),
     "personaagent-without-lean": (0, 1),
+    "personaagent-without-meanings": (0, 1),
     "personaagent-swapped": (0, 1),
 }
 
