@@ -62,6 +62,15 @@ class Given:
     users: Annotated[
         int | None, typer.Option(min=1, help="Of so many users at most.", rich_help_panel=_COHORT)
     ] = None
+    earlier: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Ask of every user also the latest so many interactions before the first "
+            "question, each from its own moment.",
+            rich_help_panel=_COHORT,
+        ),
+    ] = 0
     half: Annotated[
         Literal["dev", "report"] | None,
         typer.Option(
@@ -153,6 +162,11 @@ class Given:
         Raises:
             DataError: they do not go together, or a file breaks the format.
         """
+        from personaagent.evaluation.cohort import with_earlier
+
+        return with_earlier(self._files(), self.earlier) if self.earlier else self._files()
+
+    def _files(self) -> EvaluationData:
         from personaagent.cli import intake
         from personaagent.data import LAMP_TASKS, read_tasks
         from personaagent.data.rows import suggestion

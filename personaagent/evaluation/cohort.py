@@ -9,7 +9,7 @@ statistics go by it.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from personaagent.data import (
+    Choice,
     Interaction,
     Query,
     Task,
@@ -208,6 +209,44 @@ def own_data(task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]
 
     samples = tuple(Sample(query, query.user) for query in asked)
     return EvaluationData(task, queries.name, _content(history, queries), _some(samples), histories)
+
+
+def with_earlier(data: EvaluationData, count: int) -> EvaluationData:
+    """The same data, and every user is also asked what the latest interactions before the user's
+    first question were about, each as if its answer and what followed were not known yet.
+
+    Args:
+        data: whose questions have times.
+        count: interactions of a user, the latest; of a user who has fewer, all.
+
+    Raises:
+        DataError: the past cannot be asked: no times, or pairs, of which histories hold none.
+    """
+    if isinstance(data.task, Choice):
+        raise DataError(f"task '{data.task.name}': histories hold no pairs, so none can be asked")
+    first = data.cutoffs
+    if not first:
+        raise DataError(f"{data.name}: the questions have no times, so nothing is before them")
+    owners = {one.query.user: one.owner for one in data.samples}
+    past: defaultdict[str, list[Interaction]] = defaultdict(list)
+    for one in data.histories(None):
+        told = one.response in data.task.labels if data.task.labels else bool(one.response)
+        if told and one.time is not None and one.user in first and one.time < first[one.user]:
+            past[one.user].append(one)
+    earlier = tuple(
+        Sample(
+            Query(one.id, user, one.task, one.query, one.response, one.time),
+            owners[user],
+        )
+        for user, interactions in sorted(past.items())
+        for one in sorted(interactions, key=lambda one: (one.time, one.id))[-count:]
+    )
+    return replace(
+        data,
+        name=f"{data.name} and the {count} before",
+        digest=_digest(f"{data.digest} and the {count} before"),
+        samples=data.samples + earlier,
+    )
 
 
 def _some(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lamp_world import lamp_record, lamp_write
+from standins import HashEmbedder
 
 from personaagent.data import LAMP_TASKS, Classification, Query
 from personaagent.errors import DataError
-from personaagent.evaluation.cohort import Cohort, Sample, half_of, lamp_data, own_data
+from personaagent.evaluation.cohort import (
+    Cohort,
+    EvaluationData,
+    Sample,
+    half_of,
+    lamp_data,
+    own_data,
+    with_earlier,
+)
+from personaagent.memory import EpisodicMemory, Store
+from personaagent.programs import SYSTEMS, Personas
 
 NEWS = LAMP_TASKS["lamp-2n"]
 SAMPLES = [
     Sample(Query(f"q{n}", f"u{n // 2}", "t", "text", "gold"), f"u{n // 2}") for n in range(80)
 ]
+
+
+TASK = Classification("inbox", "Which?", labels=("a", "b"))
 
 
 def ids(cohort: Cohort) -> list[str]:
@@ -73,6 +88,65 @@ def test_with_times_a_user_is_one_and_the_first_question_is_the_cutoff(tmp_path)
     assert data.cutoffs["ann"].isoformat() == "2020-01-01T00:00:00+00:00"
 
 
+def own_files(folder: Path, days: int, dated: bool = True) -> EvaluationData:
+    """Ann answered a message a day and is asked on the last of the days and on the one after."""
+    history, queries = folder / "history.jsonl", folder / "queries.jsonl"
+    past = [
+        {
+            "id": f"h{n}",
+            "user": "ann",
+            "task": "inbox",
+            "query": f"mail {n}",
+            "response": "ab"[n % 2],
+        }
+        | ({"time": f"2026-01-{n + 1:02}T09:00:00Z"} if dated else {})
+        for n in range(days)
+    ]
+    asked = [
+        dict(id=f"q{n}", user="ann", task="inbox", query="new", response="a")
+        | ({"time": f"2026-01-{days + n:02}T08:00:00Z"} if dated else {})
+        for n in range(2)
+    ]
+    history.write_text("\n".join(map(json.dumps, past)))
+    queries.write_text("\n".join(map(json.dumps, asked)))
+    return own_data(TASK, history, queries, {"inbox": TASK})
+
+
+def test_the_latest_before_the_first_question_are_asked_as_well(tmp_path):
+    data = own_files(tmp_path, 6)
+    more = with_earlier(data, 3)
+    assert more.samples[:2] == data.samples
+    assert [(one.query.id, one.gold, one.owner) for one in more.samples[2:]] == [
+        ("h2", "a", "ann"),
+        ("h3", "b", "ann"),
+        ("h4", "a", "ann"),
+    ]  # h5 was after the first question
+    assert more.cutoffs["ann"] == more.samples[2].query.time
+    assert list(more.histories(None)) == list(data.histories(None))
+    assert len({data.digest, more.digest, with_earlier(data, 2).digest}) == 3
+    assert len(with_earlier(data, 50).samples) == 2 + 5
+
+
+def test_what_has_no_times_or_holds_no_questions_cannot_be_asked_earlier(tmp_path):
+    with pytest.raises(DataError, match="no times"):
+        with_earlier(own_files(tmp_path, 3, dated=False), 1)
+    pairs = replace(own_files(tmp_path, 3), task=LAMP_TASKS["lamp-1"])
+    with pytest.raises(DataError, match="no pairs"):
+        with_earlier(pairs, 1)
+
+
+def test_an_earlier_question_sees_what_was_before_it_and_nothing_else(tmp_path):
+    data = with_earlier(own_files(tmp_path, 6), 3)
+    with Store(str(tmp_path / "m.db")) as store:
+        memory = EpisodicMemory(store, HashEmbedder())
+        memory.add(data.histories(None))
+        knn = SYSTEMS["knn"](TASK, memory, Personas())
+        for one in data.samples:
+            said = knn(query=one.query.query, user="ann", before=one.query.time, exclude=())
+            assert all(seen.interaction.time < one.query.time for seen in said.memories)
+            assert one.query.id not in {seen.interaction.id for seen in said.memories}
+
+
 def test_a_change_of_a_file_changes_the_digest(tmp_path):
     one = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann")]))
     same = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann")]))
@@ -85,9 +159,6 @@ def test_malformed_records_are_passed_over(tmp_path):
     data = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann"), broken]))
     assert [one.query.id for one in data.samples] == ["1"]
     assert [one.user for one in data.histories(None)] == ["ann"]
-
-
-TASK = Classification("inbox", "Which?", labels=("a", "b"))
 
 
 def own(folder: Path, query: dict[str, str]) -> tuple[Path, Path]:
