@@ -103,7 +103,7 @@ def own_files(folder: Path, days: int, dated: bool = True) -> EvaluationData:
         for n in range(days)
     ]
     asked = [
-        dict(id=f"q{n}", user="ann", task="inbox", query="new", response="a")
+        {"id": f"q{n}", "user": "ann", "task": "inbox", "query": "new", "response": "a"}
         | ({"time": f"2026-01-{days + n:02}T08:00:00Z"} if dated else {})
         for n in range(2)
     ]
