@@ -121,6 +121,19 @@ def run_key(data: EvaluationData, lm: PersonaLM, setup: Setup, embedder: str) ->
     return digest([*content, setup.prior.digest] if setup.prior else content)
 
 
+def same_without_personas(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two protocols ask systems that have no personas the same: whatever personas start
+    from and learn is no part of their questions."""
+
+    def asked(protocol: Mapping[str, Any]) -> list[Any]:
+        lm = {name: value for name, value in protocol["lm"].items() if name != "spec"}
+        varied = [protocol["variant"].get(name) for name in ("interactions", "k", "parallel")]
+        data = protocol["data"]["digest"]
+        return [lm, protocol["task"], data, varied, protocol["embedder"]]
+
+    return asked(one) == asked(other)
+
+
 def package_version() -> str:
     """PersonaAgent's own, for the report."""
     try:

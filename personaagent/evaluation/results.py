@@ -225,6 +225,17 @@ class Results:
         with self._explained(), self._engine.connect() as connection:
             return set(connection.scalars(select))
 
+    def adopt(self, run: str, others: Collection[str], systems: Collection[str]) -> None:
+        """Take over what these systems answered in other runs, where this one has nothing yet."""
+        c = _answers.c
+        copied = [sa.literal(run).label("run"), *(one for one in c if one is not c.run)]
+        theirs = sa.select(*copied).where(
+            c.run.in_(others), c.system.in_(systems), c.answer.is_not(None)
+        )
+        taken = insert(_answers).from_select([one.name for one in c], theirs)
+        with self._explained(), self._engine.begin() as connection:
+            connection.execute(taken.on_conflict_do_nothing())
+
     def rows(self, run: str, samples: Collection[str]) -> list[Row]:
         """The rows of some samples of a run, by system and in the order of `samples`."""
         place = {sample: at for at, sample in enumerate(samples)}

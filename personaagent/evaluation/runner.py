@@ -25,6 +25,7 @@ from personaagent.evaluation.protocol import (
     lm_to_dict,
     package_version,
     run_key,
+    same_without_personas,
     task_to_dict,
 )
 from personaagent.evaluation.results import Results, Row
@@ -110,6 +111,7 @@ class Experiment:
         import dspy
 
         self.results.begin(self.id, self.run, self.protocol())
+        self.results.adopt(self.run, self._alike(), _plain(self.systems))
         todo = {entrant.name: self._unanswered(entrant) for entrant in self.systems}
         if not any(todo.values()):
             return self.id
@@ -157,6 +159,8 @@ class Experiment:
                 forget_traces(self.memory.store, self.run, entrant.name, user)
         if personas:
             self.aligner.forget(users)
+        for run in self._alike():  # else they would be found there again
+            self.results.forget(run, _plain(systems))
         names = [entrant.name for entrant in systems]
         return self.results.forget(self.run, names, personas=personas)
 
@@ -183,6 +187,15 @@ class Experiment:
             "parallel": self.parallel,
             "version": package_version(),
             "date": datetime.now(UTC).date().isoformat(),
+        }
+
+    def _alike(self) -> set[str]:
+        """The other runs, in which systems without personas were asked the same."""
+        mine = self.protocol()
+        return {
+            one.run
+            for one in self.results.experiments()
+            if one.run != self.run and same_without_personas(one.protocol, mine)
         }
 
     def _unanswered(self, entrant: Entrant) -> list[Sample]:
@@ -274,6 +287,10 @@ class Experiment:
                 watch()
         finally:  # also on Ctrl-C: what is under way ends and is kept, the rest is not begun
             pool.shutdown(cancel_futures=True)
+
+
+def _plain(systems: Sequence[Entrant]) -> list[str]:
+    return [one.name for one in systems if not one.needs_personas]
 
 
 def _score(experiment: Experiment, row: Row) -> float:

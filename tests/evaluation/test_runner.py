@@ -88,6 +88,21 @@ def test_another_system_does_not_redo_the_first(here):
     assert list(done.protocol["systems"]) == ["rag", "non-personalized"]
 
 
+def test_other_personas_do_not_redo_what_has_none(here):
+    systems = entrants(["rag", "personaagent"])
+    plain = Setup(alignment={"iterations": 0, "replay": 0})
+    first = here.run(systems, setup=plain)
+    asked = len(here.asked())
+    prior = Prior("inbox", here.lm.fingerprint, Start(profile=False, trust=Trust(1.0, 0.5)), 2)
+    done = here.run(systems, setup=replace(plain, prior=prior))
+    assert done.run != first.run
+    assert len(here.asked()) == asked + 12  # PersonaAgent alone
+    assert [line.n for line in analyse(here.results, done).lines] == [12, 12]
+    here.experiment(setup=plain).redo(entrants(["rag"]))  # after a change of its code
+    here.run(systems, setup=replace(plain, prior=prior))
+    assert len(here.asked()) == asked + 12 + 12
+
+
 def test_a_larger_cohort_asks_only_for_the_rest(here):
     systems = entrants(["non-personalized"])
     here.run(systems, cohort=Cohort(samples=5))
