@@ -21,7 +21,6 @@ from personaagent.programs.fusion import Distribution
 from personaagent.programs.habits import NAMES_TEMPERATURE, label_posterior
 
 FOLDS = 5  # of the users: what is learned on four is judged on the fifth
-
 USERS = 3  # that must have given a label: what fewer mean by it is theirs and not the cohort's
 _PENALTY = 0.1  # nats by which a weight one away from the names' must pay off
 
