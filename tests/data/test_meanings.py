@@ -50,3 +50,23 @@ def test_malformed_ones_are_refused(wrong):
     data["trust"]["meanings"] = wrong if wrong is None else data["trust"]["meanings"] | wrong
     with pytest.raises(DataError, match="persona: malformed field"):
         Persona.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    ("scale", "labels"),
+    [
+        (1.0, {"work": "no base64!"}),
+        (1.0, {"work": "AAAA", "family": "AAA="}),
+        (0.0, {"work": "AAAA"}),
+        (float("nan"), {"work": "AAAA"}),
+    ],
+)
+def test_weights_that_say_nothing_are_refused(scale, labels):
+    with pytest.raises(DataError, match="meanings"):
+        Meanings("space", scale, labels)
+
+
+def test_vectors_of_another_length_are_refused():
+    learned = Meanings.of("space", LABELS, np.eye(3, 5))
+    with pytest.raises(DataError, match="weights of 5 numbers, not 7"):
+        learned.likelihoods(np.ones(6, dtype=np.float32))
