@@ -28,7 +28,7 @@ class Display:
     ) -> None:
         self.screen = screen
         self._iterations = iterations
-        self._directives = _texts(champion)
+        self._reaches = _reaches(champion)
         columns = SpinnerColumn(), TextColumn("{task.description}"), _Spent(meter)
         self._bar = render.progress(*columns, TimeElapsedColumn(), on=screen)
         self._row = self._bar.add_task("embedding what is new", total=None)
@@ -51,7 +51,7 @@ class Display:
     def rolled_back(self, watched: Watched) -> None:
         """Say that the champion's parent is back, and show steps against it."""
         self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
-        self._directives = _texts(watched.champion)
+        self._reaches = _reaches(watched.champion)
 
     def step(self, step: Step) -> None:
         """Show a step that has ended."""
@@ -74,7 +74,7 @@ class Display:
         for at, candidate in enumerate(step.candidates):
             self.screen.print(self._candidate(candidate, accepted=at == step.accepted))
         if step.accepted is not None:
-            self._directives = _texts(step.candidates[step.accepted].persona)
+            self._reaches = _reaches(step.candidates[step.accepted].persona)
         if 0 <= step.iteration < self._iterations:
             self.iteration(step.iteration + 1)
 
@@ -92,14 +92,18 @@ class Display:
                 ("  ✓ " if accepted else "  · ", style), f"candidate: {loss}{score}", f"; {reason}"
             )
         ]
-        after = _texts(candidate.persona)
-        new = [text for text in after if text not in self._directives]
-        gone = [text for text in self._directives if text not in after]
+        after, before = _reaches(candidate.persona), self._reaches
+        new = [text for text in after if text not in before]
+        gone = [text for text in before if text not in after]
         for sign, texts in (("+", new), ("-", gone)):
             for text in texts[:_NEW]:
                 lines.append(Text(f"      {sign} {render.short(text, 90)}", render.SIGNS[sign]))
             if len(texts) > _NEW:
                 lines.append(Text(f"      {sign} {len(texts) - _NEW} more", render.SIGNS[sign]))
+        for text in after:
+            if text in before and after[text] != before[text]:
+                moved = f"reach {before[text]:.3g} to {after[text]:.3g}"
+                lines.append(Text(f"      ~ {render.short(text, 90)} {moved}", "yellow"))
         return Text("\n").join(lines)
 
 
@@ -141,5 +145,6 @@ def _gradient(gradient: Gradient) -> Text:
     )
 
 
-def _texts(persona: Persona | None) -> list[str]:
-    return [one.text for one in persona.directives] if persona else []
+def _reaches(persona: Persona | None) -> dict[str, float]:
+    """By the text of a directive how near a query must be to its cue."""
+    return {one.text: one.reach for one in persona.directives} if persona else {}
