@@ -83,13 +83,12 @@ class Display:
         self.doing(f"iteration {number} of {self._iterations}: replaying and criticizing")
 
     def _candidate(self, candidate: Candidate, *, accepted: bool) -> Text:
-        loss = "not replayed" if candidate.loss is None else f"loss {candidate.loss:.3f}"
-        score = "" if candidate.score is None else f", score {candidate.score:.0%}"
+        judged = f"loss {candidate.loss:.3f}, score {candidate.score:.0%}"
         style = "green" if accepted else "dim"
         reason = render.short(candidate.reason, 100)
         lines = [
             Text.assemble(
-                ("  ✓ " if accepted else "  · ", style), f"candidate: {loss}{score}", f"; {reason}"
+                ("  ✓ " if accepted else "  · ", style), f"candidate: {judged}", f"; {reason}"
             )
         ]
         after, before = _reaches(candidate.persona), self._reaches

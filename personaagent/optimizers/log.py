@@ -30,15 +30,14 @@ class Gradient:
 class Candidate:
     """A proposed persona, against the champion of its step.
 
-    `loss` and `score` are means over the judging interactions, None where a candidate was dropped
-    before it was replayed. The rest counts those lent to the step, too: how many are `changed`, in
-    that the LM is shown something else than under the champion, the nats that are `saved` and the
-    score that is `gained`, both summed.
+    `loss` and `score` are means over the judging interactions. The rest counts those lent to the
+    step, too: how many are `changed`, in that the LM is shown something else than under the
+    champion, the nats that are `saved` and the score that is `gained`, both summed.
     """
 
     persona: Persona
-    loss: float | None
-    score: float | None
+    loss: float
+    score: float
     changed: int
     reason: str
     saved: float = 0.0

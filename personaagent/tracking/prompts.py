@@ -78,12 +78,12 @@ def publish(
 
 
 def challenger_of(log: AlignmentLog) -> Persona | None:
-    """The best candidate of an alignment that was replayed and not accepted."""
+    """The best candidate of an alignment that was not accepted."""
     refused = [
         (one.loss, one.persona)
         for step in log.steps
         for at, one in enumerate(step.candidates)
-        if one.loss is not None and at != step.accepted
+        if at != step.accepted
     ]
     others = [(loss, persona) for loss, persona in refused if persona.hash != log.last.hash]
     return min(others, key=lambda pair: pair[0])[1] if others else None

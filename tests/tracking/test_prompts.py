@@ -71,10 +71,10 @@ def test_an_alignment_registers_its_champion_and_challenger(uri: str, client: An
     assert load("challenger", "persona.inbox.cid").format() == mine[1].render()
 
 
-def test_the_challenger_is_the_best_that_was_replayed_and_refused():
+def test_the_challenger_is_the_best_that_was_refused():
     worse, best = replace(RIVAL, profile="worse"), replace(RIVAL, profile="best")
     steps = (
-        step(1, None, Candidate(worse, 0.8, 0.1, 1, ""), Candidate(RIVAL, None, None, 0, "")),
+        step(1, None, Candidate(worse, 0.8, 0.1, 1, ""), Candidate(RIVAL, 0.9, 0.1, 1, "")),
         step(2, 1, Candidate(best, 0.6, 0.1, 1, ""), Candidate(BETTER, 0.5, 0.9, 1, "")),
     )
     assert challenger_of(log(*steps)) == best

@@ -31,7 +31,7 @@ def step(iteration: int, accepted: int | None, loss: float) -> Step:
         ("a",),
         (Gradient("a", "work", "secret truth", "It asks about a secret tea."),),
         (
-            Candidate(WORSE, None, None, 0, "same as before"),
+            Candidate(WORSE, 0.9, 0.2, 1, "worse"),
             Candidate(BETTER, 0.5, 0.8, 2, "better"),
         ),
         accepted,
@@ -118,7 +118,7 @@ def test_personas_gradients_and_candidates_are_files(client: Any, tracked: str, 
     assert gradients[0]["text"] == "It asks about a secret tea."
     candidates = json.loads((folder / "candidates.json").read_text())
     assert [one["accepted"] for one in candidates] == [False, True, False, False]
-    assert (candidates[0]["loss"], candidates[0]["reason"]) == (None, "same as before")
+    assert (candidates[0]["loss"], candidates[0]["reason"]) == (0.9, "worse")
 
 
 def test_texts_can_be_left_out(uri: str, client: Any, tmp_path: Path):
