@@ -21,7 +21,8 @@ import dspy
 
 from personaagent.data import Choice, Persona, Query, Task, Trust
 from personaagent.errors import DataError
-from personaagent.optimizers.cohort import FOLDS, cohort_habits, fold_of, no_worse, standard_error
+from personaagent.optimizers.folds import FOLDS, fold_of, no_worse, standard_error
+from personaagent.optimizers.meanings import cohort_habits
 from personaagent.optimizers.prior import STARTS, Prior, Start, Tried
 from personaagent.optimizers.record import once
 from personaagent.optimizers.replay import parallel

@@ -6,21 +6,20 @@ anchored where nothing has been learned yet: at the nearness of the labels' name
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.data import Classification, Interaction, Meanings, Query, Task
+from personaagent.optimizers.folds import FOLDS, fold_of, no_worse
 from personaagent.programs import PersonaAgent, Situation
 from personaagent.programs.fusion import Distribution
 from personaagent.programs.habits import NAMES_TEMPERATURE, label_posterior
 
-FOLDS = 5  # of the users: what is learned on four is judged on the fifth
 USERS = 3  # that must have given a label: what fewer mean by it is theirs and not the cohort's
 _PENALTY = 0.1  # nats by which a weight one away from the names' must pay off
 
@@ -135,19 +134,3 @@ def _fit(
     found = minimize(cost, np.zeros(anchor.size), jac=True, method="L-BFGS-B").x
     weights: NDArray[np.float64] = anchor + found.reshape(anchor.shape)
     return weights
-
-
-def no_worse(losses: Sequence[float], least: Sequence[float]) -> bool:
-    """Whether they lose to the others by no more than one standard error of the difference."""
-    lost = [mine - best for mine, best in zip(losses, least, strict=True)]
-    return fmean(lost) <= standard_error(lost)
-
-
-def standard_error(values: Sequence[float]) -> float:
-    """The standard error of their mean."""
-    return stdev(values) / math.sqrt(len(values))
-
-
-def fold_of(user: str) -> int:
-    """The fold of a user, which hangs on the name alone."""
-    return int(hashlib.sha256(f"fold {user}".encode()).hexdigest(), 16) % FOLDS

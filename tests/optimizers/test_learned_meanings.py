@@ -10,7 +10,7 @@ from standins import HashEmbedder
 from worlds_of_mail import INBOX, mail, remembering
 
 from personaagent.data import Interaction, Query, Rating
-from personaagent.optimizers.cohort import cohort_habits, learn_meanings
+from personaagent.optimizers.meanings import cohort_habits, learn_meanings
 from personaagent.programs import PersonaAgent
 
 EMBEDDER = HashEmbedder(dimensions=512)
