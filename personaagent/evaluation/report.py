@@ -49,12 +49,18 @@ def write_report(
     """
     analyses = analyses_of(answers, only)
     drawn = list(curves(analyses))
-    in_curves = {one.experiment.id for curve in drawn for one in curve.points.values()}
-    # A variant that is a point of a curve has no section of its own.
+    told = {
+        (one.experiment.id, system)
+        for curve in drawn
+        for one in curve.points.values()
+        for system in curve.systems
+    }
+    # A variant has no section of its own if the curves tell of all that it asked.
     apart = [
         one
         for one in analyses
-        if not (one.experiment.protocol["variant"] and one.experiment.id in in_curves)
+        if not one.experiment.protocol["variant"]
+        or any((one.experiment.id, line.system) not in told for line in one.lines)
     ]
     names = titles(apart)
     blocks = [
@@ -156,8 +162,24 @@ def _curve(curve: Curve) -> Iterator[Block]:
     label = f"{one.experiment.id[:8]}-{curve.name}"
     caption = f"{metric.title} by {curve.title}, with 95 % intervals"
     yield Figure(label, plots.curves(curve), caption)
+    yield Heading("Loss", 3)
+    yield Table(columns, [[s, *(_loss(at, s) for at in points)] for s in curve.systems])
     yield Heading("Seconds a sample", 3)
     yield Table(columns, [[s, *(_seconds(at, s) for at in points)] for s in curve.systems])
+    if any(persona.steps for at in points for persona in at.personas):
+        yield Heading("The alignments", 3)
+        yield Table(["", *columns[1:]], [*_alignments(points)])
+
+
+def _alignments(points: Sequence[Analysis]) -> Iterator[list[str]]:
+    """How many of their steps were accepted, and what they cost a user."""
+    counted = ("steps", "accepted", "calls", "tokens")
+    sums = [{name: sum(getattr(p, name) for p in at.personas) for name in counted} for at in points]
+    users = [max(len(at.personas), 1) for at in points]
+    each = list(zip(sums, users, strict=True))
+    yield ["steps accepted", *(f"{one['accepted']} of {one['steps']}" for one in sums)]
+    yield ["LM calls a user", *(f"{one['calls'] / count:.1f}" for one, count in each)]
+    yield ["tokens a user", *(f"{one['tokens'] / count:,.0f}" for one, count in each)]
 
 
 def _headline(analysis: Analysis, system: str) -> str:
@@ -172,6 +194,11 @@ def _value(analysis: Analysis, system: str) -> str:
     line = analysis.line(system)
     score = line and line.scores[analysis.headline.name]
     return f"{score.value:.3f}" if score else NONE
+
+
+def _loss(analysis: Analysis, system: str) -> str:
+    line = analysis.line(system)
+    return f"{line.loss:.3f}" if line and line.n else NONE
 
 
 def _seconds(analysis: Analysis, system: str) -> str:

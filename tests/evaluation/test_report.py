@@ -121,6 +121,33 @@ def test_what_was_varied_becomes_a_curve(tmp_path):
     assert "| System | 1 | 2 | 4 |" in twin.read_text()
 
 
+def test_a_curve_says_what_its_alignments_cost(tmp_path):
+    with world(tmp_path) as here:
+        for iterations in (0, 2):
+            made = here.run(
+                entrants(["personaagent"]), setup=Setup(alignment={"iterations": iterations})
+            )
+        _, twin = write_report(here.results, tmp_path / "report")
+        cost = here.results.personas(made.run, {"ann", "bob"})
+    told = twin.read_text()
+    steps, accepted = sum(one.steps for one in cost), sum(one.accepted for one in cost)
+    assert f"| steps accepted | 0 of 0 | {accepted} of {steps} |" in told
+    assert f" {sum(one.calls for one in cost) / 2:.1f} |" in told
+    assert "### Loss" in told
+
+
+def test_a_point_of_a_curve_that_asked_more_systems_is_told_apart(tmp_path):
+    with world(tmp_path) as here:
+        few, more = entrants(["rag", "knn"]), entrants(["rag", "knn", "icl"])
+        here.run(few, setup=Setup(latest=2))
+        here.run(more, setup=Setup(latest=4))
+        _, twin = write_report(here.results, tmp_path / "report")
+    sections = [line for line in twin.read_text().splitlines() if line.startswith("## ")]
+    assert any("interactions" in line and "by" in line for line in sections)
+    assert any("interactions = 4" in line for line in sections)
+    assert not any("interactions = 2" in line for line in sections)
+
+
 def test_a_persona_map_is_drawn_and_told(tmp_path):
     users = [f"user {n}" for n in range(15)]
     with world(tmp_path, inbox(users, questions=1, history=4)) as here:
