@@ -47,6 +47,15 @@ def test_redo_asks_again(evaluate, own):
     assert "knn: 12 of 12" not in said
 
 
+def test_what_was_before_the_first_question_is_asked_as_well(evaluate, own):
+    evaluate(*own, "--lm", "sim/inbox", "--systems", "knn")
+    options = ("--systems", "knn", "--earlier", "2", "--json")
+    said = json.loads(evaluate(*own, "--lm", "sim/inbox", *options).stdout)
+    asked = next(one for one in said["experiments"] if "before" in one["protocol"]["data"]["name"])
+    assert asked["protocol"]["data"]["samples"] == 12 + 3 * 2
+    assert [one["answered"] for one in asked["systems"]] == [18]
+
+
 def test_lamp_files_of_a_half(evaluate, tmp_path):
     records = [lamp_record(str(n), f"user {n}") for n in range(20)]
     questions, outputs = lamp_write(tmp_path, records)

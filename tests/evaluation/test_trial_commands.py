@@ -107,6 +107,7 @@ def test_pool_learns_where_personas_start_and_evaluate_takes_it(command, own, tm
     said = command("pool", *own, *LM, "--out", "prior.json").stdout
     assert "the query alone" in said
     assert "recall()" in said
+    assert "habit alone:" in said
     prior = json.loads((tmp_path / "prior.json").read_text())
     assert prior["task"] == "inbox"
     assert prior["users"] == 3
