@@ -150,7 +150,7 @@ def _trust(data: dict[str, Any]) -> Trust:
         _typed(data, "lm", int, float),
         _typed(data, "habit", int, float),
         {label: _typed(lean, label, int, float) for label in lean},
-        _meanings(data["meanings"]) if "meanings" in data else None,
+        None if data.get("meanings") is None else _meanings(data["meanings"]),
     )
 
 
