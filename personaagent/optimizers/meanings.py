@@ -39,7 +39,7 @@ def cohort_habits(
         losses of habit alone under both, nats a query, empty where labels are no words.
     """
     memory, task = agent.memory, agent.task
-    seen = [Situation(one.user, task, one.query, one.time, (one.id,)) for one in queries]
+    seen = [Situation.asking(task, one) for one in queries]
     named = [label_posterior(agent.retrieve, one) for one in seen]
     if not isinstance(task, Classification):
         return named, None, {}

@@ -70,7 +70,7 @@ def pool(
 
     def answer(asked: tuple[Start, Query]) -> dict[str, Any]:
         start, query = asked
-        seen = Situation(query.user, task, query.query, query.time, (query.id,))
+        seen = Situation.asking(task, query)
         profile = summarize(agent.memory, seen).profile if start.profile else ""
         persona = Persona(query.user, task.name, profile, actions=start.actions, trust=BOTH)
         said = _answered(agent, seen, persona, lm.fingerprint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from personaagent.data import Interaction, Task
+from personaagent.data import Interaction, Query, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,11 @@ class Situation:
     query: str
     before: datetime | None = None
     exclude: tuple[str, ...] = ()
+
+    @classmethod
+    def asking(cls, task: Task, query: Query) -> Situation:
+        """The situation in which a query is put; a history may hold the very question."""
+        return cls(query.user, task, query.query, query.time, (query.id,))
 
     @classmethod
     def replaying(cls, task: Task, past: Interaction) -> Situation:
