@@ -66,8 +66,9 @@ class Given:
         int,
         typer.Option(
             min=0,
-            help="Ask of every user also the latest so many interactions before the first "
-            "question, each from its own moment.",
+            help="Ask of every user also so many earlier interactions: the latest before the first "
+            "question, each from its own moment, or without times any, each as if only it were "
+            "unknown.",
             rich_help_panel=_COHORT,
         ),
     ] = 0

@@ -74,6 +74,7 @@ def pool(
             prior = learn(
                 PersonaAgent(data.task, episodic, k=given.setup().settings["k"]),
                 [one.query for one in experiment.samples],
+                owners={one.query.user: one.owner for one in experiment.samples},
                 starts=(*STARTS, Start()) if profiles else STARTS,
                 watch=lambda done, total: progress.update(bar, completed=done, total=total),
             )

@@ -212,41 +212,81 @@ def own_data(task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]
 
 
 def with_earlier(data: EvaluationData, count: int) -> EvaluationData:
-    """The same data, and every user is also asked what the latest interactions before the user's
-    first question were about, each as if its answer and what followed were not known yet.
+    """The same data, and every user is also asked what interactions of the user's past were about.
+
+    Where the questions have times, these are the latest before the first question, each as if its
+    answer and what followed were not known yet. Where they have none, they are drawn, and each is
+    asked as if it alone were not known: of a user of its own, who has the others.
 
     Args:
-        data: whose questions have times.
-        count: interactions of a user, the latest; of a user who has fewer, all.
+        data: of a task whose histories hold what can be asked.
+        count: interactions of a user; of a user who has fewer, all.
 
     Raises:
-        DataError: the past cannot be asked: no times, or pairs, of which histories hold none.
+        DataError: the task asks for pairs, and histories hold none.
     """
     if isinstance(data.task, Choice):
         raise DataError(f"task '{data.task.name}': histories hold no pairs, so none can be asked")
-    first = data.cutoffs
-    if not first:
-        raise DataError(f"{data.name}: the questions have no times, so nothing is before them")
-    owners = {one.query.user: one.owner for one in data.samples}
-    past: defaultdict[str, list[Interaction]] = defaultdict(list)
-    for one in data.histories(None):
-        told = one.response in data.task.labels if data.task.labels else bool(one.response)
-        if told and one.time is not None and one.user in first and one.time < first[one.user]:
-            past[one.user].append(one)
-    earlier = tuple(
-        Sample(
-            Query(one.id, user, one.task, one.query, one.response, one.time),
-            owners[user],
-        )
-        for user, interactions in sorted(past.items())
-        for one in sorted(interactions, key=lambda one: (one.time, one.id))[-count:]
+    more, which = (
+        (_before(data, count), f"the {count} before")
+        if data.cutoffs
+        else (_left_out(data, count), f"{count} of before")
     )
     return replace(
-        data,
-        name=f"{data.name} and the {count} before",
-        digest=_digest(f"{data.digest} and the {count} before"),
-        samples=data.samples + earlier,
+        more, name=f"{data.name} and {which}", digest=_digest(f"{data.digest} and {which}")
     )
+
+
+def _before(data: EvaluationData, count: int) -> EvaluationData:
+    first, past = data.cutoffs, defaultdict[str, list[Interaction]](list)
+    for one in _answered(data):
+        if one.time is not None and one.user in first and one.time < first[one.user]:
+            past[one.user].append(one)
+    return _asking(
+        data,
+        [
+            (one, one.user)
+            for _, interactions in sorted(past.items())
+            for one in sorted(interactions, key=lambda one: (one.time, one.id))[-count:]
+        ],
+    )
+
+
+def _left_out(data: EvaluationData, count: int) -> EvaluationData:
+    known = defaultdict[str, dict[str, Interaction]](dict)
+    for one in _answered(data):
+        known[one.user][one.id] = one
+    left = {
+        user: {f"{user} without {id}": own[id] for id in ranked(own, 0)[:count]}
+        for user, own in sorted(known.items())
+    }
+    asked = [(one, unaware) for chosen in left.values() for unaware, one in chosen.items()]
+
+    def histories(users: Iterable[str] | None) -> Iterator[Interaction]:
+        for one in data.histories(users):
+            yield one
+            for unaware, asked in left.get(one.user, {}).items():
+                if one.id != asked.id:
+                    yield replace(one, user=unaware)
+
+    return replace(_asking(data, asked), histories=histories)
+
+
+def _answered(data: EvaluationData) -> Iterator[Interaction]:
+    """What can be asked, because its answer is one of the task's."""
+    for one in data.histories(None):
+        if one.response in data.task.labels if data.task.labels else one.response:
+            yield one
+
+
+def _asking(data: EvaluationData, asked: Iterable[tuple[Interaction, str]]) -> EvaluationData:
+    """The same data, and interactions are asked, each of a user of the store."""
+    owners = {one.query.user: one.owner for one in data.samples}
+    more = tuple(
+        Sample(Query(one.id, user, one.task, one.query, one.response, one.time), owners[one.user])
+        for one, user in asked
+    )
+    return replace(data, samples=data.samples + more)
 
 
 def _some(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, median
 
 import numpy as np
@@ -25,7 +26,7 @@ _PENALTY = 0.1  # nats by which a weight one away from the names' must pay off
 
 
 def cohort_habits(
-    agent: PersonaAgent, queries: Sequence[Query]
+    agent: PersonaAgent, queries: Sequence[Query], owners: Sequence[str]
 ) -> tuple[Sequence[Distribution | None], Meanings | None, dict[str, float]]:
     """The habits of the queries' users, by what labels mean to the others of the cohort if that is
     clearly better than by the labels' names.
@@ -33,6 +34,7 @@ def cohort_habits(
     Args:
         agent: with the memory of the users.
         queries: with `gold`.
+        owners: whose each query is; a user of the memory is one owner's.
 
     Returns:
         p_user of every query; what the whole cohort means, None where names are as good; and the
@@ -43,11 +45,13 @@ def cohort_habits(
     named = [label_posterior(agent.retrieve, one) for one in seen]
     if not isinstance(task, Classification):
         return named, None, {}
-    interactions = [
-        one
-        for user in sorted({one.user for one in queries})
+    whose = {one.user: owner for one, owner in zip(queries, owners, strict=True)}
+    known = {
+        (owner, one.id): replace(one, user=owner)
+        for user, owner in sorted(whose.items())
         for one in memory.store.of(user).interactions(task.name)
-    ]
+    }
+    interactions = [one for _, one in sorted(known.items())]
     texts = sorted({one.query for one in interactions}.union(task.labels))
     vectors = dict(zip(texts, memory.embedder.encode(texts, progress=True), strict=True))
 
@@ -56,7 +60,10 @@ def cohort_habits(
         return learn_meanings(task, taught, vectors, memory.embedder.fingerprint)
 
     learned = [learn(without) for without in range(FOLDS)]
-    meant = [label_posterior(agent.retrieve, one, learned[fold_of(one.user)]) for one in seen]
+    meant = [
+        label_posterior(agent.retrieve, one, learned[fold_of(owner)])
+        for one, owner in zip(seen, owners, strict=True)
+    ]
     by_names, by_cohort = _losses(named, queries), _losses(meant, queries)
     means = {"names": fmean(by_names), "cohort": fmean(by_cohort)}
     if no_worse(by_names, by_cohort):

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
@@ -37,6 +37,7 @@ def pool(
     agent: PersonaAgent,
     queries: Sequence[Query],
     *,
+    owners: Mapping[str, str] | None = None,
     starts: Sequence[Start] = STARTS,
     watch: Callable[[int, int], None] = lambda *_: None,
 ) -> Prior:
@@ -52,6 +53,8 @@ def pool(
     Args:
         agent: with the memory of the queries' users; needs DSPy's LM, which reads likelihoods.
         queries: with `gold`.
+        owners: by user of the memory, whose it is; by default everyone is somebody else. What is
+            learned of somebody is never judged on the same.
         starts: what is compared; their trust is what is learned.
         watch: called with how many answers there are, and how many there will be.
 
@@ -59,7 +62,8 @@ def pool(
         DataError: fewer than two users, or an LM that reads no likelihoods.
         LMError: the LM failed.
     """
-    users = {one.user for one in queries}
+    asked = [(owners or {}).get(one.user, one.user) for one in queries]
+    users = set(asked)
     if len(users) < 2:
         raise DataError(f"a prior is pooled over users, and there are {len(users)}: name more")
     task, lm = agent.task, dspy.settings.lm
@@ -68,8 +72,8 @@ def pool(
     done, total = itertools.count(1), len(queries) * len(starts)
     summarize = HistoryProfile()
 
-    def answer(asked: tuple[Start, Query]) -> dict[str, Any]:
-        start, query = asked
+    def answer(one: tuple[Start, Query]) -> dict[str, Any]:
+        start, query = one
         seen = Situation.asking(task, query)
         profile = summarize(agent.memory, seen).profile if start.profile else ""
         persona = Persona(query.user, task.name, profile, actions=start.actions, trust=BOTH)
@@ -77,7 +81,7 @@ def pool(
         watch(next(done), total)
         return said
 
-    habits, meanings, meant = cohort_habits(agent, queries)
+    habits, meanings, meant = cohort_habits(agent, queries, asked)
 
     def judge(start: Start) -> tuple[Tried, list[float]]:
         said = parallel(answer, [(start, one) for one in queries], lm.slots)
@@ -85,7 +89,7 @@ def pool(
             (one["lm"], habit, query.gold or "")
             for one, habit, query in zip(said, habits, queries, strict=True)
         ]
-        return _judged(task, queries, answered, start, fmean(one["seconds"] for one in said))
+        return _judged(task, asked, answered, start, fmean(one["seconds"] for one in said))
 
     judged = [judge(start) for start in starts]
     _, least = min(judged, key=lambda pair: pair[0].loss)
@@ -117,11 +121,11 @@ def _answered(agent: PersonaAgent, seen: Situation, persona: Persona, lm: str) -
 
 
 def _judged(
-    task: Task, queries: Sequence[Query], answered: Sequence[Answered], start: Start, seconds: float
+    task: Task, asked: Sequence[str], answered: Sequence[Answered], start: Start, seconds: float
 ) -> tuple[Tried, list[float]]:
-    """What the queries say of a start, and its loss on each."""
+    """What the answers of those asked say of a start, and its loss on each."""
     lean = not isinstance(task, Choice)  # both orders are read, so neither label is preferred
-    folds = [fold_of(query.user) for query in queries]
+    folds = [fold_of(user) for user in asked]
     fitted = [
         fit_trust(
             [one for one, of in zip(answered, folds, strict=True) if of != fold],

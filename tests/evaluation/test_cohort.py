@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,9 +128,27 @@ def test_the_latest_before_the_first_question_are_asked_as_well(tmp_path):
     assert len(with_earlier(data, 50).samples) == 2 + 5
 
 
-def test_what_has_no_times_or_holds_no_questions_cannot_be_asked_earlier(tmp_path):
-    with pytest.raises(DataError, match="no times"):
-        with_earlier(own_files(tmp_path, 3, dated=False), 1)
+def test_without_times_each_is_asked_of_one_who_knows_all_but_it(tmp_path):
+    data = own_files(tmp_path, 6, dated=False)
+    more = with_earlier(data, 3)
+    known = defaultdict(set)
+    for one in more.histories(None):
+        known[one.user].add(one.id)
+    everything = {f"h{n}" for n in range(6)}
+    assert known["ann"] == everything
+    assert more.samples[:2] == data.samples
+    assert len({one.query.id for one in more.samples}) == 2 + 3
+    for one in more.samples[2:]:
+        assert known[one.query.user] == everything - {one.query.id}
+        assert one.owner == "ann"
+    assert [one.query.id for one in with_earlier(data, 2).samples] == [
+        one.query.id for one in more.samples[:4]
+    ]
+    assert list(more.histories(["bob"])) == []
+    assert len({data.digest, more.digest, with_earlier(data, 2).digest}) == 3
+
+
+def test_what_holds_no_questions_cannot_be_asked_earlier(tmp_path):
     pairs = replace(own_files(tmp_path, 3), task=LAMP_TASKS["lamp-1"])
     with pytest.raises(DataError, match="no pairs"):
         with_earlier(pairs, 1)

@@ -78,9 +78,14 @@ def asked() -> list[Query]:
     ]
 
 
+def of_cohort(memory, queries, owners=None):
+    owners = owners or [one.user for one in queries]
+    return cohort_habits(PersonaAgent(INBOX, memory), queries, owners)
+
+
 def test_a_user_with_little_history_is_better_off_for_the_cohort(tmp_path):
     with remembering(tmp_path, *(one for user in COHORT for one in history(user, count=3))) as own:
-        habits, meanings, losses = cohort_habits(PersonaAgent(INBOX, own), asked())
+        habits, meanings, losses = of_cohort(own, asked())
     assert losses["cohort"] < losses["names"]
     assert meanings is not None
     for habit, query in zip(habits, asked(), strict=True):
@@ -98,8 +103,31 @@ def test_a_users_own_answers_teach_nothing_about_that_user(tmp_path):
     queries = [Query(f"q-{one.user}{n}", one.user, "inbox", one.query, one.response)
                for n, one in enumerate(past)]  # fmt: skip
     with remembering(tmp_path, *past) as own:
-        _, meanings, losses = cohort_habits(PersonaAgent(INBOX, own), queries)
+        _, meanings, losses = of_cohort(own, queries)
     assert losses["cohort"] > losses["names"] - 0.1
+    assert meanings is None
+
+
+def test_a_user_of_several_memories_is_one_user_of_the_cohort(tmp_path):
+    """Everyone's words are their own, and each memory lacks the one that it is asked about."""
+    past, queries, owners = [], [], []
+    for at, user in enumerate(COHORT[:3]):
+        for lacks in range(4):
+            past += [
+                mail(n, f"{user}word{n}", INBOX.labels[(at + n) % 3], f"{user}/{lacks}")
+                for n in range(4)
+                if n != lacks
+            ]
+            label = INBOX.labels[(at + lacks) % 3]
+            queries.append(
+                Query(past[-1].user, past[-1].user, "inbox", f"{user}word{lacks}", label)
+            )
+            owners.append(user)
+    with remembering(tmp_path, *past) as own:
+        _, strangers, taught = of_cohort(own, queries)
+        _, meanings, losses = of_cohort(own, queries, owners)
+    assert strangers is not None  # each memory knows what another one lacks
+    assert taught["cohort"] < losses["names"] < losses["cohort"] + 0.05
     assert meanings is None
 
 
@@ -107,7 +135,7 @@ def test_numbers_are_no_words_that_could_mean_something(tmp_path):
     stars = Rating("inbox", "How many stars?")
     with remembering(tmp_path, mail(1, "fine", "4", "ann")) as own:
         queries = [Query("q", "ann", "inbox", "fine too", "4")]
-        habits, meanings, losses = cohort_habits(PersonaAgent(stars, own), queries)
+        habits, meanings, losses = cohort_habits(PersonaAgent(stars, own), queries, ["ann"])
     assert (meanings, losses) == (None, {})
     assert max(habits[0], key=habits[0].get) == "4"
 
