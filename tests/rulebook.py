@@ -82,9 +82,9 @@ class RuleBook:
                 self.failed += 1
                 raise self.failure
             form = config.response_format
-            if grammar := (config.extensions or {}).get("grammar"):
+            if text := (config.extensions or {}).get("held_to"):
                 asked = Asked("held", system, text)
-                said: Any = Held(json.loads(grammar.removeprefix("root ::= ")), asked.everything)
+                said: Any = Held(text, asked.everything)
             elif config.logprobs is not None:
                 assert config.max_tokens == 1
                 asked = Asked("labels", system, text)

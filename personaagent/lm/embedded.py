@@ -7,6 +7,7 @@ not its business. It is lazy: constructing one loads nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class EmbeddedEngine:
         except (ImportError, RuntimeError) as error:
             raise lm15.ConfigurationError(f"{self.path}: cannot be loaded: {error}") from error
         try:
+            if text := (request.config.extensions or {}).get("held_to"):
+                body["grammar"] = held_to(model.tokens(text))
             return from_chunks(request, model.chat(body, self.timeout))
         except llama.Stopped as error:
             raise lm15.TimeoutError(str(error), provider=PROVIDER) from error
@@ -103,9 +106,12 @@ def to_chat(request: lm15.Request) -> dict[str, Any]:
         body["response_format"] = {"type": form["type"]}
         if "schema" in form:
             body["response_format"]["json_schema"] = {"schema": form["schema"]}
-    if grammar := (config.extensions or {}).get("grammar"):
-        body["grammar"] = grammar
     return body
+
+
+def held_to(tokens: Sequence[int]) -> str:
+    """A grammar of llama.cpp's that nothing but these tokens follows."""
+    return "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
 
 
 def _messages(request: lm15.Request) -> list[dict[str, str]]:

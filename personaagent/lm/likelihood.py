@@ -120,9 +120,9 @@ def read_labels(
 def read_text(lm: PersonaLM, messages: Sequence[Mapping[str, str]], text: str) -> float:
     """The log-probability, in nats, that the LM gives a text as the next message.
 
-    One call, in which a grammar leaves nothing else to write; the probabilities are the LM's own,
-    without the grammar. Of the ways to spell the text in tokens the likeliest one at each step
-    counts, so it is a lower bound, by little. That the text ends there is not counted.
+    One call, in which the LM is held to the text's own tokens; the probabilities are as if it were
+    not. Held to the letters, it would begin an unlikely word by a likelier scrap of it, and pay for
+    that in what has to follow. That the text ends there is not counted.
 
     Args:
         lm: an LM with `reads_texts`.
@@ -143,20 +143,13 @@ def read_text(lm: PersonaLM, messages: Sequence[Mapping[str, str]], text: str) -
         max_tokens=len(text.encode()) + 1,  # a token spells a byte at least
         temperature=0,
         logprobs=1,
-        extensions={"grammar": f'root ::= "{"".join(map(_quoted, text))}"'},
+        extensions={"held_to": text},
     )
     with truncation_expected():
         scored = lm(replace(asked, config=config)).logprobs or ()
     if b"".join(bytes(one.bytes) for one in scored) != text.encode():
         raise LMError(f"{lm.spec} did not write the text that it was held to")
     return math.fsum(one.logprob for one in scored)
-
-
-def _quoted(letter: str) -> str:
-    """A letter in a literal of llama.cpp's grammars."""
-    if letter in '\\"':
-        return f"\\{letter}"
-    return letter if letter.isprintable() else f"\\U{ord(letter):08X}"
 
 
 _Tokens = list[tuple[str, float]]

@@ -8,12 +8,15 @@ and the interpreter can leave without pulling the model from under a running thr
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import sys
 import threading
 import time
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 CONTEXT = 8192
 """Tokens that one slot holds, prompt and answer together."""
@@ -23,6 +26,9 @@ GRACE = 30.0
 
 class Server(Protocol):
     """What is used of `xllamacpp.Server`; the callback returns whether to stop."""
+
+    @property
+    def listening_address(self) -> str: ...
 
     def handle_chat_completions(self, body: dict[str, Any], callback: Any) -> object: ...
 
@@ -68,6 +74,21 @@ class Llama:
         if call.error is not None:
             raise call.error
         return call.chunks
+
+    def tokens(self, text: str) -> list[int]:
+        """The ids of the model's tokens that spell a text, whatever markup it holds.
+
+        Raises:
+            Stopped: `close` was called.
+            RuntimeError: llama.cpp does not answer.
+        """
+        server = self.begin()
+        try:
+            return _tokenize(server.listening_address, text)
+        except (OSError, HTTPException, LookupError, ValueError) as error:
+            raise RuntimeError(f"the text could not be split into tokens: {error}") from error
+        finally:
+            self.end()
 
     def close(self, grace: float = GRACE) -> bool:
         """Stop what runs and let go of the model; whether every call ended within the grace."""
@@ -141,6 +162,20 @@ class _Call:
 
     def _complete(self) -> bool:
         return bool(self.chunks) and bool(self.chunks[-1].keys() & {"usage", "error"})
+
+
+def _tokenize(address: str, text: str) -> list[int]:
+    """By HTTP, for what a process may ask of its own llama.cpp directly leaves this out."""
+    place = urlsplit(address)
+    connection = HTTPConnection(place.hostname or "", place.port, timeout=GRACE)
+    try:
+        body = json.dumps({"content": text, "add_special": False, "parse_special": False})
+        connection.request("POST", "/tokenize", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        tokens: list[int] = json.loads(answer.read())["tokens"]
+        return tokens
+    finally:
+        connection.close()
 
 
 _LOADED: dict[tuple[Path, int], Llama] = {}

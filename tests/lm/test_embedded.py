@@ -1,10 +1,12 @@
 """The engine and its threads on a stand-in for llama.cpp's server."""
 
+import json
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -148,6 +150,41 @@ def test_failures_are_told_apart(monkeypatch, tmp_path, error, kind):
     with pytest.raises(kind) as info:
         EmbeddedEngine(tmp_path / "a.gguf", timeout=5).complete(request())
     assert type(info.value) is kind
+
+
+class Tokenizer(BaseHTTPRequestHandler):
+    """A letter is a token, and its code the token's id."""
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert (self.path, asked["parse_special"]) == ("/tokenize", False)
+        answer = {"tokens": [ord(letter) for letter in asked["content"]]}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def test_an_answer_is_held_to_the_tokens_of_a_text(monkeypatch, tmp_path):
+    server = FakeLlama()
+    monkeypatch.setattr(llama, "_load", lambda path, slots: server)
+    with HTTPServer(("127.0.0.1", 0), Tokenizer) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        server.listening_address = f"http://127.0.0.1:{http.server_port}"
+        EmbeddedEngine(tmp_path / "a").complete(request(extensions={"held_to": 'a"é'}))
+        http.shutdown()
+    assert server.bodies[0]["grammar"] == "root ::= <[97]> <[34]> <[233]>"
+
+
+def test_an_answer_that_cannot_be_held_to_a_text_is_not_given(monkeypatch, tmp_path):
+    server = FakeLlama()
+    server.listening_address = "http://127.0.0.1:9"
+    monkeypatch.setattr(llama, "_load", lambda path, slots: server)
+    with pytest.raises(lm15.ServerError, match="could not be split into tokens"):
+        EmbeddedEngine(tmp_path / "a").complete(request(extensions={"held_to": "a"}))
+    assert not server.bodies
 
 
 def test_a_model_that_cannot_be_loaded_is_named(monkeypatch):
