@@ -47,7 +47,7 @@ def compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) 
     right = first.name == "accuracy"
     p = found.p
     if right:
-        p = statistics.mcnemar(_right(ours), _right(theirs))
+        p = statistics.mcnemar(_right(ours), _right(theirs), users)
     smallest = statistics.smallest_effect(found.error, len(ours), labels=right)
     return Comparison(other, len(ours), found, p, p, smallest, _of_losses(task, ours, theirs))
 

@@ -6,6 +6,7 @@ do not count as so many independent ones. Everything is seeded.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ RESAMPLES = 2_000
 LEVEL = 0.95
 POWER = 0.80
 FEWEST_DISCORDANT = 6
-"""Pairs that must all favour one system before McNemar's exact test falls below 0.05."""
+"""Users who must all favour one system before McNemar's exact test falls below 0.05."""
 
 _EQUAL = 1e-9
 
@@ -83,14 +84,25 @@ def difference(
     )
 
 
-def mcnemar(ours: Sequence[bool], theirs: Sequence[bool]) -> float:
-    """McNemar's exact test: are the samples that only one of two systems gets right one-sided?"""
-    from scipy.stats import binomtest
+def mcnemar(ours: Sequence[bool], theirs: Sequence[bool], users: Sequence[str]) -> float:
+    """McNemar's exact test: are the samples that only one of two systems gets right one-sided?
 
-    only_ours = sum(a and not b for a, b in zip(ours, theirs, strict=True))
-    only_theirs = sum(b and not a for a, b in zip(ours, theirs, strict=True))
-    discordant = only_ours + only_theirs
-    return float(binomtest(only_ours, discordant, 0.5).pvalue) if discordant else 1.0
+    Where no system is better, each user's balance (samples that only ours gets right less those
+    that only theirs does) might as well be the other way round; `p` is how often the sum would then
+    be as far from 0. With one sample a user that is McNemar's test; with several the balance of a
+    user turns round as a whole, so that they do not count as independent.
+    """
+    balances = Counter[str]()
+    for a, b, user in zip(ours, theirs, users, strict=True):
+        balances[user] += int(a) - int(b)
+    chances = np.ones(1)  # of the sums from -reach to reach
+    for balance in map(abs, filter(None, balances.values())):
+        either = np.zeros(2 * balance + 1)
+        either[[0, -1]] = 0.5
+        chances = np.convolve(chances, either)
+    reach = len(chances) // 2
+    far = np.abs(np.arange(-reach, reach + 1)) >= abs(sum(balances.values()))
+    return min(1.0, float(chances[far].sum()))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -107,7 +119,7 @@ def smallest_effect(error: float, n: int, *, labels: bool) -> float:
     """The smallest true difference that a test on these samples finds with 80 % power.
 
     (z(1 - 0.05 / 2) + z(0.80)) times the standard error of the paired difference. For labels at
-    least 6 / n, since McNemar's exact test finds nothing in fewer than 6 discordant pairs.
+    least 6 / n, since McNemar's exact test finds nothing in fewer than 6 users who differ.
     """
     from scipy.stats import norm
 

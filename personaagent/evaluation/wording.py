@@ -19,13 +19,13 @@ METHOD = (
     f"Intervals: percentile bootstrap, {RESAMPLES:,} resamples of users (not samples), seeded. "
     "Each system on the samples that it answered; a failed sample is counted, never scored, and "
     "asked again by the next run.",
-    "p: McNemar's exact test for right and wrong answers, which takes samples as independent; else "
-    "the paired bootstrap by users. Both on the samples that the two systems answered. The best "
-    "baseline is the best on these samples, which is to the disadvantage of what is compared with "
-    "it.",
+    "p: McNemar's exact test for right and wrong answers, in which a user's samples count together; "
+    "else the paired bootstrap by users. Both on the samples that the two systems answered. The "
+    "best baseline is the best on these samples, which is to the disadvantage of what is compared "
+    "with it.",
     "Smallest effect: (1.96 + 0.84) times the bootstrap's standard error of the paired difference, "
     "which a two-sided test at 5 % finds with 80 % power; for labels at least 6 / n, since "
-    "McNemar's exact test finds nothing in fewer than 6 discordant pairs.",
+    "McNemar's exact test finds nothing in fewer than 6 users who differ.",
     "Personas are compared as embeddings of the whole rendered persona, histories as the mean of "
     "their vectors. In the swap test everyone gets the persona of the next user in a seeded circle "
     "of the data set's users (of the same half), and keeps their own memory.",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from personaagent.data import Classification, Rating
 from personaagent.evaluation.metrics import statistics
@@ -62,17 +65,37 @@ def test_an_interval_has_about_the_width_of_theory():
     assert found.high == pytest.approx(0.5 + 0.098, abs=0.015)
 
 
+def apart(count):
+    return [str(n) for n in range(count)]
+
+
 @given(rights)
-def test_mcnemar_is_symmetric(pairs):
+def test_mcnemar_of_single_samples_is_the_textbooks(pairs):
     ours, theirs = [a for a, _ in pairs], [b for _, b in pairs]
-    assert mcnemar(ours, theirs) == mcnemar(theirs, ours)
-    assert 0 <= mcnemar(ours, theirs) <= 1
+    only_ours, only_theirs = pairs.count((True, False)), pairs.count((False, True))
+    found = mcnemar(ours, theirs, apart(len(pairs)))
+    if only_ours + only_theirs:
+        assert found == pytest.approx(binomtest(only_ours, only_ours + only_theirs).pvalue)
+    else:
+        assert found == 1
+    assert found == mcnemar(theirs, ours, apart(len(pairs)))
 
 
-def test_mcnemar_counts_discordant_pairs_only():
-    assert mcnemar([True] * 30, [True] * 30) == 1
-    assert mcnemar([True] * 6, [False] * 6) == pytest.approx(2 * 0.5**6)
-    assert mcnemar([True] * 36, [True] * 30 + [False] * 6) == pytest.approx(2 * 0.5**6)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abcde")), max_size=25))
+def test_mcnemar_of_several_samples_turns_every_user_round(triples):
+    """Against all 2 ** users ways to turn users' balances round."""
+    ours, theirs, users = ([one[at] for one in triples] for at in range(3))
+    balances = [sum(a - b for a, b, user in triples if user == name) for name in "abcde"]
+    sums = [abs(np.dot(signs, balances)) for signs in itertools.product((-1, 1), repeat=5)]
+    assert mcnemar(ours, theirs, users) == pytest.approx(np.mean(np.array(sums) >= sums[-1]))
+
+
+def test_mcnemar_counts_discordant_users_only():
+    assert mcnemar([True] * 30, [True] * 30, apart(30)) == 1
+    assert mcnemar([True] * 6, [False] * 6, apart(6)) == pytest.approx(2 * 0.5**6)
+    ours, theirs = [True] * 36, [True] * 30 + [False] * 6
+    assert mcnemar(ours, theirs, apart(36)) == pytest.approx(2 * 0.5**6)
+    assert mcnemar(ours, theirs, ["ann"] * 36) == 1
 
 
 @given(ps)
