@@ -82,9 +82,9 @@ class RuleBook:
                 self.failed += 1
                 raise self.failure
             form = config.response_format
-            if text := (config.extensions or {}).get("held_to"):
+            if only := (config.extensions or {}).get("held_to"):
                 asked = Asked("held", system, text)
-                said: Any = Held(text, asked.everything)
+                said: Any = Held(only, asked.everything)
             elif config.logprobs is not None:
                 assert config.max_tokens == 1
                 asked = Asked("labels", system, text)

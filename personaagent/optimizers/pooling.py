@@ -45,10 +45,10 @@ def pool(
 
     First, whether habit alone does better by what the labels mean to the cohort than by what they
     are called. Then every start answers every query; trust is fitted on four fifths of the users
-    and judged on the last, in turn; where the task's score is then below that of the LM alone, the
-    LM is left alone. Of the starts that lose to the best one by no more than one standard error of
-    the paired difference, the fastest is taken. Answers are kept in the users' journals, so a
-    stopped run goes on.
+    and judged on the last, in turn; where the task's score is then below that of the LM alone by
+    more than one standard error of the paired difference, the LM is left alone. Of the starts that
+    lose to the best one by no more than such an error, the fastest is taken. Answers are kept in
+    the users' journals, so a stopped run goes on.
 
     Args:
         agent: with the memory of the queries' users; needs DSPy's LM, which reads likelihoods.
@@ -137,7 +137,7 @@ def _judged(
     trust = fit_trust(answered, Trust(), lean=lean)
     losses, scores = _served(task, answered, [fitted[fold] for fold in folds])
     alone = _served(task, answered, [Trust()] * len(answered))
-    if fmean(scores) < fmean(alone[1]):
+    if not no_worse([-score for score in scores], [-score for score in alone[1]]):
         trust, (losses, scores) = Trust(), alone
     tried = Tried(
         start=replace(start, trust=trust),

@@ -70,6 +70,22 @@ def test_the_lm_is_left_alone_where_nothing_answers_better(cohort, queries):
     assert prior.start.trust == Trust()
 
 
+def test_a_question_more_or_less_does_not_decide_that_the_lm_is_left_alone(cohort, queries):
+    """This LM is wrong in one of 36, what is fitted in two, and the fit knows how sure it is."""
+    wrong = queries[14]
+
+    def reads(asked):
+        query = asked.text.rsplit("message: ", 1)[-1]
+        gold = {one.query: one.gold for one in queries}[query]
+        said = next(one for one in INBOX.labels if (one != gold) == (query == wrong.query))
+        return dict.fromkeys(INBOX.labels, 0.3) | {said: 0.4}
+
+    with dspy.context(lm=stand_in(book(says={"label": reads}))):
+        prior = pool(cohort, queries, starts=[PLAIN])
+    assert prior.tried[0].score == pytest.approx(34 / 36)
+    assert prior.start.trust.habit > 1
+
+
 def test_of_starts_that_are_as_good_the_fastest_is_taken(cohort, queries, monkeypatch):
     seconds = iter(range(10_000))  # every answer takes one second, and recalls three
     monkeypatch.setattr("time.perf_counter", lambda: float(next(seconds)))
