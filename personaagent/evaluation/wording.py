@@ -19,7 +19,7 @@ METHOD = (
     f"Intervals: percentile bootstrap, {RESAMPLES:,} resamples of users (not samples), seeded. "
     "Each system on the samples that it answered; a failed sample is counted, never scored, and "
     "asked again by the next run.",
-    "p: McNemar's exact test for right and wrong answers, in which a user's samples count together; "
+    "p: McNemar's exact test for right and wrong answers, in which a user's samples count as one; "
     "else the paired bootstrap by users. Both on the samples that the two systems answered. The "
     "best baseline is the best on these samples, which is to the disadvantage of what is compared "
     "with it.",
