@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 
 FOLDS = 5  # what is learned on four of them is judged on the fifth
 
 
-def no_worse(losses: Sequence[float], least: Sequence[float]) -> bool:
+def no_worse(losses: Sequence[float], least: Sequence[float], users: Sequence[str]) -> bool:
     """Whether they lose to the others by no more than one standard error of the difference."""
     lost = [mine - best for mine, best in zip(losses, least, strict=True)]
-    return fmean(lost) <= standard_error(lost)
+    return fmean(lost) <= standard_error(lost, users)
 
 
-def standard_error(values: Sequence[float]) -> float:
-    """The standard error of their mean."""
-    return stdev(values) / math.sqrt(len(values))
+def standard_error(values: Sequence[float], users: Sequence[str]) -> float:
+    """The standard error of their mean, which several values of a user make no surer than they are:
+    a user's deviations add up before they are squared."""
+    mean, apart = fmean(values), defaultdict[str, float](float)
+    for value, user in zip(values, users, strict=True):
+        apart[user] += value - mean
+    spread = sum(deviation**2 for deviation in apart.values()) * len(apart) / (len(apart) - 1)
+    return math.sqrt(spread) / len(values)
 
 
 def fold_of(user: str) -> int:

@@ -66,7 +66,7 @@ def cohort_habits(
     ]
     by_names, by_cohort = _losses(named, queries), _losses(meant, queries)
     means = {"names": fmean(by_names), "cohort": fmean(by_cohort)}
-    if no_worse(by_names, by_cohort):
+    if no_worse(by_names, by_cohort, owners):
         return named, None, means
     return meant, learn(None), means
 

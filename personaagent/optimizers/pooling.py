@@ -93,7 +93,7 @@ def pool(
 
     judged = [judge(start) for start in starts]
     _, least = min(judged, key=lambda pair: pair[0].loss)
-    close = [one for one, losses in judged if no_worse(losses, least)]
+    close = [one for one, losses in judged if no_worse(losses, least, asked)]
     start = min(close, key=lambda one: one.seconds).start
     if start.trust.habit:
         start = replace(start, trust=replace(start.trust, meanings=meanings))
@@ -137,12 +137,12 @@ def _judged(
     trust = fit_trust(answered, Trust(), lean=lean)
     losses, scores = _served(task, answered, [fitted[fold] for fold in folds])
     alone = _served(task, answered, [Trust()] * len(answered))
-    if not no_worse([-score for score in scores], [-score for score in alone[1]]):
+    if not no_worse([-score for score in scores], [-score for score in alone[1]], asked):
         trust, (losses, scores) = Trust(), alone
     tried = Tried(
         start=replace(start, trust=trust),
         loss=fmean(losses),
-        error=standard_error(losses),
+        error=standard_error(losses, asked),
         score=fmean(scores),
         seconds=seconds,
     )
