@@ -69,6 +69,17 @@ def test_a_text_is_read_as_likely_as_its_tokens(lm):
     assert -500 < read_text(lm, ask, odd) < -50
 
 
+def test_an_unlikely_text_is_read_by_its_own_tokens(lm):
+    """Held to its letters, this LM had the title at -80 nats: it began it by likelier scraps."""
+    ask = [{"role": "user", "content": "Name a paper."}]
+    title = "Deep residual learning for image recognition"
+    whole = read_text(lm, ask, title)
+    assert whole > -30
+    begun, rest = title[:13], title[13:]
+    going_on = read_text(lm, [*ask, {"role": "assistant", "content": begun}], rest)
+    assert whole == pytest.approx(read_text(lm, ask, begun) + going_on, abs=0.5)
+
+
 def test_two_threads_are_answered_at_once(lm):
     def ask(city):
         return lm(f"What is the capital of {city}? One word.", max_tokens=4)[0]
