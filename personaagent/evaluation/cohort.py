@@ -256,10 +256,11 @@ def _left_out(data: EvaluationData, count: int) -> EvaluationData:
     known = defaultdict[str, dict[str, Interaction]](dict)
     for one in _answered(data):
         known[one.user][one.id] = one
-    left = {
-        user: {f"{user} without {id}": own[id] for id in ranked(own, 0)[:count]}
-        for user, own in sorted(known.items())
-    }
+    left, drawn = dict[str, dict[str, Interaction]](), set[str]()
+    for user, own in sorted(known.items()):
+        ids = [id for id in ranked(own, 0) if id not in drawn][:count]  # histories can share some
+        drawn.update(ids)
+        left[user] = {f"{user} without {id}": own[id] for id in ids}
     asked = [(one, unaware) for chosen in left.values() for unaware, one in chosen.items()]
 
     def histories(users: Iterable[str] | None) -> Iterator[Interaction]:
@@ -273,20 +274,24 @@ def _left_out(data: EvaluationData, count: int) -> EvaluationData:
 
 
 def _answered(data: EvaluationData) -> Iterator[Interaction]:
-    """What can be asked, because its answer is one of the task's."""
+    """What can be asked of those who are asked: its answer is one of the task's."""
+    users = {one.query.user for one in data.samples}
     for one in data.histories(None):
-        if one.response in data.task.labels if data.task.labels else one.response:
+        told = one.response in data.task.labels if data.task.labels else bool(one.response)
+        if told and one.user in users:
             yield one
 
 
 def _asking(data: EvaluationData, asked: Iterable[tuple[Interaction, str]]) -> EvaluationData:
     """The same data, and interactions are asked, each of a user of the store."""
     owners = {one.query.user: one.owner for one in data.samples}
-    more = tuple(
-        Sample(Query(one.id, user, one.task, one.query, one.response, one.time), owners[one.user])
-        for one, user in asked
-    )
-    return replace(data, samples=data.samples + more)
+    taken = {one.query.id for one in data.samples}
+    more = []
+    for one, user in asked:
+        id = f"{one.id}, earlier" if one.id in taken else one.id
+        query = Query(id, user, one.task, one.query, one.response, one.time)
+        more.append(Sample(query, owners[one.user]))
+    return replace(data, samples=(*data.samples, *more))
 
 
 def _some(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:

@@ -148,6 +148,28 @@ def test_without_times_each_is_asked_of_one_who_knows_all_but_it(tmp_path):
     assert len({data.digest, more.digest, with_earlier(data, 2).digest}) == 3
 
 
+@pytest.mark.parametrize("dated", [True, False])
+def test_every_sample_has_an_id_of_its_own_and_somebody_who_is_asked(tmp_path, dated):
+    """Interactions may have the ids of questions, and users without a question are not asked."""
+    data = own_files(tmp_path, 4, dated=dated)
+    file = tmp_path / "history.jsonl"
+    file.write_text(file.read_text().replace('"h', '"q'))
+    stranger = json.loads(file.read_text().splitlines()[0]) | {"id": "s", "user": "bob"}
+    file.write_text(f"{file.read_text()}\n{json.dumps(stranger)}")
+    more = with_earlier(data, 3)
+    ids = [one.query.id for one in more.samples]
+    assert len(set(ids)) == len(ids) == 5
+    assert {one.owner for one in more.samples} == {"ann"}
+
+
+def test_questions_that_share_a_history_share_what_is_drawn_from_it(tmp_path):
+    profile = [article for n in range(3) for article in lamp_record(f"{n}", "ann")["profile"]]
+    records = [lamp_record(f"{n}", "ann") | {"profile": profile} for n in range(2)]
+    more = with_earlier(lamp_data(NEWS, *lamp_write(tmp_path, records)), 2)
+    ids = [one.query.id for one in more.samples]
+    assert len(set(ids)) == len(ids) == 2 + 3
+
+
 def test_what_holds_no_questions_cannot_be_asked_earlier(tmp_path):
     pairs = replace(own_files(tmp_path, 3), task=LAMP_TASKS["lamp-1"])
     with pytest.raises(DataError, match="no pairs"):
