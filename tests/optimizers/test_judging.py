@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dspy
 from aligning import RULES, align
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rulebook import stand_in
 from worlds_of_mail import DAWN, INBOX, book, mail
@@ -101,9 +101,10 @@ def test_interactions_given_to_judge_by_never_write_though_they_are_in_the_train
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1000))
+@example(seed=8)  # ends with a champion taken back, a step that writes and lends nothing
 def test_what_is_lent_to_the_judges_of_a_step_writes_nothing_that_it_judges(agent, history, seed):
     log = align(agent, history, seed=seed)
-    for step in log.steps:
+    for step in (one for one in log.steps if one.batch):
         lent = set(step.lent)
         assert len(lent) == 8  # a third of those that may write
         assert not lent & {*step.batch, *log.judged}
