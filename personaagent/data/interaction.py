@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 
 from personaagent.errors import DataError
 
+ABSTRACT = "abstract"  # in the metadata: what a work that is named by its title says
+
 
 @dataclass(frozen=True, slots=True)
 class Interaction:
@@ -35,6 +37,11 @@ class Interaction:
     def __post_init__(self) -> None:
         _require_zone(self.id, "time", self.time)
         _require_zone(self.id, "expires", self.expires)
+
+    @property
+    def searched(self) -> str:
+        """What memory finds it by: its query and, as LaMP retrieves papers, its abstract if any."""
+        return searched(self.query, self.metadata)
 
     @property
     def digest(self) -> str:
@@ -69,6 +76,11 @@ class Query:
 
     def __post_init__(self) -> None:
         _require_zone(self.id, "time", self.time)
+
+
+def searched(query: str, metadata: Mapping[str, str]) -> str:
+    """`Interaction.searched` of its parts."""
+    return f"{query}. {metadata[ABSTRACT]}" if metadata.get(ABSTRACT) else query
 
 
 def _require_zone(id: str, field: str, moment: datetime | None) -> None:

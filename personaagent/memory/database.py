@@ -130,6 +130,8 @@ class Database:
         schema.metadata.create_all(connection)
         if version == 1:
             schema.from_version_1(connection)
+        if version:
+            schema.to_version_3(connection)
         row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
         self.upsert(connection, schema.meta, row)
 

@@ -36,7 +36,7 @@ class Memory:
 class EpisodicMemory:
     """The store with vectors: adds interactions, recalls those that matter for a query.
 
-    Vectors are of `interaction.query`. They are written after their interactions and made up for
+    Vectors are of `interaction.searched`. They are written after their interactions and made up for
     on first use, so a kill in between loses none, and a new embedding model replaces them.
 
     Args:
@@ -180,7 +180,7 @@ class EpisodicMemory:
 
         def texts() -> list[str]:
             found = memory.at(seqs.tolist())
-            return [found[seq].query if seq in found else "" for seq in seqs.tolist()]
+            return [found[seq].searched if seq in found else "" for seq in seqs.tolist()]
 
         return Scope(memory.user, seqs, times, sources, texts, nearest)
 

@@ -38,7 +38,7 @@ class Scope:
         seqs: [n], their seqs in increasing order.
         times: [n], their times in microseconds.
         sources: [n], a number for each source, `NOWHERE` for the user's own acts.
-        texts: their n queries, read from the store when called.
+        texts: what their n interactions are found by, read from the store when called.
         nearest: (query, k) -> the k of them whose vectors are nearest, with the cosine.
     """
 

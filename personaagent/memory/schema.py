@@ -24,7 +24,9 @@ from sqlalchemy import (
     select,
 )
 
-SCHEMA_VERSION = 2
+from personaagent.data.interaction import ABSTRACT
+
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -225,3 +227,10 @@ def from_version_1(connection: Connection) -> None:
         ids = connection.scalars(select(i.id).where(i.user == user, i.task == task))
         row = {"hash": hash, "user": user, "task": task}
         connection.execute(evidence.insert(), row | {"ids": json.dumps(dict.fromkeys(ids, 0))})
+
+
+def to_version_3(connection: Connection) -> None:
+    """Drop the vectors of what is now found by its abstract too; recall embeds it again."""
+    i = interactions.c
+    changed = select(i.seq).where(i.metadata.contains(json.dumps(ABSTRACT)))
+    connection.execute(vectors.delete().where(vectors.c.seq.in_(changed)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from personaagent.data import Interaction, Persona
+from personaagent.data.interaction import searched
 from personaagent.errors import ConflictError, DataError
 from personaagent.memory import rows
 from personaagent.memory.chain import Chain, Published
@@ -133,15 +135,17 @@ class UserMemory:
     def without_vector(
         self, fingerprint: str, ids: Collection[str] | None = None
     ) -> list[tuple[int, str]]:
-        """(seq, query) of the interactions (of these ids) that have no vector of it."""
+        """(seq, text to embed) of the interactions (of these ids) that have no vector of it."""
         c = interactions.c
         same = sa.and_(vectors.c.seq == c.seq, vectors.c.fingerprint == fingerprint)
-        select = sa.select(c.seq, c.query).outerjoin(vectors, same).where(vectors.c.seq.is_(None))
+        select = sa.select(c.seq, c.query, c.metadata).outerjoin(vectors, same)
+        select = select.where(vectors.c.seq.is_(None))
         if ids is not None:
-            return [(row["seq"], row["query"]) for row in self._where_in(select, c.id, ids)]
-        with self.database.read() as connection:
-            found = connection.execute(select.where(c.user == self.user))
-            return [(seq, text) for seq, text in found]
+            found = self._where_in(select, c.id, ids)
+        else:
+            with self.database.read() as connection:
+                found = iter(connection.execute(select.where(c.user == self.user)).mappings().all())
+        return [(row["seq"], searched(row["query"], json.loads(row["metadata"]))) for row in found]
 
     # Personas
 

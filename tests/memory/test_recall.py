@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from standins import HashEmbedder
@@ -14,6 +15,7 @@ from worlds import NOON, WORDS, histories, interaction, times
 from personaagent.data import Interaction
 from personaagent.errors import DataError
 from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
+from personaagent.memory.schema import meta, vectors
 
 CLOCK = datetime(2023, 1, 1, tzinfo=UTC)
 several = settings(
@@ -232,3 +234,31 @@ def test_a_wrong_question_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         memory.recall(**({"user": "ann", "query": "x", "k": 1} | wrong))
+
+
+@pytest.mark.parametrize("retriever", ["dense", "bm25", "hybrid"])
+def test_a_paper_is_found_by_its_abstract(memory: EpisodicMemory, retriever: str) -> None:
+    plain = [interaction(n, query=f"Paper number {n}") for n in range(5)]
+    paper = replace(plain[2], metadata={"abstract": "We brew green tea with cold water."})
+    memory.add([*plain[:2], paper, *plain[3:]])
+    [found] = memory.recall("ann", "green tea", 1, retriever=retriever)
+    assert found.interaction == paper
+    [_, score, *_] = sorted(one.score for one in memory.recall("ann", "green tea", 5))
+    assert found.score > score or retriever == "hybrid"  # places have no such scale
+
+
+def test_older_vectors_of_papers_are_made_again(database: str) -> None:
+    said = [
+        interaction(1, query="Brewing", metadata={"abstract": "green tea"}),
+        interaction(2, query="Brewing", metadata={"venue": "abstract art"}),
+    ]
+    with Store(database) as store:
+        EpisodicMemory(store, HashEmbedder()).add(said)
+        with store.database.write() as connection:  # as version 2 was
+            connection.execute(sa.update(vectors).values(vector=b"by its title alone"))
+            connection.execute(sa.update(meta).values(value="2"))
+    with Store(database) as store:
+        missing = store.of("ann").without_vector(HashEmbedder().fingerprint)
+        assert [text for _, text in missing] == ["Brewing. green tea"]
+    with Store(database) as store:
+        assert store.of("ann").without_vector(HashEmbedder().fingerprint) == missing
