@@ -14,8 +14,6 @@ from personaagent.evaluation.persona_map import PersonaMap
 if TYPE_CHECKING:
     from personaagent.evaluation.runner import Experiment
 
-_EVERY = 1_000_000
-
 
 def survey(experiment: Experiment) -> PersonaMap | None:
     """The map of the users that have an aligned persona; None where fewer than two have one.
@@ -60,13 +58,8 @@ def _usual(experiment: Experiment, past: list[Interaction]) -> str:
 
 def _mean(experiment: Experiment, user: str, past: list[Interaction]) -> Floats:
     """The mean of the stored vectors; zeros for a user without a history."""
-    memory, embedder = experiment.memory.store.of(user), experiment.memory.embedder
-    experiment.memory.ready(user)
-    wanted = set(memory.seqs(one.id for one in past))
-    seqs, vectors = memory.vectors(embedder.fingerprint, after=-1, limit=_EVERY)
-    mine = [
-        np.frombuffer(vector, np.float32)
-        for seq, vector in zip(seqs, vectors, strict=True)
-        if seq in wanted
-    ]
-    return np.mean(mine, axis=0, dtype=float) if mine else np.zeros(embedder.dimensions)
+    if not past:
+        return np.zeros(experiment.memory.embedder.dimensions)
+    vectors = experiment.memory.vectors(user)
+    mean: Floats = np.mean([vectors[one.id] for one in past], axis=0, dtype=float)
+    return mean

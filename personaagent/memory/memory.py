@@ -22,6 +22,7 @@ from personaagent.memory.store import Added, Store
 from personaagent.memory.turns import turn_of
 from personaagent.memory.user import UserMemory, aware
 
+_EVERY = 1_000_000  # vectors of a user
 _TEXTS_AT_ONCE = 1_024  # embedded and committed together: what a kill can cost
 
 
@@ -95,6 +96,18 @@ class EpisodicMemory:
         """The unit vector of a short text, float32 [dimensions]; the latest ones are kept."""
         vector: NDArray[np.float32] = self._embedded(text)
         return vector
+
+    def vectors(self, user: str) -> dict[str, NDArray[np.float32]]:
+        """The unit vectors [dimensions] of a user's interactions by id; missing ones are made."""
+        self.ready(user)
+        memory = self.store.of(user)
+        seqs, stored = memory.vectors(self.embedder.fingerprint, after=-1, limit=_EVERY)
+        found = memory.at(seqs)
+        return {
+            found[seq].id: np.frombuffer(vector, dtype=np.float32)
+            for seq, vector in zip(seqs, stored, strict=True)
+            if seq in found  # not erased meanwhile
+        }
 
     def recall(
         self,

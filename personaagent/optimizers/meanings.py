@@ -46,14 +46,14 @@ def cohort_habits(
     if not isinstance(task, Classification):
         return named, None, {}
     whose = {one.user: owner for one, owner in zip(queries, owners, strict=True)}
-    known = {
-        (owner, one.id): replace(one, user=owner)
-        for user, owner in sorted(whose.items())
-        for one in memory.store.of(user).interactions(task.name)
-    }
+    known: dict[tuple[str, str], Interaction] = {}
+    vectors = {label: memory.embed(label) for label in task.labels}
+    for user, owner in sorted(whose.items()):
+        stored = memory.vectors(user)
+        for one in memory.store.of(user).interactions(task.name):
+            known[owner, one.id] = replace(one, user=owner)
+            vectors[one.searched] = stored[one.id]
     interactions = [one for _, one in sorted(known.items())]
-    texts = sorted({one.query for one in interactions}.union(task.labels))
-    vectors = dict(zip(texts, memory.embedder.encode(texts, progress=True), strict=True))
 
     def learn(without: int | None) -> Meanings | None:
         taught = [one for one in interactions if fold_of(one.user) != without]
@@ -90,7 +90,7 @@ def learn_meanings(
     Args:
         task: whose labels are words.
         interactions: the cohort's.
-        vectors: of their queries and of the labels, unit length, by text.
+        vectors: of what they are searched by and of the labels, unit length, by text.
         space: fingerprint of the embedder that they are from.
 
     Returns:
@@ -106,7 +106,7 @@ def learn_meanings(
     counts = Counter(one.user for one in shared)
     most = median(counts.values())  # that one user counts for: nobody speaks for the cohort
     learned = _fit(
-        np.array([vectors[one.query] for one in shared], dtype=np.float64),
+        np.array([vectors[one.searched] for one in shared], dtype=np.float64),
         np.array([task.labels.index(one.response) for one in shared]),
         np.array([min(1.0, most / counts[one.user]) for one in shared]),
         np.array([vectors[label] for label in task.labels]) / NAMES_TEMPERATURE,

@@ -29,7 +29,6 @@ from personaagent.programs.tools import quote
 from personaagent.signatures import DrawPortrait, SummarizeDay
 
 MOST_EVENTS = 40  # of a day that are summarized, the latest
-MOST_VECTORS = 1_000_000  # of a user
 TOKENS = 60  # of a summary or a portrait
 Vector = NDArray[np.float64]
 
@@ -184,14 +183,7 @@ def _clock(
 
 def _vectors(memory: EpisodicMemory, user: str, pieces: Sequence[Piece]) -> Vector:
     """[n, d]: the stored vectors of the interactions, those of the summaries made now."""
-    memory.ready(user)
-    mine = memory.store.of(user)
-    seqs, encoded = mine.vectors(memory.embedder.fingerprint, after=0, limit=MOST_VECTORS)
-    ids = {seq: one.id for seq, one in mine.at(seqs).items()}
-    stored = {
-        ids[seq]: np.frombuffer(vector, dtype=np.float32)
-        for seq, vector in zip(seqs, encoded, strict=True)
-    }
+    stored = memory.vectors(user)
     return np.stack(
         [
             stored[one.interaction.id] if one.interaction else memory.embed(one.text)
