@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 import threading
 from collections.abc import Sequence
 from functools import cached_property
@@ -50,12 +51,16 @@ class SentenceEmbedder:
     without any network; else, like every other name, from the Hugging Face hub. A path to a
     folder works as well.
 
+    Args:
+        model: by default what the environment variable PERSONAAGENT_EMBEDDER names, else
+            `DEFAULT_MODEL`.
+
     Raises:
         WeightsError: on first use, if the weights are missing or not the pinned ones.
     """
 
-    def __init__(self, model: str | Path = DEFAULT_MODEL) -> None:
-        self.model = str(model)
+    def __init__(self, model: str | Path | None = None) -> None:
+        self.model = str(model or os.environ.get("PERSONAAGENT_EMBEDDER") or DEFAULT_MODEL)
         # Fast tokenizers keep their padding in shared state: one encode at a time.
         self._lock = threading.RLock()
 

@@ -74,6 +74,18 @@ def test_weights_are_hashed_once_until_the_file_changes(
     assert SentenceEmbedder(tmp_path).fingerprint != first
 
 
+def test_the_environment_names_another_model_unless_the_code_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSONAAGENT_EMBEDDER", str(tmp_path / "mine"))
+    assert SentenceEmbedder("all-MiniLM-L6-v2").model == "all-MiniLM-L6-v2"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.safetensors").write_bytes(b"weights")
+    assert SentenceEmbedder().fingerprint.startswith("mine:")
+    monkeypatch.setenv("PERSONAAGENT_EMBEDDER", "")
+    assert SentenceEmbedder().model == "all-MiniLM-L6-v2"
+
+
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no \.safetensors"):
         _ = SentenceEmbedder(tmp_path).fingerprint
