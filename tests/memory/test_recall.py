@@ -243,8 +243,6 @@ def test_a_paper_is_found_by_its_abstract(memory: EpisodicMemory, retriever: str
     memory.add([*plain[:2], paper, *plain[3:]])
     [found] = memory.recall("ann", "green tea", 1, retriever=retriever)
     assert found.interaction == paper
-    [_, score, *_] = sorted(one.score for one in memory.recall("ann", "green tea", 5))
-    assert found.score > score or retriever == "hybrid"  # places have no such scale
 
 
 def test_older_vectors_of_papers_are_made_again(database: str) -> None:
