@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.given import Given
+from personaagent.cli.given import Given, names
 from personaagent.cli.grouping import grouped
+from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from personaagent.optimizers import Prior
+    from personaagent.optimizers import Prior, Start
 
 
 @grouped
@@ -25,16 +26,16 @@ def pool(
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the prior goes.")] = Path(
         "prior.json"
     ),
-    profiles: Annotated[
-        bool,
+    starts: Annotated[
+        str,
         typer.Option(
-            "--profiles", help="Try personas that open with a profile, too: a long call a sample."
+            help="What to try, commas between: query, memories, profile (a long call a sample)."
         ),
-    ] = False,
+    ] = "query,memories",
 ) -> None:
     """Learn from a cohort where a new user's persona starts.
 
-    Answers the cohort's questions with and without memories, and fits how far
+    Answers the cohort's questions from every start, and fits how far
     to trust this LM and the users' habits, and which labels it prefers
     wrongly and what they mean to the cohort. Only these numbers go on, never a
     text. 'evaluate' and 'compile' take the file as --prior; mind that they
@@ -52,12 +53,11 @@ def pool(
     from personaagent.evaluation.results import Results
     from personaagent.evaluation.runner import Experiment
     from personaagent.evaluation.trace import workplace
-    from personaagent.optimizers import Start
     from personaagent.optimizers import pool as learn
-    from personaagent.optimizers.prior import STARTS
     from personaagent.programs import PersonaAgent
 
     screen = render.screen(as_json=given.as_json)
+    tried = _named(starts)
     data, lm = given.data(), session.connect(given.choice)
     where = workplace(given.results, data.digest, None)
     with (
@@ -75,7 +75,7 @@ def pool(
                 PersonaAgent(data.task, episodic, k=given.setup().settings["k"]),
                 [one.query for one in experiment.samples],
                 owners={one.query.user: one.owner for one in experiment.samples},
-                starts=(*STARTS, Start()) if profiles else STARTS,
+                starts=tried,
                 watch=lambda done, total: progress.update(bar, completed=done, total=total),
             )
     out.write_text(json.dumps(prior.to_dict(), indent=1) + "\n", encoding="utf-8")
@@ -90,6 +90,19 @@ def pool(
             soft_wrap=True,
         )
     screen.print(f"{out}: {render.weights(prior.start.trust)}", soft_wrap=True)
+
+
+def _named(starts: str) -> list[Start]:
+    from personaagent.data.rows import suggestion
+    from personaagent.optimizers.prior import STARTS
+
+    chosen = list(dict.fromkeys(names(starts)))
+    for name in chosen:
+        if name not in STARTS:
+            raise DataError(f"--starts: there is no '{name}'{suggestion(name, STARTS)}")
+    if not chosen:
+        raise DataError(f"--starts names none: write some of {', '.join(STARTS)}")
+    return [STARTS[name] for name in chosen]
 
 
 def _table(prior: Prior) -> Table:

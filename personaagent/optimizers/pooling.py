@@ -38,7 +38,7 @@ def pool(
     queries: Sequence[Query],
     *,
     owners: Mapping[str, str] | None = None,
-    starts: Sequence[Start] = STARTS,
+    starts: Sequence[Start] = (STARTS["query"], STARTS["memories"]),
     watch: Callable[[int, int], None] = lambda *_: None,
 ) -> Prior:
     """Learn the prior of the agent's task from queries of several users with known answers.

@@ -24,7 +24,12 @@ class Start:
     trust: Trust = field(default_factory=Trust)
 
 
-STARTS = (Start(profile=False), Start(profile=False, actions=(Action("recall"),)))
+# What `pool` can try, by name; a profile costs a long call a sample.
+STARTS = {
+    "query": Start(profile=False),
+    "memories": Start(profile=False, actions=(Action("recall"),)),
+    "profile": Start(),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,22 @@ def test_pool_learns_where_personas_start_and_evaluate_takes_it(command, own, tm
     assert plain["experiments"][0]["id"] != one["id"]  # other personas, other answers
 
 
+def test_pool_tries_only_the_starts_that_are_named(command, own, tmp_path):
+    said = command("pool", *own, *LM, "--starts", "query", "--out", "prior.json").stdout
+    assert "the query alone" in said
+    assert "recall()" not in said
+    assert len(json.loads((tmp_path / "prior.json").read_text())["tried"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("starts", "problem"), [("query,memory", "did you mean 'memories'?"), (",", "names none")]
+)
+def test_a_start_that_does_not_exist_is_refused_before_the_lm_is_asked(
+    command, own, starts, problem
+):
+    assert problem in command("pool", *own, *LM, "--starts", starts, code=1).stderr
+
+
 def test_a_file_that_is_no_prior_is_named(command, own, tmp_path):
     (tmp_path / "prior.json").write_text("[]")
     said = command("evaluate", *own, *LM, "--prior", "prior.json", code=1)
