@@ -8,7 +8,8 @@ from typing import Any
 
 from personaagent.evaluation.analysis import Analysis, Line
 
-TITLES = {
+# What `scale`, `coldstart` and `efficiency` vary; another setting (a replay of 4) is no axis.
+AXES = {
     "interactions": "known interactions a user",
     "k": "memories read (k)",
     "batch": "interactions a step of the alignment (batch)",
@@ -27,7 +28,7 @@ class Curve:
     @property
     def title(self) -> str:
         """What the number is."""
-        return TITLES.get(self.name, self.name)
+        return AXES[self.name]
 
     @property
     def values(self) -> list[float]:
@@ -57,8 +58,9 @@ def curves(analyses: Sequence[Analysis]) -> Iterator[Curve]:
     for one in analyses:
         said = one.experiment.protocol
         variant = said["variant"]
-        for name, value in {**said.get("settings", {}), **variant}.items():
-            if isinstance(value, int | float):
+        settings = {**said.get("settings", {}), **variant}
+        for name in AXES:
+            if isinstance(value := settings.get(name), int | float):
                 rest = {key: other for key, other in variant.items() if key != name}
                 groups.setdefault((name, repr(_asked(said, rest))), {})[value] = one
     for (name, _), found in groups.items():

@@ -81,6 +81,14 @@ def test_coldstart_draws_a_curve_over_what_is_known(command, own, report):
     assert "| System | 0 | 3 |" in report()
 
 
+def test_two_runs_that_differ_in_another_setting_are_no_curve(command, own, report):
+    for replay in (2, 4):
+        options = ("--systems", "personaagent", "--iterations", 1, "--replay", replay)
+        command("evaluate", *own, *LM, *options, "--report", "out")
+    assert "replay = 2" in report()
+    assert "95 % intervals](" not in report()
+
+
 def test_personas_maps_the_users_and_swaps_their_personas(command, own, report):
     said = json.loads(command("personas", *own, *LM, "--report", "out", "--json").stdout)
     (experiment,) = said["experiments"]
