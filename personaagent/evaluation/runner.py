@@ -218,8 +218,7 @@ class Experiment:
         if self.setup.latest is not None:
             given = self._latest(given, self.setup.latest)
         self.memory.store.add(given)
-        for user in dict.fromkeys(one.query.user for one in self.samples):
-            self.memory.ready(user, progress=True)
+        self.memory.ready(*dict.fromkeys(one.query.user for one in self.samples), progress=True)
         self._remembered = True
 
     def _latest(self, given: Sequence[Interaction], count: int) -> list[Interaction]:

@@ -83,12 +83,13 @@ class EpisodicMemory:
         self._embed(missing, progress)
         return added
 
-    def ready(self, user: str, *, progress: bool = False) -> int:
-        """Embed what has no vector of this embedder yet; how many there were.
+    def ready(self, *users: str, progress: bool = False) -> int:
+        """Embed what of these users has no vector of this embedder yet; how many there were.
 
         Worth calling ahead of time after a change of the embedding model; `recall` does it too.
         """
-        missing = self.store.of(user).without_vector(self.embedder.fingerprint)
+        fingerprint = self.embedder.fingerprint
+        missing = [row for user in users for row in self.store.of(user).without_vector(fingerprint)]
         self._embed(missing, progress)
         return len(missing)
 

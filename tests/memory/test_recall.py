@@ -157,6 +157,16 @@ def test_another_embedding_model_re_embeds(database: str) -> None:
         assert EpisodicMemory(store, HashEmbedder("old")).ready("ann") == 3
 
 
+def test_the_texts_of_many_users_are_embedded_under_one_bar(database: str, capsys) -> None:
+    users = [f"u{n}" for n in range(300)]
+    with Store(database) as store:
+        store.add([replace(interaction(1), user=user) for user in users])
+        memory = EpisodicMemory(store, HashEmbedder())
+        assert memory.ready(*users[:-1], progress=True) == 299
+        assert "299/299" in capsys.readouterr().err
+        assert memory.ready(*users, progress=True) == 1
+
+
 def flooded(moment: Callable[[int], datetime | None]) -> list[Interaction]:
     """Ten messages about actors, one a day, and after them twelve nearer ones."""
     honest = [interaction(24 * n, query=f"film actor plot {WORDS[n % 3]}") for n in range(10)]

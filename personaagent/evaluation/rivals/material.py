@@ -42,7 +42,7 @@ def material(
                 "choose other users, or hold out fewer"
             )
         memory.store.add(past)
-        memory.ready(user)
+    memory.ready(*found, progress=True)
     return _paired(found) if isinstance(data.task, Choice) else found
 
 
