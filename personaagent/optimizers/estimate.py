@@ -14,7 +14,9 @@ from personaagent.optimizers.sampling import REACH, SIMULATE
 from personaagent.optimizers.setting import Setting
 
 CHUNK = 40  # interactions that are summarized at once (`ProfileSummarizer`)
-PROPOSED = 2  # candidates a step (`ItemisedEdits.keep`)
+PROPOSED = 2  # candidates that a step is taken to have (`ItemisedEdits.keep`)
+MOST_PROPOSED = PROPOSED + 2  # ... and can have: with a new reach and a removal
+MOST_EARLIER = 4  # that are judged again on evidence (`AcceptOnEvidence.keep`)
 CHANGED = 1 / 3  # of the replayed answers that a candidate is taken to change
 FRAME_TOKENS = 90  # of a prompt beside the query: the task, the persona, the form of the answer
 ANSWER_TOKENS = 4
@@ -92,8 +94,10 @@ def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
     changed = round(PROPOSED * CHANGED * judges)
     expected = base + asks * simulated + setting.iterations * (step + asks * changed)
     lent = min(setting.replay, writers // 3)  # of each step, beside the judges
-    most = base + setting.iterations * (step + asks * (PROPOSED * (judges + lent) + writers))
-    return expected, most + asks * (writers + judges)
+    tried = MOST_PROPOSED * (judges + lent)
+    earlier = MOST_EARLIER * judges if setting.accept == "evidence" else 0
+    most = base + setting.iterations * (step + asks * (tried + writers))
+    return expected, most + asks * (earlier + writers + judges)
 
 
 def _listed(model: str, tokens: int) -> float | None:
