@@ -163,7 +163,7 @@ class Given:
         Raises:
             DataError: they do not go together, or a file breaks the format.
         """
-        from personaagent.evaluation.cohort import with_earlier
+        from personaagent.evaluation.earlier import with_earlier
 
         return with_earlier(self._files(), self.earlier) if self.earlier else self._files()
 

@@ -20,8 +20,8 @@ from personaagent.evaluation.cohort import (
     half_of,
     lamp_data,
     own_data,
-    with_earlier,
 )
+from personaagent.evaluation.earlier import with_earlier
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.programs import SYSTEMS, Personas
 
