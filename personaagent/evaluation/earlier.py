@@ -38,16 +38,17 @@ def with_earlier(data: EvaluationData, count: int) -> EvaluationData:
 
 
 def _before(data: EvaluationData, count: int) -> EvaluationData:
-    first, past = data.cutoffs, defaultdict[str, list[Interaction]](list)
+    first = data.cutoffs
+    past = defaultdict[str, dict[str, Interaction]](dict)  # every question tells it again
     for one in _answered(data):
         if one.time is not None and one.user in first and one.time < first[one.user]:
-            past[one.user].append(one)
+            past[one.user][one.id] = one
     return _asking(
         data,
         [
             (one, one.user)
-            for _, interactions in sorted(past.items())
-            for one in sorted(interactions, key=lambda one: (one.time, one.id))[-count:]
+            for _, own in sorted(past.items())
+            for one in sorted(own.values(), key=lambda one: (one.time, one.id))[-count:]
         ],
     )
 

@@ -170,6 +170,16 @@ def test_questions_that_share_a_history_share_what_is_drawn_from_it(tmp_path):
     assert len(set(ids)) == len(ids) == 2 + 3
 
 
+def test_what_several_questions_have_in_their_past_is_asked_once(tmp_path):
+    past = [
+        lamp_record(f"{n}", "ann", past=f"2026-01-0{n}")["profile"][0] | {"category": "crime"}
+        for n in range(1, 5)
+    ]
+    records = [lamp_record(id, "ann", date="2026-01-09") | {"profile": past} for id in ("a", "b")]
+    more = with_earlier(lamp_data(NEWS, *lamp_write(tmp_path, records)), 3)
+    assert [one.query.query for one in more.samples[2:]] == ["news 2", "news 3", "news 4"]
+
+
 def test_what_holds_no_questions_cannot_be_asked_earlier(tmp_path):
     pairs = replace(own_files(tmp_path, 3), task=LAMP_TASKS["lamp-1"])
     with pytest.raises(DataError, match="no pairs"):
