@@ -33,8 +33,9 @@ def section(analysis: Analysis, title: str, answers: Answers, *, traces: bool) -
     yield Paragraph(
         "p-values are corrected (Holm): those against the non-personalized system and the best "
         f"baseline, which is {analysis.best or NONE}, over all of these; those of ablations "
-        "against PersonaAgent by themselves. Faint rows are floors: they use no LM. Seconds, calls "
-        "and tokens are means a sample."
+        "against PersonaAgent by themselves. Faint rows are floors: they use no LM. Loss, seconds, "
+        "calls and tokens are means a sample; the loss is -ln p of the true answer, in nats, where "
+        "likelihoods were read, and 1 minus the score elsewhere."
     )
     yield Figure(f"{name}-quality", plots.quality(analysis), f"{analysis.headline.title} by system")
     if any(line.against_ours for line in analysis.lines):
@@ -75,6 +76,7 @@ def _main_table(analysis: Analysis) -> Table:
         "n",
         "failed",
         *(f"{one.title} [95 %]" for one in metrics),
+        "loss",
         "p vs non-pers.",
         "p vs best",
         "p vs PersonaAgent",
@@ -92,6 +94,7 @@ def _main_table(analysis: Analysis) -> Table:
                 str(line.n),
                 str(line.failed),
                 *(interval(line.scores.get(one.name)) for one in metrics),
+                f"{line.loss:.3f}" if line.n else NONE,
                 *(p_value(one.corrected) if one else NONE for one in compared),
                 *(spent if line.n else [NONE] * 3),
             ]
