@@ -35,11 +35,10 @@ def pool(
 ) -> None:
     """Learn from a cohort where a new user's persona starts.
 
-    Answers the cohort's questions from every start, and fits how far
-    to trust this LM and the users' habits, and which labels it prefers
-    wrongly and what they mean to the cohort. Only these numbers go on, never a
-    text. 'evaluate' and 'compile' take the file as --prior; mind that they
-    report other users.
+    Answers the cohort's questions from every start, and fits how far to trust
+    this LM and the users' habits, and which labels it prefers wrongly and what
+    they mean to the cohort. Only these numbers go on, never a text. 'evaluate'
+    and 'compile' take the file as --prior; mind that they report other users.
 
     [bold]Examples[/bold]
 

@@ -38,30 +38,22 @@ def with_earlier(data: EvaluationData, count: int) -> EvaluationData:
 
 
 def _before(data: EvaluationData, count: int) -> EvaluationData:
-    first = data.cutoffs
-    past = defaultdict[str, dict[str, Interaction]](dict)  # every question tells it again
-    for one in _answered(data):
-        if one.time is not None and one.user in first and one.time < first[one.user]:
-            past[one.user][one.id] = one
-    return _asking(
-        data,
-        [
-            (one, one.user)
-            for _, own in sorted(past.items())
-            for one in sorted(own.values(), key=lambda one: (one.time, one.id))[-count:]
-        ],
-    )
+    cutoffs, asked = data.cutoffs, list[tuple[Interaction, str]]()
+    for user, known in _answered(data):
+        first = cutoffs.get(user)
+        past = [
+            (one.time, id) for id, one in known.items() if first and one.time and one.time < first
+        ]
+        asked += [(known[id], user) for _, id in sorted(past)[-count:]]
+    return _asking(data, asked)
 
 
 def _left_out(data: EvaluationData, count: int) -> EvaluationData:
-    known = defaultdict[str, dict[str, Interaction]](dict)
-    for one in _answered(data):
-        known[one.user][one.id] = one
     left, drawn = dict[str, dict[str, Interaction]](), set[str]()
-    for user, own in sorted(known.items()):
-        ids = [id for id in ranked(own, 0) if id not in drawn][:count]  # histories can share some
+    for user, known in _answered(data):
+        ids = [id for id in ranked(known, 0) if id not in drawn][:count]  # histories can share some
         drawn.update(ids)
-        left[user] = {f"{user} without {id}": own[id] for id in ids}
+        left[user] = {f"{user} without {id}": known[id] for id in ids}
     asked = [(one, unaware) for chosen in left.values() for unaware, one in chosen.items()]
 
     def histories(users: Iterable[str] | None) -> Iterator[Interaction]:
@@ -74,13 +66,16 @@ def _left_out(data: EvaluationData, count: int) -> EvaluationData:
     return replace(_asking(data, asked), histories=histories)
 
 
-def _answered(data: EvaluationData) -> Iterator[Interaction]:
-    """What can be asked of those who are asked: its answer is one of the task's."""
+def _answered(data: EvaluationData) -> list[tuple[str, dict[str, Interaction]]]:
+    """What can be asked of each who is asked, by id: its answer is one of the task's. Several
+    questions of a user tell the same history, and each interaction is there once."""
     users = {one.query.user for one in data.samples}
+    known = defaultdict[str, dict[str, Interaction]](dict)
     for one in data.histories(None):
         told = one.response in data.task.labels if data.task.labels else bool(one.response)
         if told and one.user in users:
-            yield one
+            known[one.user][one.id] = one
+    return sorted(known.items())
 
 
 def _asking(data: EvaluationData, asked: Iterable[tuple[Interaction, str]]) -> EvaluationData:

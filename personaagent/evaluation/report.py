@@ -24,6 +24,7 @@ from personaagent.evaluation.wording import (
     NONE,
     gap,
     interval,
+    mean_loss,
     p_value,
     protocol_lines,
     titles,
@@ -163,7 +164,7 @@ def _curve(curve: Curve) -> Iterator[Block]:
     caption = f"{metric.title} by {curve.title}, with 95 % intervals"
     yield Figure(label, plots.curves(curve), caption)
     yield Heading("Loss", 3)
-    yield Table(columns, [[s, *(_loss(at, s) for at in points)] for s in curve.systems])
+    yield Table(columns, [[s, *(mean_loss(at.line(s)) for at in points)] for s in curve.systems])
     yield Heading("Seconds a sample", 3)
     yield Table(columns, [[s, *(_seconds(at, s) for at in points)] for s in curve.systems])
     if any(persona.steps for at in points for persona in at.personas):
@@ -194,11 +195,6 @@ def _value(analysis: Analysis, system: str) -> str:
     line = analysis.line(system)
     score = line and line.scores[analysis.headline.name]
     return f"{score.value:.3f}" if score else NONE
-
-
-def _loss(analysis: Analysis, system: str) -> str:
-    line = analysis.line(system)
-    return f"{line.loss:.3f}" if line and line.n else NONE
 
 
 def _seconds(analysis: Analysis, system: str) -> str:

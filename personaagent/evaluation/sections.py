@@ -14,6 +14,7 @@ from personaagent.evaluation.wording import (
     NONE,
     gap,
     interval,
+    mean_loss,
     p_value,
     protocol_lines,
 )
@@ -94,7 +95,7 @@ def _main_table(analysis: Analysis) -> Table:
                 str(line.n),
                 str(line.failed),
                 *(interval(line.scores.get(one.name)) for one in metrics),
-                f"{line.loss:.3f}" if line.n else NONE,
+                mean_loss(line),
                 *(p_value(one.corrected) if one else NONE for one in compared),
                 *(spent if line.n else [NONE] * 3),
             ]

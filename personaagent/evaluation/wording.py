@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from personaagent.data import Task
-from personaagent.evaluation.analysis import Analysis
+from personaagent.evaluation.analysis import Analysis, Line
 from personaagent.evaluation.comparison import Comparison
 from personaagent.evaluation.lineup import OURS
 from personaagent.evaluation.statistics import RESAMPLES, Difference, Interval
@@ -149,6 +149,11 @@ def protocol_lines(analysis: Analysis, varied: str = "") -> Iterator[str]:
 def interval(one: Interval | None) -> str:
     """A value with its bounds."""
     return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" if one else NONE
+
+
+def mean_loss(line: Line | None) -> str:
+    """A system's mean loss; a dash where it has answered nothing."""
+    return f"{line.loss:.3f}" if line and line.n else NONE
 
 
 def signed(value: float) -> str:

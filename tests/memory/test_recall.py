@@ -253,6 +253,9 @@ def test_a_paper_is_found_by_its_abstract(memory: EpisodicMemory, retriever: str
     memory.add([*plain[:2], paper, *plain[3:]])
     [found] = memory.recall("ann", "green tea", 1, retriever=retriever)
     assert found.interaction == paper
+    best, *others = memory.recall("ann", "green tea", 5, retriever=retriever)
+    assert best == found
+    assert all(best.score > one.score for one in others)
 
 
 def test_older_vectors_of_papers_are_made_again(database: str) -> None:
