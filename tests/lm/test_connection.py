@@ -44,16 +44,19 @@ def test_a_gguf_path_that_does_not_exist_is_named(tmp_path):
         connect(str(tmp_path / "nowhere.gguf"))
 
 
-def test_a_reasoning_model_with_forbidden_settings_is_explained():
-    with pytest.raises(LMError, match=r"temperature=1\.0"):
-        connect("openai/gpt-5", api_key=KEY)
-    assert connect("openai/gpt-5", api_key=KEY, temperature=1.0, max_tokens=16000)
+@pytest.mark.parametrize("model", ["openai/gpt-5", "openai/gpt-5-mini", "openai/o3-mini"])
+def test_a_reasoning_model_connects_by_name_with_room_to_think(model):
+    lm = connect(model, api_key=KEY)
+    now = lm.capabilities
+    assert (now.temperature, now.alternatives, now.limit) == (False, 0, "max_completion_tokens")
+    assert now.room >= 16_000
+    assert lm.dump_state()["max_tokens"] == 512
 
 
 def test_a_provider_name_connects_without_a_call():
     lm = connect("openai/gpt-4o-mini", api_key=KEY)
     assert lm.spec == lm.fingerprint == "openai/gpt-4o-mini"
-    assert (lm.reads_likelihoods, lm.top_logprobs) == (True, 20)
+    assert (lm.reads_likelihoods, lm.capabilities.alternatives) == (True, 20)
     assert not connect("anthropic/claude-sonnet-4-6", api_key=KEY).reads_likelihoods
     assert connect("ollama_chat/llama3").spec == "ollama_chat/llama3"
 
