@@ -291,7 +291,7 @@ class PersonaLM(dspy.LM):
             missing = _missing(result)
             if missing is None:
                 return result
-            room = missing.cut and self.known.more_room()
+            room = missing.cut and (self._fitted(asked) != sent or self.known.more_room())
             if (empty and not room) or empty > 1 or dspy.settings.send_stream is not None:
                 raise EmptyAnswerError(missing.said, model=self.model)
             counted.retried()
@@ -318,7 +318,7 @@ class PersonaLM(dspy.LM):
         elif sent.config.logprobs is not None:
             if any(one.logprobs for one in responses):
                 self.known.confirm("alternatives")
-            else:
+            elif any(_text(one) for one in responses):
                 self.known.learn_no_likelihoods()
         changed = [new is not old for new, old in zip(responses, result.responses, strict=True)]
         outputs = [
@@ -486,8 +486,9 @@ def _refuses(error: dspy.LMError) -> bool:
     if isinstance(error, (dspy.LMInvalidRequestError, dspy.LMUnsupportedFeatureError)):
         return True
     status = getattr(error, "status", None)
-    odd = status in (404, 405, 415, 422, 500, 501)  # servers that say so with another status
-    return odd and "support" in str(error).lower()
+    odd = status in (403, 404, 405, 415, 422, 500, 501)  # servers that say so with another status
+    said = str(error).lower()
+    return odd and ("support" in said or "logprob" in said)
 
 
 def _remedy(error: dspy.LMError) -> str | None:
