@@ -45,6 +45,8 @@ class Server:
     address: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     seen: int = 0
+    refused: int = 0
+    paths: list[str] = field(default_factory=list)
 
     def respond(self, body: dict[str, Any]) -> dict[str, Any]:
         self.bodies.append(body)
@@ -362,6 +364,7 @@ def serving(behaviour: Answer, right: str = RIGHT) -> Iterator[Server]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             status, headers = 200, {}
+            server.paths.append(self.path)
             try:
                 answer: dict[str, Any] = server.respond(body)
             except Hangup:
@@ -373,6 +376,7 @@ def serving(behaviour: Answer, right: str = RIGHT) -> Iterator[Server]:
                 self.close_connection = True
                 return
             except Refusal as refusal:
+                server.refused += 1
                 status, headers = refusal.status, refusal.headers
                 answer = {"error": refusal.error}
             data = json.dumps(answer).encode()
@@ -397,6 +401,55 @@ def serving(behaviour: Answer, right: str = RIGHT) -> Iterator[Server]:
         http.shutdown()
         thread.join()
         http.server_close()
+
+
+def anthropic(server: Server, body: dict[str, Any]) -> dict[str, Any]:
+    """Anthropic's Messages, strictly."""
+    known = {"model", "messages", "max_tokens", "system", "temperature", "stream", "output_config"}
+    if unknown := set(body) - known:
+        raise Refusal(400, f"{sorted(unknown)}: Extra inputs are not permitted")
+    if "max_tokens" not in body:
+        raise Refusal(400, "max_tokens: Field required")
+    if {one["role"] for one in body["messages"]} - {"user", "assistant"}:
+        raise Refusal(400, "messages: roles must be user or assistant")
+    said = answer_to(body, server.right)
+    return {
+        "id": "1",
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": [
+            {"type": "thinking", "thinking": "Is it work?", "signature": "x"},
+            {"type": "text", "text": said},
+        ],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_input_tokens": 2},
+    }
+
+
+def gemini(server: Server, body: dict[str, Any]) -> dict[str, Any]:
+    """Gemini's generateContent, strictly; it thinks within the limit of its answer."""
+    config = body.get("generationConfig", {})
+    if unknown := set(body) - {"contents", "systemInstruction", "generationConfig"}:
+        raise Refusal(400, f"Unknown name {sorted(unknown)}")
+    if "responseLogprobs" in config or "logprobs" in config:
+        raise Refusal(400, "Logprobs is not enabled for this model")
+    system = body.get("systemInstruction", {"parts": []})
+    turns = [{"role": "user", "content": one["parts"]} for one in [*body["contents"], system]]
+    if config.get("maxOutputTokens", 10**6) < 400:
+        return {"candidates": [{"content": {"parts": []}, "finishReason": "MAX_TOKENS"}]}
+    said = answer_to({"messages": turns}, server.right)
+    return {
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": said}]}, "finishReason": "STOP"}
+        ],
+        "usageMetadata": {
+            "promptTokenCount": 7,
+            "candidatesTokenCount": 3,
+            "thoughtsTokenCount": 90,
+        },
+        "modelVersion": "gemini",
+    }
 
 
 CASES: dict[str, Answer] = {
