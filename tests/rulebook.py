@@ -87,7 +87,6 @@ class RuleBook:
                 asked = Asked("held", system, text)
                 said: Any = Held(only, asked.everything)
             elif config.logprobs is not None:
-                assert config.max_tokens == 1
                 asked = Asked("labels", system, text)
                 said = self.distribution(asked)
             elif form is not None:
@@ -177,7 +176,7 @@ def stand_in(
     """An LM that answers from the book; it does not retry."""
     name = f"rule-book-{next(NUMBERS)}"
     identity = Identity(name, None, name, slots, 5.0, 0, 0.0)
-    given = {"alternatives": 20 if likelihoods else 0, "prefills": True}
+    given = {"alternatives": 20 if likelihoods else 0, "prefills": texts}
     known = Known(given, name=name, fixed=True)
     return PersonaLM(
         f"sim/{name}",

@@ -144,8 +144,8 @@ def connect(
 
 def _known(identity: Identity, model: str, local: bool) -> Known:
     """What the options and the provider's metadata say of an LM."""
-    from personaagent.lm.capabilities import REASONING_ROOM, REMOTE_ALTERNATIVES, Known
-    from personaagent.lm.providers import known
+    from personaagent.lm.capabilities import Known
+    from personaagent.lm.providers import REASONING_ROOM, REMOTE_ALTERNATIVES, known
 
     given: dict[str, Any] = {}
     if identity.likelihoods is not None:

@@ -84,7 +84,7 @@ class PersonaAgent(dspy.Module):
             `answer`; `distribution` over the labels, None for texts and where nothing says how sure
             the LM is (it told its label only, and no replay has fitted how far that counts); `lm`
             and `habit`, the two distributions it was fused from, `habit` None where the persona
-            does not trust it;
+            does not trust it; `stated`, whether `lm` is of an answer that told its label only;
             `actions`, `observations`, `memories`; `directives`, those whose cue fits, of which the
             LM sees the first; `persona`, its hash.
 
@@ -111,6 +111,7 @@ class PersonaAgent(dspy.Module):
             answer=answer,
             distribution=distribution,
             lm=lm,
+            stated=lm is not None and said.distribution is None,
             habit=habit,
             actions=[seen.action for seen in observations],
             observations=observations,

@@ -110,7 +110,7 @@ class Personal(dspy.Module):
             raise LMError(f"the program's answer is no answer: {error}") from error
         # What the program made of a reading is its own answer, with no distribution behind it.
         lm = distribution = read if read and self.task.decide(read) == answer else None
-        habit = None
+        is_stated, habit = bool(self.task.labels) and distribution is None, None
         if self.task.labels:
             lm = lm or stated(answer, self.task.labels)
             if persona.trust.habit:
@@ -123,6 +123,7 @@ class Personal(dspy.Module):
             answer=answer,
             distribution=distribution,
             lm=lm,
+            stated=is_stated,
             habit=habit,
             said=said,
             directives=directives,

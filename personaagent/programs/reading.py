@@ -8,8 +8,9 @@ is not unmistakable the LM is asked once more, in a form.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import dspy
 from dspy.adapters.utils import parse_value
@@ -99,7 +100,8 @@ class ReadingAdapter(PersonaAdapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> dict[str, float]:
-        messages = self.format(as_text(signature, self.answer), demos, inputs)
+        plain: Any = as_text(cast(Hashable, signature), self.answer)
+        messages = self.format(plain, demos, inputs)
         said = read_answer(lm, messages, self.task.labels)
         if said.distribution is not None:
             return said.distribution
@@ -121,7 +123,7 @@ class ReadingAdapter(PersonaAdapter):
 
 
 @lru_cache(maxsize=64)
-def as_text(signature: type[Signature], answer: str) -> type[Signature]:
+def as_text(signature: Any, answer: str) -> type[Signature]:
     """The same question without a form for its answer."""
     plain: type[Signature] = signature.with_updated_fields(answer, type_=str)
     return plain
