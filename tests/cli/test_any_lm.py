@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+from pathlib import Path
+
 import pytest
 import servers
 from cli_world import write
@@ -115,3 +119,17 @@ def test_what_never_fits_is_an_error_that_says_what_to_shorten(run):
         lm = ("--lm", "tiny", "--api-base", server.address)
         said = run("ask", "the car needs part 99", "--user", "amira", *lm, ok=False)
         assert "shorten" in said.stderr
+
+
+def test_the_document_tells_of_every_case_and_of_no_other():
+    text = (Path(__file__).parents[2] / "docs" / "lms.md").read_text()
+    table = text.split("| the server | what happens |\n|---|---|\n")[1].split("\n\n")[0]
+    assert [line.split("|")[1].strip() for line in table.splitlines()] == list(CASES)
+
+
+def test_the_commands_of_the_document_run(run):
+    text = (Path(__file__).parents[2] / "docs" / "lms.md").read_text()
+    (command,) = re.findall(r"^personaagent (.+)$", text, re.M)
+    with serving(servers.plain) as server:
+        told = command.replace("http://localhost:8000/v1", server.address)
+        assert "log-probabilities" in run(*shlex.split(told)).stdout
