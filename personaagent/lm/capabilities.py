@@ -204,6 +204,8 @@ class Known:
         said = _said(error)
         now, config = self._now, asked.config
         if is_context(said):
+            if (found := _HOLDS.search(said)) and int(found[1]) != now.context:
+                self.learn(f"holds {found[1]} tokens, prompt and answer", context=int(found[1]))
             if now.room > LEAST_ROOM and self._limit(config) is not None:
                 return self.learn(
                     "has less room for its thought", room=max(LEAST_ROOM, now.room // 4)
@@ -304,6 +306,7 @@ _CONTEXT = re.compile(
     r"exceed_context_size|maximum context length|context[ _](length|window|size)|context limit"
     r"|prompt is too long|input is too long|too many (input )?tokens|reduce the length",
 )
+_HOLDS = re.compile(r"maximum context length is (\d+) tokens")
 
 
 def is_context(said: str) -> bool:

@@ -169,3 +169,15 @@ def test_dspys_own_retries_do_not_multiply_ours(server):
         lm("hi")
     assert len(server.bodies) == 2
     assert isinstance(info.value.__cause__, dspy.LMServerError)
+
+
+def test_what_is_known_of_models_comes_without_the_network_and_without_a_word():
+    code = (
+        "import socket; socket.socket.connect = None; from personaagent.lm import connect; "
+        "lm = connect('openai/gpt-5-mini', api_key='key-of-a-test'); print(lm.capabilities.room)"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LITELLM")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "16384\n", "")

@@ -268,6 +268,7 @@ def test_a_prompt_that_does_not_fit_is_a_context_error(as_llama):
         lm = lm_of(server)
         with pytest.raises(ContextError, match="shorten the prompt"):
             lm("Which folder does this message belong in?")
+    assert lm.capabilities.context == (None if as_llama else 10)
 
 
 class TestFallback:
