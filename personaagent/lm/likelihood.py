@@ -92,12 +92,13 @@ def label_distribution(
     return _distribution(_positions(logprobs), keys, floor, {})
 
 
-def ambiguities(logprobs: Any, labels: Sequence[str]) -> list[Ambiguity]:
-    """The groups of labels that share first tokens, by falling mass."""
+def ambiguities(logprobs: Any, labels: Sequence[str], *, plain: bool = False) -> list[Ambiguity]:
+    """The groups of labels that share first tokens, by falling mass; `plain` tokens only, which
+    have nothing but space around them."""
     keys = _keys(_distinct(labels))
     shared: dict[tuple[str, ...], list[tuple[bytes, float]]] = {}
     for one in _answering(_positions(logprobs)).alternatives:
-        token, owners = _owned(one.spellings, keys)
+        token, owners = _owned(one.spellings, keys, plain)
         if len(owners) > 1:
             shared.setdefault(owners, []).append((token, one.probability))
     groups = [
@@ -148,11 +149,12 @@ def read_answer(
     if lm.capabilities.prefills:
         said = _ask(lm, messages, 1)
         divisions = {}
-        for group in ambiguities(said.logprobs, labels):
+        for group in ambiguities(said.logprobs, labels, plain=True):
             if group.mass > AMBIGUOUS_MASS:
                 begun_ = [*messages, {"role": "assistant", "content": group.prefix}]
                 divisions[group.labels] = _division(_ask(lm, begun_, 1).logprobs, group)
-        read = _distribution(_positions(said.logprobs), keys, None, divisions)
+        # What personas trust in such an LM was fitted on its plain tokens.
+        read = _distribution(_positions(said.logprobs), keys, None, divisions, plain=True)
         return Reading(read, None, said.text or "")
     said = _ask(lm, messages, max(len(label.encode()) for label in labels) + SLACK)
     text = said.text or ""
@@ -233,11 +235,16 @@ def _keys(labels: Sequence[str]) -> dict[str, bytes]:
 
 
 def _distribution(
-    positions: Sequence[_Position], keys: _Keys, floor: float | None, divisions: _Divisions
+    positions: Sequence[_Position],
+    keys: _Keys,
+    floor: float | None,
+    divisions: _Divisions,
+    *,
+    plain: bool = False,
 ) -> dict[str, float] | None:
     """Normalised masses; `divisions` says how labels that share a token share it."""
     positions = _from_answer(positions)
-    mass = _masses(positions, keys, divisions)
+    mass = _masses(positions, keys, divisions, plain=plain)
     if not any(mass.values()):
         return None
     if floor is None:
@@ -251,11 +258,13 @@ def _distribution(
     return {label: value / total for label, value in mass.items()}
 
 
-def _masses(positions: Sequence[_Position], keys: _Keys, divisions: _Divisions) -> dict[str, float]:
+def _masses(
+    positions: Sequence[_Position], keys: _Keys, divisions: _Divisions, *, plain: bool = False
+) -> dict[str, float]:
     """What the first position gives each label, and what follows where it does not tell."""
     mass = dict.fromkeys(keys, 0.0)
     for one in positions[0].alternatives if positions else ():
-        token, owners = _owned(one.spellings, keys)
+        token, owners = _owned(one.spellings, keys, plain)
         if not owners:
             continue
         if owners in divisions:
@@ -285,12 +294,14 @@ def _leads_to(label: str, positions: Sequence[_Position], keys: _Keys) -> bool:
     return any(label in _owned(one.spellings, keys)[1] for one in first.alternatives if one.chosen)
 
 
-def _owned(candidates: Sequence[bytes], keys: _Keys) -> tuple[bytes, tuple[str, ...]]:
+def _owned(
+    candidates: Sequence[bytes], keys: _Keys, plain: bool = False
+) -> tuple[bytes, tuple[str, ...]]:
     """What a token says, and the labels that it stands for, sorted, so that the labels' order does
     not matter."""
     token = b""
     for spelling in candidates:
-        token = folded(begun(spelling))
+        token = folded(spelling.lstrip(b" \t\r\n") if plain else begun(spelling))
         token = token.rstrip(b" \t\r\n") or token
         if token and (owners := _owners(token, keys)):
             return token, owners
@@ -326,7 +337,7 @@ def _division(logprobs: Any, group: Ambiguity) -> dict[str, float]:
     """
     rest = {label: label[len(group.prefix) :].strip() for label in group.labels}
     keys = {text: folded(text.encode()) for text in rest.values() if text}
-    mass = _masses(_positions(logprobs), keys, {})
+    mass = _masses(_positions(logprobs), keys, {}, plain=True)
     ended = max(0.0, 1.0 - sum(mass.values()))
     shares = {label: mass[text] if text else ended for label, text in rest.items()}
     total = sum(shares.values())
