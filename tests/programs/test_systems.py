@@ -192,20 +192,16 @@ def test_what_a_query_costs(tmp_path, name, kind):
             assert len(rules.asked) - asked == cost
 
 
-def test_every_system_has_a_name_and_says_where_it_is_from(memory):
+def test_every_system_that_can_be_named_is_tested_here():
     assert list(CALLS) == list(SYSTEMS)
-    for name in dict.fromkeys(name for name, _ in EVERYONE):
-        system = SYSTEMS[name](INBOX, memory, PERSONAS)
-        assert isinstance(system, dspy.Module)
-        assert "Source:" in type(system).__doc__
-        assert "Adapted" in type(system).__doc__
 
 
 @pytest.mark.parametrize("name", ["icl", "rag", "pag", "membank", "personaagent"])
 def test_k_is_how_many_memories_are_shown(memory, name):
     with dspy.context(lm=stand_in(book("labels"))):
-        said = SYSTEMS[name](INBOX, memory, PERSONAS, k=1)(query="dog", user="ann")
-    assert len(said.memories) <= 1
+        one = SYSTEMS[name](INBOX, memory, PERSONAS, k=1)(query="dog", user="ann")
+        two = SYSTEMS[name](INBOX, memory, PERSONAS, k=2)(query="dog", user="ann")
+    assert (len(one.memories), len(two.memories)) == (1, 2)
 
 
 @pytest.mark.parametrize("name", ["react", "personaagent-without-alignment"])
