@@ -96,7 +96,7 @@ class Task:
             DataError: the answer is none of the labels.
         """
         text = answer.strip()
-        if not self.labels:
+        if not self.labels or text in self.labels:
             return text
         for label in self.labels:
             if same(label, text):
