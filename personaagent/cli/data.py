@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.options import Database, Json
+from personaagent.cli.options import Database, Json, SkipMalformed, as_user
+from personaagent.importers import IMPORTERS
 
 if TYPE_CHECKING:
     from personaagent.memory import Store
 
 ROWS = 20  # users that the table of an import shows
 
+
+def _known_program(name: str | None) -> str | None:
+    if name is None or name in IMPORTERS:
+        return name
+    from personaagent.data.rows import suggestion
+
+    raise typer.BadParameter(f"'{name}' is no known program{suggestion(name, IMPORTERS)}")
+
+
 Files = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="FILE...",
         help="JSON Lines with one interaction a line; with --task lamp-… questions files of LaMP; "
-        "with --from what ChatGPT or mem0 exported. Plain or gzip.",
+        "with --from what another program exported. Plain, gzip, or with --from zip.",
         show_default=False,
     ),
 ]
@@ -51,12 +61,20 @@ def import_files(
     ] = None,
     outputs: Outputs = None,
     origin: Annotated[
-        Literal["chatgpt", "mem0"] | None,
-        typer.Option("--from", help="FILE is ChatGPT's conversations.json, or mem0's memories."),
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="|".join(IMPORTERS),
+            callback=_known_program,
+            help="FILE is what this program exported: an archive as it was downloaded, its folder "
+            "or a file of it.",
+        ),
     ] = None,
     user: Annotated[
-        str | None, typer.Option("--user", "-u", help="With --from: whose data it is.")
+        str | None,
+        typer.Option("--user", "-u", help="With --from: whose data it is.", callback=as_user),
     ] = None,
+    skip_malformed: SkipMalformed = False,
     even_erased: Annotated[
         bool,
         typer.Option("--even-erased", help="Bring back interactions that were erased with forget."),
@@ -66,7 +84,8 @@ def import_files(
 ) -> None:
     """Add users' interactions to the memory, all of them or none.
 
-    Importing a file twice changes nothing. Interactions that were erased with
+    Importing a file twice changes nothing, and a longer export adds what is new.
+    At the end all of it can be searched. Interactions that were erased with
     `forget` stay away, unless you say otherwise.
 
     [bold]Examples[/bold]
@@ -74,11 +93,11 @@ def import_files(
     personaagent import history.jsonl --tasks tasks.json
     personaagent import more.jsonl.gz
     personaagent import dev_questions.json --task lamp-2m
-    personaagent import conversations.json --from chatgpt --user amira
+    personaagent import export.zip --from chatgpt --user amira
     personaagent import memories.json --from mem0 --task inbox
     """
     from personaagent.cli import intake, render, session
-    from personaagent.data import CHAT, read_tasks
+    from personaagent.data import CHAT, Account, read_tasks
     from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks
 
     if not files and tasks is None:
@@ -87,26 +106,31 @@ def import_files(
         raise typer.BadParameter("--outputs goes with --task lamp-…")
     if user is not None and origin is None:
         raise typer.BadParameter("--user goes with --from: other files name the user on every line")
+    account, questions, vectors = Account(skip_malformed), 0, None
     with session.open_store(db) as store:
         defined = read_tasks(tasks) if tasks else {}
-        account = None
         if origin and task in (None, CHAT.name):
             defined[CHAT.name] = CHAT
         check_tasks(store, defined.values())
-        if origin:
-            kind = defined.get(task or CHAT.name) or session.task_named(store, str(task))
-            given, account = intake.exported(origin, files or [], user, kind)
-            questions = 0
-        elif task:
-            given, questions = intake.lamp_histories(intake.lamp_task(task), files or [], outputs)
-        else:
-            known = load_tasks(store) | defined
-            given, questions = intake.interactions(files or [], known), 0
+        with intake.reading(account):
+            if origin:
+                kind = defined.get(task or CHAT.name) or session.task_named(store, str(task))
+                given = intake.exported(origin, files or [], user, kind, account)
+            elif task:
+                lamp = intake.lamp_task(task)
+                given, questions = intake.lamp_histories(lamp, files or [], outputs, account)
+            else:
+                known = load_tasks(store) | defined
+                given = intake.interactions(files or [], known, account)
         before = _counts(store)
-        added = intake.store(store, given, defined, even_erased=even_erased)
+        added = intake.store(
+            store, given, defined, even_erased=even_erased, keep_first=origin is not None
+        )
         save_tasks(store, defined.values())
         after = _counts(store)
         found = Counter(one.user for one in given) - intake.put_aside(store, given)
+        if found:
+            vectors = intake.embed(store, found.keys())
     rows = [(user, after[user] - before[user], found[user]) for user in sorted(found)]
     if as_json:
         render.print_json(
@@ -118,11 +142,24 @@ def import_files(
                 "known": added.known,
                 "quarantined": added.quarantined,
                 "erased": added.erased,
+                "vectors": vectors,
                 "users": [
                     {"user": user, "new": new, "known": total - new} for user, new, total in rows
                 ],
-                **({"taken": account.taken, "left": +account.left} if account else {}),
-                **({"questions": questions} if task and not account else {}),
+                "joined": account.joined,
+                "malformed": account.malformed,
+                "missing": account.missing,
+                **(
+                    {
+                        "kept": added.changed,
+                        "taken": account.taken,
+                        "left": +account.left,
+                        "changed": account.changed,
+                    }
+                    if origin
+                    else {}
+                ),
+                **({"questions": questions} if task and not origin else {}),
             }
         )
         return
@@ -136,7 +173,7 @@ def import_files(
         screen.print(f"… and {render.counted(len(rows) - ROWS, 'other user')}")
     if defined:
         screen.print(f"tasks: {', '.join(sorted(defined))}")
-    if account:
+    if origin:
         screen.print(render.account(account))
     elif task:
         held = "with held-out gold answers" if outputs else "without gold answers"
@@ -145,6 +182,11 @@ def import_files(
         screen.print(
             f"left out {render.counted(added.erased, 'erased interaction')}: --even-erased "
             "brings them back"
+        )
+    if added.changed:
+        screen.print(
+            f"{render.counted(added.changed, 'known interaction')} had other content: the first "
+            "one is kept"
         )
     if files and not added.new:
         screen.print(f"nothing new: {render.counted(added.known, 'interaction')} known already")
@@ -155,6 +197,7 @@ def import_files(
     if added.quarantined:
         aside = render.counted(added.quarantined, "interaction")
         screen.print(f"{aside} quarantined: 'personaagent quarantine --user USER' shows why")
+    intake.report(account)
 
 
 def _counts(store: Store) -> Counter[str]:

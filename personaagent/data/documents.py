@@ -7,13 +7,12 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ijson
 
-from personaagent.data.reading import head, opened
+from personaagent.data.reading import Stream, head, opened
 from personaagent.errors import DataError
 
 
@@ -27,7 +26,7 @@ class Document:
     def __str__(self) -> str:
         return f"{self.path}: {self.member}" if self.member else str(self.path)
 
-    def opened(self) -> AbstractContextManager[BufferedReader]:
+    def opened(self) -> AbstractContextManager[Stream]:
         """Its bytes, see `reading.opened`."""
         return opened(self.path, self.member)
 
@@ -42,7 +41,7 @@ class Document:
             if not head(stream).startswith(b"["):  # ijson would just find nothing
                 raise DataError(f"{self}: {due}")
             try:
-                for number, record in enumerate(ijson.items(stream, "item", use_float=True), 1):
+                for number, record in enumerate(ijson.items(stream, "item"), 1):
                     yield number, record
             except (ijson.JSONError, UnicodeDecodeError) as error:
                 # The parser's next lines quote the place; its message may be bytes.

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from personaagent.data.account import Account
 from personaagent.data.documents import Document
@@ -100,9 +100,7 @@ def read_lamp(
 ) -> LampData:
     """The same as `iter_lamp`, in memory, with the malformed records that were passed over."""
     account = Account(skip_malformed)
-    read = tuple(
-        iter_lamp(task, questions, outputs, users=users, limit=limit, account=account)
-    )
+    read = tuple(iter_lamp(task, questions, outputs, users=users, limit=limit, account=account))
     return LampData(task, read, tuple(account.malformed))
 
 

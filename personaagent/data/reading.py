@@ -11,15 +11,15 @@ import codecs
 import gzip
 import io
 import json
-import math
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from personaagent.errors import DataError
 
@@ -38,8 +38,12 @@ _BETWEEN = b' ,:\n"'  # what ends with one of these ends no escape or character 
 _FAR = 1e11  # seconds: the year 5138; milliseconds since 1973 are more
 
 
+class Stream(io.BufferedReader):
+    """What a data file is read from."""
+
+
 @contextmanager
-def opened(path: str | Path, member: str | None = None) -> Iterator[io.BufferedReader]:
+def opened(path: str | Path, member: str | None = None) -> Iterator[Stream]:
     """The bytes of a file as clean UTF-8; gzip is told by its first bytes and not by its name.
 
     Args:
@@ -51,7 +55,7 @@ def opened(path: str | Path, member: str | None = None) -> Iterator[io.BufferedR
     """
     where = f"{path}: {member}" if member else str(path)
     try:
-        with _source(path, member) as source, io.BufferedReader(_Clean(source)) as stream:
+        with _source(path, member) as source, Stream(_Clean(source)) as stream:
             start = head(stream)
             if start.startswith(b"<"):
                 raise DataError(
@@ -65,12 +69,8 @@ def opened(path: str | Path, member: str | None = None) -> Iterator[io.BufferedR
                 )
             yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        packed = "zip" if member else "gzip"
-        raise DataError(f"{where}: damaged or cut off {packed} ({error}): fetch it again") from error
-    except (RuntimeError, NotImplementedError) as error:  # what `zipfile` says of a locked archive
-        if member is None:
-            raise
-        raise DataError(f"{where}: cannot be unpacked here ({error}): unpack it first") from error
+        form = "zip" if member else "gzip"
+        raise DataError(f"{where}: damaged or cut off {form} ({error}): fetch it again") from error
     except OSError as error:
         raise DataError(f"{where}: cannot be read: {error.strerror}") from error
 
@@ -78,14 +78,24 @@ def opened(path: str | Path, member: str | None = None) -> Iterator[io.BufferedR
 @contextmanager
 def _source(path: str | Path, member: str | None) -> Iterator[IO[bytes]]:
     if member is not None:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as packed:
-            yield packed
+        with zipfile.ZipFile(path) as archive:
+            try:
+                packed = archive.open(member)
+            except (RuntimeError, NotImplementedError) as error:  # a password, a rare compression
+                raise DataError(
+                    f"{path}: {member}: cannot be unpacked here ({error}): unpack it first"
+                ) from error
+            with packed:
+                yield packed
         return
     with Path(path).open("rb") as raw:
-        yield gzip.GzipFile(fileobj=raw) if raw.peek(2).startswith(b"\x1f\x8b") else raw
+        if raw.peek(2).startswith(b"\x1f\x8b"):
+            yield cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+        else:
+            yield raw
 
 
-def head(stream: io.BufferedReader) -> bytes:
+def head(stream: Stream) -> bytes:
     """The first visible bytes of a stream, which stays where it is."""
     return stream.peek(64).lstrip()
 
@@ -176,7 +186,7 @@ def exported_instant(value: object) -> datetime:
         ValueError: it is none of these, or lies in the future.
     """
     try:
-        number = float(value) if isinstance(value, str | int | float) else None
+        number = float(value) if isinstance(value, str | int | float | Decimal) else None
     except (ValueError, OverflowError):
         number = None
     if number is None or isinstance(value, bool):
@@ -187,8 +197,8 @@ def exported_instant(value: object) -> datetime:
         except ValueError:
             pass  # `instant` says so
         return past(instant(text if isinstance(value, str) else value))
-    while math.isfinite(number) and abs(number) >= _FAR:
-        number /= 1_000
+    for _ in range(3):
+        number = number / 1_000 if abs(number) >= _FAR else number
     try:
         return past(datetime.fromtimestamp(number, UTC))
     except (ValueError, OverflowError, OSError) as error:

@@ -71,10 +71,14 @@ def test_an_import_tells_what_was_new_and_known(run, told, tasks, tmp_path):
         "known": 3,
         "quarantined": 0,
         "erased": 0,
+        "vectors": 3,
         "users": [
             {"user": "amira", "new": 1, "known": 3},
             {"user": "bela", "new": 2, "known": 0},
         ],
+        "joined": {},
+        "malformed": [],
+        "missing": "",
     }
 
 

@@ -343,7 +343,9 @@ def test_a_cut_off_download_is_told(tmp_path):
     path = questions(tmp_path, *(record(str(n), f"item {n * n}") for n in range(50)))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"questions\.json: not valid JSON, or cut off, after record #2\d: "):
+    with pytest.raises(
+        DataError, match=r"questions\.json: not valid JSON, or cut off, after record #2\d: "
+    ):
         read_lamp(NEWS, path)
     path.write_bytes(gzip.compress(whole)[:-20])
     with pytest.raises(DataError, match=r"questions\.json: damaged or cut off gzip"):
