@@ -29,6 +29,7 @@ from personaagent.cli.options import (
     TaskName,
     TopK,
     UpdateName,
+    as_user,
 )
 from personaagent.errors import DataError
 
@@ -41,7 +42,8 @@ _MANY, _LAMP = "Many users", "LaMP"
 @grouped
 def compile_persona(
     user: Annotated[
-        str | None, typer.Option("--user", "-u", help="Whose persona.", show_default=False)
+        str | None,
+        typer.Option("--user", "-u", help="Whose persona.", show_default=False, callback=as_user),
     ] = None,
     everyone: Annotated[
         bool,

@@ -30,6 +30,11 @@ def as_user(id: str | None) -> str | None:
     return None if id is None else normal(id)
 
 
+def as_users(ids: list[str]) -> list[str]:
+    """The same of several."""
+    return [normal for id in ids if (normal := as_user(id)) is not None]
+
+
 def as_text(text: str) -> str:
     """A text as it was typed, without bytes that are no characters."""
     from personaagent.data.normal import whole

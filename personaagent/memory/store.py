@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from platformdirs import user_data_path
 
 from personaagent.data import LAMP_TASKS, Interaction, Task
+from personaagent.data.normal import normal
 from personaagent.data.screening import Screening
 from personaagent.errors import DataError
 from personaagent.memory import rows, tombstones
@@ -172,14 +173,15 @@ class Store:
             return set(connection.scalars(sa.union(*selects)))
 
     def of(self, user: str) -> UserMemory:
-        """One user's data.
+        """One user's data; ids that differ in form only (see `data.normal`) are one user.
 
         Raises:
             DataError: the user is empty.
         """
-        if not user.strip():
+        named = normal(user)
+        if not named:
             raise DataError("the user is empty: data belongs to a user, name one")
-        return UserMemory(self.database, self.now, user)
+        return UserMemory(self.database, self.now, named)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
         """Store or replace the vectors (float32 bytes) of these interactions."""

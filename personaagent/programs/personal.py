@@ -135,10 +135,11 @@ class Personal(dspy.Module):
 
     def persona_of(self, user: str) -> Persona:
         """The program's own persona if it is this user's, else the published one, else none."""
-        own, whose = self.persona.value, (user, self.task.name)
+        memory = self.memory.store.of(user)
+        own, whose = self.persona.value, (memory.user, self.task.name)
         if own and (own.user, own.task) == whose:
             return own
-        return self.memory.store.of(user).persona(self.task.name) or Persona(*whose)
+        return memory.persona(self.task.name) or Persona(*whose)
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
         """Answer a past query again, without its answer and what came after it."""
