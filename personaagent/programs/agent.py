@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 
 from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data.normal import whole
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
@@ -89,6 +90,7 @@ class PersonaAgent(dspy.Module):
         Raises:
             LMError: the LM failed after its retries, or answered in no usable form.
         """
+        query = whole(query)
         situation = Situation(user, self.task, query, before, tuple(exclude))
         persona = persona or self.persona_of(user)
         prompt = persona.standing_prompt()

@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 
 from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data.normal import whole
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.consult import consult
@@ -101,6 +102,7 @@ class Personal(dspy.Module):
         Raises:
             LMError: the LM failed, or the program's answer is none of the task's.
         """
+        query = whole(query)
         persona = persona or self.persona_of(user)
         directives = consult(self.memory, persona, query)
         said, read = self._ask(query, _as_text(persona, directives))
