@@ -72,7 +72,7 @@ def documents(path: str | Path, names: str, due: str) -> list[Document]:
     if path.is_dir():
         files = sorted(one for one in path.rglob("*") if one.is_file() and matches(one.name))
         found = [Document(one) for one in files]
-    elif zipfile.is_zipfile(path):
+    elif path.is_file() and zipfile.is_zipfile(path):  # a pipe can be opened once only
         try:
             with zipfile.ZipFile(path) as archive:
                 members = sorted(archive.namelist())

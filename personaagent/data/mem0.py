@@ -21,9 +21,10 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict
 
 from personaagent.data.account import Account
+from personaagent.data.documents import Document, documents
 from personaagent.data.interaction import Interaction
 from personaagent.data.normal import normal
-from personaagent.data.reading import exported_instant, instant, opened
+from personaagent.data.reading import exported_instant, instant
 from personaagent.data.rows import Filled, Row, parse_json, validated
 from personaagent.errors import DataError
 
@@ -69,7 +70,7 @@ def read_mem0(
     """The memories of an export, in its order.
 
     Args:
-        path: JSON, may be gzip.
+        path: JSON, may be gzip; or a folder or zip archive of pages.
         task: the name of the task that they are evidence for.
         user: only this user's, and those that name no user; by default everybody's.
         account: counts what was taken, and why the rest was left.
@@ -80,9 +81,9 @@ def read_mem0(
     account = Account() if account is None else account
     user = account.user(user) if user else None
     now, seen = datetime.now(UTC), set()
-    for number, entry in enumerate(_entries(path, account), 1):
+    for number, document, entry in _entries(path, account):
         try:
-            memory = validated(_Memory, entry, partial(_refuse, path, number))
+            memory = validated(_Memory, entry, partial(_refuse, document, number))
         except DataError as error:
             account.refuse(error)
             continue
@@ -110,22 +111,24 @@ def read_mem0(
         )
 
 
-def _refuse(path: str | Path, number: int, field: str, problem: str) -> DataError:
-    return DataError(f"{path}: record {number}: field '{field}': {problem}")
+def _refuse(document: Document, number: int, field: str, problem: str) -> DataError:
+    return DataError(f"{document}: record {number}: field '{field}': {problem}")
 
 
-def _entries(path: str | Path, account: Account) -> list[object]:
-    with opened(path) as stream:
-        data = parse_json(stream.read(), path)
-    found = data.get("results") if isinstance(data, dict) else data
-    if not isinstance(found, list):
-        raise DataError(
-            f"{path}: a list of memories is due, or an object with one in 'results': save what "
-            "mem0's get_all gives"
-        )
-    if isinstance(data, dict):
-        account.page(found, data.get("count"), more=bool(data.get("next")))
-    return found
+def _entries(path: str | Path, account: Account) -> Iterator[tuple[int, Document, object]]:
+    for document in documents(path, r".*\.json", "JSON file with memories"):
+        with document.opened() as stream:
+            data = parse_json(stream.read(), str(document))
+        found = data.get("results") if isinstance(data, dict) else data
+        if not isinstance(found, list):
+            raise DataError(
+                f"{document}: a list of memories is due, or an object with one in 'results': save "
+                "what mem0's get_all gives"
+            )
+        if isinstance(data, dict):
+            account.page(found, data.get("count"), more=bool(data.get("next")))
+        for number, entry in enumerate(found, 1):
+            yield number, document, entry
 
 
 def _unusable(memory: _Memory, whose: str | None, wanted: str | None, now: datetime) -> str | None:

@@ -121,6 +121,9 @@ def test_all_pages_together_lack_nothing(write: Write, tmp_path: Path):
         list(read_mem0(path, "inbox", account=account))
     assert account.taken == {mem0.MEMORY: 2}
     assert account.missing == ""
+    (tmp_path / "page-2.json").write_text((CASES / "mem0-page.json").read_text())
+    found, account = read(tmp_path)
+    assert (len(found), account.missing) == (2, "")
 
 
 @pytest.mark.parametrize(
