@@ -33,7 +33,15 @@ _HALVES = re.compile(
     rb"|(?P<raw>\xed[\xa0-\xbf][\x80-\xbf])"
     rb"|\\[^u]"
 )
-_SUSPECT = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
+# What makes it worth a look at every escape: half a pair, or what only a look can tell from one.
+_SUSPECT = (
+    re.compile(
+        rb"\\u[dD](?:(?<=\\\\u[dD])|[89abAB]..(?!\\u[dD][c-fC-F])"
+        rb"|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])",
+        re.DOTALL,
+    ),
+    re.compile(rb"\xed[\xa0-\xbf]"),
+)
 _BETWEEN = b' ,:\n"'  # what ends with one of these ends no escape or character in the middle
 _FAR = 1e11  # seconds: the year 5138; milliseconds since 1973 are more
 
@@ -55,7 +63,7 @@ def opened(path: str | Path, member: str | None = None) -> Iterator[Stream]:
     """
     where = f"{path}: {member}" if member else str(path)
     try:
-        with _source(path, member) as source, Stream(_Clean(source)) as stream:
+        with _source(path, member) as source, Stream(_Clean(source), _CHUNK) as stream:
             start = head(stream)
             if start.startswith(b"<"):
                 raise DataError(
@@ -145,9 +153,9 @@ def _clean(source: IO[bytes]) -> Iterator[bytes]:
 
 def mended(raw: bytes) -> bytes:
     """JSON with U+FFFD for every half of a surrogate pair."""
-    if not _SUSPECT.search(raw):
-        return raw
-    return _HALVES.sub(_mend, raw)
+    if any(one.search(raw) for one in _SUSPECT):
+        return _HALVES.sub(_mend, raw)
+    return raw
 
 
 def _mend(match: re.Match[bytes]) -> bytes:
