@@ -163,7 +163,10 @@ def embed(store: Store, users: Collection[str]) -> int | None:
     """Make the vectors that these users' interactions lack; how many, None where it cannot be.
 
     What is stored can then be searched at once. Without an embedding model it waits, which is
-    said. A run that is stopped keeps what it has made.
+    said.
+
+    Raises:
+        KeyboardInterrupt: somebody stopped it, which is said too; what was made is kept.
     """
     from personaagent import memory
 
@@ -183,7 +186,7 @@ def embed(store: Store, users: Collection[str]) -> int | None:
             "searched, or by the same import again",
             err=True,
         )
-        raise typer.Exit(130) from None
+        raise
 
 
 def report(account: Account) -> None:

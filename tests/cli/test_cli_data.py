@@ -463,5 +463,6 @@ def test_an_import_stopped_while_embedding_keeps_what_is_stored(
         said = run("import", path, "--tasks", tasks, ok=None)
     assert said.exit_code == 130
     assert "everything is stored" in said.stderr
+    assert "3 new interactions of 1 user" in said.stdout
     assert told("users")["users"][0]["interactions"] == 3
     assert told("import", path)["vectors"] == 3
