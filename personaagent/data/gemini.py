@@ -61,8 +61,8 @@ def read_gemini(
     account = Account() if account is None else account
     replies = Replies(account.user(user), task, "gemini", account)
     activities = _activities(path, account)
-    beginning = _beginning([one["title"] for one in activities if _answer(one)])
-    dated = [(sent(one.get("time"), None, account), one) for one in activities]
+    beginning = _beginning(activities)
+    dated = [(sent(one.get("time"), None, account), one) for one in reversed(activities)]
     dated.sort(key=lambda pair: pair[0] or _UNDATED)
     conversation: list[Message] = []
     for time, one in dated:
@@ -83,6 +83,8 @@ def read_gemini(
 def _activities(path: str | Path, account: Account) -> list[dict[str, Any]]:
     """The activities of Gemini with a title, of all files; the rest is counted."""
     found: list[dict[str, Any]] = []
+    if Path(path).suffix.lower() == ".html":
+        raise DataError(f"{path}: it should be a {_DUE}")
     for document in documents(path, _FILES, _DUE):
         with document.opened() as stream:
             if not head(stream).startswith(b"["):
@@ -105,14 +107,17 @@ def _of_gemini(record: dict[str, Any]) -> bool:
     return any("gemini" in f"{name}".casefold() or "bard" in f"{name}".casefold() for name in names)
 
 
-def _beginning(titles: Sequence[str]) -> str:
-    """What stands before the user's words in these titles; empty where that is unknown."""
-    if not titles or any(title.startswith(PROMPTED) for title in titles):
+def _beginning(activities: Sequence[dict[str, Any]]) -> str:
+    """What stands before the user's words in titles; empty where that is unknown."""
+    if any(one["title"].startswith(PROMPTED) for one in activities):
         return PROMPTED
+    titles = [one["title"] for one in activities if _answer(one)]
+    if len(titles) < _ENOUGH:
+        return ""
     first, last = min(titles), max(titles)  # what these two share, all between them do
     same = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     shared = "".join(letter for letter, _ in same)
-    return shared[: shared.rfind(" ") + 1] if len(titles) >= _ENOUGH else ""
+    return shared[: shared.rfind(" ") + 1]
 
 
 def _message(one: dict[str, Any], time: datetime | None, beginning: str) -> Message | None:

@@ -147,3 +147,17 @@ def test_a_takeout_without_gemini_or_in_html_says_what_to_choose(write: Write, t
         read(write([activity("Searched for tyres", "2025-10-09T09:00:00Z", header="Search")]))
     with pytest.raises(DataError, match="no activity of Gemini"):
         read(write({}))
+    with pytest.raises(DataError, match=r"MyActivity\.html: .*JSON as its format"):
+        read(tmp_path / "MyActivity.html")
+
+
+def test_titles_without_answers_in_another_language_are_left_and_that_is_said(write: Write):
+    found, account = read(write([activity("Frage: Reifen?", "2025-10-09T09:00:00Z")]))
+    assert found == []
+    assert account.left == {gemini.FOREIGN: 1}
+
+
+def test_messages_of_one_moment_are_in_their_order(write: Write):
+    moment = "2025-10-09T09:00:00Z"
+    two = [activity("Prompted second", moment), activity("Prompted first", moment)]
+    assert [one.response for one in read(write(two))[0]] == ["first", "second"]
