@@ -44,7 +44,7 @@ def export_all(store: Store, user: str, path: str | Path) -> int:
         DataError: nothing is known of the user.
         ArtifactError: the file cannot be written.
     """
-    path = Path(path)
+    path, user = Path(path), store.of(user).user
     with store.database.read() as connection:
         known = replica.read(store, connection, user)
         working = [

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import tempfile
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from personaagent.data import Persona
 from personaagent.errors import ArtifactError, DataError
+from personaagent.filenames import file_name
 
 if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
@@ -123,7 +123,7 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
     """
     target = Path(path)
     if target.suffix.lower() != ".json":
-        target /= file_name(artifact.persona)
+        target /= name_of(artifact.persona)
     data = json.dumps(artifact.to_dict(), sort_keys=True, ensure_ascii=False, indent=2)
     prompt = target.with_suffix(".md")
     try:
@@ -260,18 +260,9 @@ def _scores(log: AlignmentLog) -> dict[str, float]:
     return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
-def file_name(persona: Persona) -> str:
-    """What `export` calls the JSON file: user, task and version.
-
-    What would be ambiguous or forbidden is percent-encoded.
-    """
-    user = re.sub(r"[^\w@.+ ]", _encoded, persona.user)  # no hyphen, so that the first one ends it
-    task = re.sub(r"[^\w@.+ -]", _encoded, persona.task)
-    return f"{user}-{task}-v{persona.version}.json"
-
-
-def _encoded(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match[0].encode())
+def name_of(persona: Persona, form: str = ".json") -> str:
+    """What `export` calls the file of a form: user, task and version."""
+    return file_name(persona.user, persona.task, suffix=f"-v{persona.version}{form}")
 
 
 def replace_file(path: Path, text: str) -> None:

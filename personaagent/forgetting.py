@@ -89,6 +89,7 @@ def forget(
     Raises:
         DataError: nothing is known of the user, or of one of the ids; nothing was erased.
     """
+    user = store.of(user).user
     if everything and not _known(store, user):
         raise DataError(f"nothing is known of user '{user}' in {store.name}")
     erased = erase(store, user, ids=ids, source=source, everything=everything)

@@ -14,7 +14,7 @@ from personaagent.errors import BudgetError, ConflictError, DataError, LMError
 
 if TYPE_CHECKING:
     from personaagent.cli.steps import Display
-    from personaagent.data import Interaction, Persona, Query, Task
+    from personaagent.data import Account, Interaction, Persona, Query, Task
     from personaagent.lm import PersonaLM
     from personaagent.memory import Store
     from personaagent.optimizers import AlignmentLog, Prior, Setting, Step, Watched
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def import_lamp(
-    store: Store, user: str, task: str | None, questions: Path | None, outputs: Path | None
+    store: Store,
+    user: str,
+    task: str | None,
+    questions: Path | None,
+    outputs: Path | None,
+    account: Account,
 ) -> list[Query]:
     """Import a user's history from a questions file; the user's questions that have gold answers.
 
@@ -39,10 +44,11 @@ def import_lamp(
     if task is None:
         raise DataError("--questions goes with --task: name the task of LaMP, such as lamp-2m")
     lamp = intake.lamp_task(task)
-    found = list(intake.lamp_questions(lamp, questions, outputs, user))
-    known = found
-    if any(not one.response for question in found for one in question.history):
-        known = list(intake.lamp_questions(lamp, questions, None, None))
+    with intake.reading(account):
+        found = list(intake.lamp_questions(lamp, questions, outputs, user, account=account))
+        known = found
+        if any(not one.response for question in found for one in question.history):
+            known = list(intake.lamp_questions(lamp, questions, None, account=account))
     intake.store(store, [one for question in known for one in question.history])
     return [question.query for question in found if question.query.gold is not None]
 

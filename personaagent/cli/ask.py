@@ -15,6 +15,7 @@ from personaagent.cli.options import (
     LMChoice,
     TaskName,
     User,
+    as_text,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @grouped
 def ask(
-    text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="The query.", show_default=False, callback=as_text)],
     user: User,
     task: TaskName = None,
     trace: Annotated[

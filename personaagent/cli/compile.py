@@ -25,9 +25,11 @@ from personaagent.cli.options import (
     RetrieverName,
     SamplerName,
     Seed,
+    SkipMalformed,
     TaskName,
     TopK,
     UpdateName,
+    as_user,
 )
 from personaagent.errors import DataError
 
@@ -40,7 +42,8 @@ _MANY, _LAMP = "Many users", "LaMP"
 @grouped
 def compile_persona(
     user: Annotated[
-        str | None, typer.Option("--user", "-u", help="Whose persona.", show_default=False)
+        str | None,
+        typer.Option("--user", "-u", help="Whose persona.", show_default=False, callback=as_user),
     ] = None,
     everyone: Annotated[
         bool,
@@ -83,6 +86,7 @@ def compile_persona(
             rich_help_panel=_LAMP,
         ),
     ] = None,
+    skip_malformed: SkipMalformed = False,
     config: Config = None,  # noqa: ARG001  (its callback takes it)
     iterations: Iterations = 4,
     batch: Batch = 4,
@@ -144,7 +148,8 @@ def compile_persona(
     if [user is not None, everyone, bool(users), new].count(True) != 1:
         raise DataError("whose persona? Give --user NAME, --users A,B, --all or --new")
     if user is not None and not dry_run:
-        _one(user, setting, choice, questions=questions, outputs=outputs, **options)
+        lamp = questions, outputs, skip_malformed
+        _one(user, setting, choice, lamp, **options)
         return
     if questions or outputs:
         raise DataError(
@@ -158,10 +163,9 @@ def _one(
     user: str,
     setting: Setting,
     choice: LMChoice,
+    lamp: tuple[Path | None, Path | None, bool],
     *,
     task: str | None,
-    questions: Path | None,
-    outputs: Path | None,
     gradient_lm: str | None,
     gradient_api_base: str | None,
     prior: Prior | None,
@@ -170,13 +174,17 @@ def _one(
     db: str | None,
     as_json: bool,
 ) -> None:
-    from personaagent.cli import align, render, session
+    from personaagent.cli import align, intake, render, session
     from personaagent.cli.learning import Material, learn
     from personaagent.cli.steps import Display, scores
+    from personaagent.data import Account
 
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file), session.open_store(db) as store:
-        asked = align.import_lamp(store, user, task, questions, outputs)
+        questions, outputs, skip_malformed = lamp
+        account = Account(skip_malformed)
+        asked = align.import_lamp(store, user, task, questions, outputs, account)
+        intake.report(account)
         kind = session.task_of(store, user, task)
         material = Material.of(store, user, kind, setting.seed)
         champion = store.of(user).persona(kind.name)

@@ -152,10 +152,12 @@ def chosen_users(store: Store, named: str, task: str | None) -> list[str]:
     Raises:
         DataError: a name is not known.
     """
+    from personaagent.data.normal import normal
     from personaagent.data.rows import suggestion
 
     known = [one.user for one in store.users(task)]
-    wanted = list(dict.fromkeys(name.strip() for name in named.split(",") if name.strip()))
+    names = (normal(name) for name in named.split(","))
+    wanted = list(dict.fromkeys(name for name in names if name))
     for name in wanted:
         if name not in known:
             raise DataError(f"there is no user '{name}'{suggestion(name, known[:20])}")

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personaagent.cli.options import Database, Json
+from personaagent.cli.options import Database, Json, SkipMalformed, as_user
+from personaagent.importers import IMPORTERS
 
 if TYPE_CHECKING:
-    from personaagent.memory import Store
+    from personaagent.data import Account
+    from personaagent.memory import Added, Store
 
 ROWS = 20  # users that the table of an import shows
+
+
+def _known_program(name: str | None) -> str | None:
+    if name is None or name in IMPORTERS:
+        return name
+    from personaagent.data.rows import suggestion
+
+    raise typer.BadParameter(f"'{name}' is no known program{suggestion(name, IMPORTERS)}")
+
 
 Files = Annotated[
     list[Path] | None,
     typer.Argument(
         metavar="FILE...",
         help="JSON Lines with one interaction a line; with --task lamp-… questions files of LaMP; "
-        "with --from what ChatGPT or mem0 exported. Plain or gzip.",
+        "with --from what another program exported. Plain, gzip, or with --from zip.",
         show_default=False,
     ),
 ]
@@ -51,12 +64,20 @@ def import_files(
     ] = None,
     outputs: Outputs = None,
     origin: Annotated[
-        Literal["chatgpt", "mem0"] | None,
-        typer.Option("--from", help="FILE is ChatGPT's conversations.json, or mem0's memories."),
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="|".join(IMPORTERS),
+            callback=_known_program,
+            help="FILE is what this program exported: an archive as it was downloaded, its folder "
+            "or a file of it.",
+        ),
     ] = None,
     user: Annotated[
-        str | None, typer.Option("--user", "-u", help="With --from: whose data it is.")
+        str | None,
+        typer.Option("--user", "-u", help="With --from: whose data it is.", callback=as_user),
     ] = None,
+    skip_malformed: SkipMalformed = False,
     even_erased: Annotated[
         bool,
         typer.Option("--even-erased", help="Bring back interactions that were erased with forget."),
@@ -66,7 +87,8 @@ def import_files(
 ) -> None:
     """Add users' interactions to the memory, all of them or none.
 
-    Importing a file twice changes nothing. Interactions that were erased with
+    Importing a file twice changes nothing, and a longer export adds what is new.
+    At the end all of it can be searched. Interactions that were erased with
     `forget` stay away, unless you say otherwise.
 
     [bold]Examples[/bold]
@@ -74,11 +96,11 @@ def import_files(
     personaagent import history.jsonl --tasks tasks.json
     personaagent import more.jsonl.gz
     personaagent import dev_questions.json --task lamp-2m
-    personaagent import conversations.json --from chatgpt --user amira
+    personaagent import export.zip --from chatgpt --user amira
     personaagent import memories.json --from mem0 --task inbox
     """
     from personaagent.cli import intake, render, session
-    from personaagent.data import CHAT, read_tasks
+    from personaagent.data import CHAT, Account, read_tasks
     from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks
 
     if not files and tasks is None:
@@ -87,74 +109,141 @@ def import_files(
         raise typer.BadParameter("--outputs goes with --task lamp-…")
     if user is not None and origin is None:
         raise typer.BadParameter("--user goes with --from: other files name the user on every line")
+    account, questions, vectors, stopped = Account(skip_malformed), None, None, False
     with session.open_store(db) as store:
         defined = read_tasks(tasks) if tasks else {}
-        account = None
         if origin and task in (None, CHAT.name):
             defined[CHAT.name] = CHAT
         check_tasks(store, defined.values())
-        if origin:
-            kind = defined.get(task or CHAT.name) or session.task_named(store, str(task))
-            given, account = intake.exported(origin, files or [], user, kind)
-            questions = 0
-        elif task:
-            given, questions = intake.lamp_histories(intake.lamp_task(task), files or [], outputs)
-        else:
-            known = load_tasks(store) | defined
-            given, questions = intake.interactions(files or [], known), 0
+        with intake.reading(account):
+            if origin:
+                kind = defined.get(task or CHAT.name) or session.task_named(store, str(task))
+                given = intake.exported(origin, files or [], user, kind, account)
+            elif task:
+                lamp = intake.lamp_task(task)
+                given, questions = intake.lamp_histories(lamp, files or [], outputs, account)
+            else:
+                known = load_tasks(store) | defined
+                given = intake.interactions(files or [], known, account)
         before = _counts(store)
-        added = intake.store(store, given, defined, even_erased=even_erased)
+        added = intake.store(
+            store, given, defined, even_erased=even_erased, keep_first=origin is not None
+        )
         save_tasks(store, defined.values())
         after = _counts(store)
         found = Counter(one.user for one in given) - intake.put_aside(store, given)
-    rows = [(user, after[user] - before[user], found[user]) for user in sorted(found)]
+        if found:
+            try:
+                vectors = intake.embed(store, found.keys())
+            except KeyboardInterrupt:  # what was stored is told all the same
+                stopped = True
+    rows = [(one, after[one] - before[one], found[one]) for one in sorted(found)]
+    done = _Done(
+        files or [],
+        sorted(defined),
+        len(given),
+        added,
+        vectors,
+        rows,
+        account,
+        origin,
+        questions,
+        outputs is not None,
+    )
     if as_json:
-        render.print_json(
-            {
-                "files": [str(file) for file in files or []],
-                "tasks": sorted(defined),
-                "interactions": len(given),
-                "new": added.new,
-                "known": added.known,
-                "quarantined": added.quarantined,
-                "erased": added.erased,
-                "users": [
-                    {"user": user, "new": new, "known": total - new} for user, new, total in rows
-                ],
-                **({"taken": account.taken, "left": +account.left} if account else {}),
-                **({"questions": questions} if task and not account else {}),
-            }
-        )
-        return
-    screen = render.screen(as_json=False)
-    if rows:
-        shown = render.table("user", "new", "known", right=("new", "known"))
-        for user, new, total in rows[:ROWS]:
-            shown.add_row(render.plain(user), f"{new:,}", f"{total - new:,}")
-        screen.print(shown)
-    if len(rows) > ROWS:
-        screen.print(f"… and {render.counted(len(rows) - ROWS, 'other user')}")
-    if defined:
-        screen.print(f"tasks: {', '.join(sorted(defined))}")
-    if account:
-        screen.print(render.account(account))
-    elif task:
-        held = "with held-out gold answers" if outputs else "without gold answers"
-        screen.print(f"read the histories of {render.counted(questions, 'question')} {held}")
-    if added.erased:
-        screen.print(
-            f"left out {render.counted(added.erased, 'erased interaction')}: --even-erased "
-            "brings them back"
-        )
-    if files and not added.new:
-        screen.print(f"nothing new: {render.counted(added.known, 'interaction')} known already")
-    elif files:
-        found_new = render.counted(added.new, "new interaction")
-        of = render.counted(len(rows), "user")
-        screen.print(f"{found_new} of {of}, {added.known:,} known already")
-    if added.quarantined:
-        aside = render.counted(added.quarantined, "interaction")
-        screen.print(f"{aside} quarantined: 'personaagent quarantine --user USER' shows why")
+        render.print_json(done.to_dict())
+    else:
+        done.print()
+        intake.report(account)
+    if stopped:
+        raise typer.Exit(130)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What an import did.
+
+    `rows` are (user, new ones, all of this import); `origin` is the program whose export it was;
+    `questions` is how many of LaMP were read, None for other files, and `held` whether with golds.
+    """
+
+    files: Sequence[Path]
+    tasks: Sequence[str]
+    interactions: int
+    added: Added
+    vectors: int | None
+    rows: Sequence[tuple[str, int, int]]
+    account: Account
+    origin: str | None
+    questions: int | None
+    held: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON data."""
+        added, account = self.added, self.account
+        data: dict[str, Any] = {
+            "files": [str(file) for file in self.files],
+            "tasks": self.tasks,
+            "interactions": self.interactions,
+            "new": added.new,
+            "known": added.known,
+            "quarantined": added.quarantined,
+            "erased": added.erased,
+            "vectors": self.vectors,
+            "users": [
+                {"user": user, "new": new, "known": total - new} for user, new, total in self.rows
+            ],
+            "joined": account.joined,
+            "malformed": account.malformed,
+            "missing": account.missing,
+        }
+        if self.origin:
+            data |= {"kept": added.changed, "taken": account.taken, "left": +account.left}
+            data |= {"changed": account.changed}
+        if self.questions is not None:
+            data |= {"questions": self.questions}
+        return data
+
+    def print(self) -> None:
+        """The same for people."""
+        from personaagent.cli import render
+
+        screen, added = render.screen(as_json=False), self.added
+        if self.rows:
+            shown = render.table("user", "new", "known", right=("new", "known"))
+            for user, new, total in self.rows[:ROWS]:
+                shown.add_row(render.plain(user), f"{new:,}", f"{total - new:,}")
+            screen.print(shown)
+        if len(self.rows) > ROWS:
+            screen.print(f"… and {render.counted(len(self.rows) - ROWS, 'other user')}")
+        if self.tasks:
+            screen.print(f"tasks: {', '.join(self.tasks)}")
+        if self.origin:
+            screen.print(render.account(self.account))
+        if self.questions is not None:
+            held = "with held-out gold answers" if self.held else "without gold answers"
+            read = render.counted(self.questions, "question")
+            screen.print(f"read the histories of {read} {held}")
+        if added.erased:
+            screen.print(
+                f"left out {render.counted(added.erased, 'erased interaction')}: --even-erased "
+                "brings them back"
+            )
+        if added.changed:
+            screen.print(
+                f"{render.counted(added.changed, 'known interaction')} had other content: the "
+                "first one is kept"
+            )
+        if self.files and not added.new:
+            known = render.counted(added.known, "interaction")
+            screen.print(f"nothing new: {known} known already")
+        elif self.files:
+            found = render.counted(added.new, "new interaction")
+            of = render.counted(len(self.rows), "user")
+            screen.print(f"{found} of {of}, {added.known:,} known already")
+        if added.quarantined:
+            aside = render.counted(added.quarantined, "interaction")
+            screen.print(f"{aside} quarantined: 'personaagent quarantine --user USER' shows why")
 
 
 def _counts(store: Store) -> Counter[str]:

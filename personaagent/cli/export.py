@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from personaagent.cli.options import ApiBase, Database, Json, LMName, TaskName
+from personaagent.cli.options import ApiBase, Database, Json, LMName, TaskName, as_user, as_users
 
 if TYPE_CHECKING:
     from personaagent.data import Persona, Task
@@ -19,7 +19,11 @@ def export(
     user: Annotated[
         list[str],
         typer.Option(
-            "--user", "-u", help="Whose; several for --format mlflow.", show_default=False
+            "--user",
+            "-u",
+            help="Whose; several for --format mlflow.",
+            show_default=False,
+            callback=as_users,
         ),
     ],
     task: TaskName = None,
@@ -112,11 +116,13 @@ def _save_model(
     api_base: str | None,
 ) -> dict[str, Path]:
     from personaagent.artifacts import Artifact
+    from personaagent.filenames import file_name
     from personaagent.memory import exports
     from personaagent.tracking import save_agent
 
     found = [Artifact.of(persona) for persona in personas]
-    folder = save_agent(out or Path(f"{task.name}-model"), task, found, lm=lm, api_base=api_base)
+    out = out or Path(file_name(task.name, suffix="-model"))
+    folder = save_agent(out, task, found, lm=lm, api_base=api_base)
     for persona in personas:
         exports.record(store, persona.user, folder.rglob(f"{persona.hash}.json"), persona.hash)
     return {"model": folder}
@@ -130,7 +136,7 @@ def _save_program(store: Store, task: Task, persona: Persona, out: Path) -> dict
 
     remembered = memory.EpisodicMemory(store, memory.SentenceEmbedder())
     agent = PersonaAgent(task, remembered, persona=persona)
-    name = Path(artifacts.file_name(persona)).with_suffix(".dspy.json")
+    name = artifacts.name_of(persona, ".dspy.json")
     target = out if out.suffix.lower() == ".json" else out / name
     written = artifacts.save_program(target, agent)
     exports.record(store, persona.user, [written], persona.hash)
@@ -150,7 +156,12 @@ def restore(
     file: Annotated[Path, typer.Argument(help="The exported JSON file.", show_default=False)],
     user: Annotated[
         str | None,
-        typer.Option("--user", "-u", help="For this user; by default the one that it names."),
+        typer.Option(
+            "--user",
+            "-u",
+            help="For this user; by default the one that it names.",
+            callback=as_user,
+        ),
     ] = None,
     db: Database = None,
     as_json: Json = False,

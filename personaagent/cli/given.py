@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from personaagent.cli.options import Json, LMChoice
+from personaagent.cli.options import Json, LMChoice, SkipMalformed
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
+    from personaagent.data import Account
     from personaagent.evaluation.cohort import Cohort, EvaluationData
     from personaagent.evaluation.protocol import Setup
 
@@ -56,6 +57,7 @@ class Given:
         Path | None,
         typer.Option(help="A JSON list of the tasks that they name.", rich_help_panel=_OWN),
     ] = None
+    skip_malformed: SkipMalformed = False
     samples: Annotated[
         int | None, typer.Option(min=1, help="So many at most.", rich_help_panel=_COHORT)
     ] = None
@@ -169,6 +171,16 @@ class Given:
 
     def _files(self) -> EvaluationData:
         from personaagent.cli import intake
+        from personaagent.data import Account
+
+        account = Account(self.skip_malformed)
+        with intake.reading(account):
+            data = self._read(account)
+        intake.report(account)
+        return data
+
+    def _read(self, account: Account) -> EvaluationData:
+        from personaagent.cli import intake
         from personaagent.data import LAMP_TASKS, read_tasks
         from personaagent.data.rows import suggestion
         from personaagent.evaluation.cohort import lamp_data, oppu_data, own_data
@@ -177,16 +189,17 @@ class Given:
             raise DataError("name the task with --task, such as lamp-2n")
         lamp, own = (self.questions, self.outputs), (self.history, self.queries)
         if self.oppu and not any(lamp + own):
-            return oppu_data(intake.lamp_task(self.task), self.oppu)
+            return oppu_data(intake.lamp_task(self.task), self.oppu, account)
         if self.questions and self.outputs and not any(own) and not self.oppu:
-            return lamp_data(intake.lamp_task(self.task), self.questions, self.outputs)
+            lamp_task = intake.lamp_task(self.task)
+            return lamp_data(lamp_task, self.questions, self.outputs, account)
         if self.history and self.queries and not any(lamp) and not self.oppu:
             known = LAMP_TASKS | (read_tasks(self.tasks) if self.tasks else {})
             if self.task not in known:
                 raise DataError(
                     f"there is no task '{self.task}'{suggestion(self.task, known)}: give --tasks"
                 )
-            return own_data(known[self.task], self.history, self.queries, known)
+            return own_data(known[self.task], self.history, self.queries, known, account)
         raise DataError(
             "give --questions and --outputs (LaMP), or --oppu, or --history and --queries (your "
             "own data)"

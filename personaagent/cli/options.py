@@ -23,7 +23,29 @@ def configure(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
-User = Annotated[str, typer.Option("--user", "-u", help="Whose data.", show_default=False)]
+def as_user(id: str | None) -> str | None:
+    """A user id as it was typed, in the form in which users are known."""
+    from personaagent.data.normal import normal
+
+    return None if id is None else normal(id)
+
+
+def as_users(ids: list[str]) -> list[str]:
+    """The same of several."""
+    return [normal for id in ids if (normal := as_user(id)) is not None]
+
+
+def as_text(text: str) -> str:
+    """A text as it was typed, without bytes that are no characters."""
+    from personaagent.data.normal import whole
+
+    return whole(text)
+
+
+User = Annotated[
+    str,
+    typer.Option("--user", "-u", help="Whose data.", show_default=False, callback=as_user),
+]
 TaskName = Annotated[
     str | None,
     typer.Option("--task", "-t", help="The task; may be left out where the user has only one."),
@@ -36,6 +58,13 @@ Database = Annotated[
         help="The memory database: a file, or postgresql://user:password@host/database. "
         "By default memory.db in your data folder.",
         show_default=False,
+    ),
+]
+SkipMalformed = Annotated[
+    bool,
+    typer.Option(
+        "--skip-malformed",
+        help="Leave records that break the format and say which; without it the first is an error.",
     ),
 ]
 Json = Annotated[

@@ -109,7 +109,8 @@ def table(*columns: str, right: Iterable[str] = (), title: str | None = None) ->
 def account(account: Account) -> Table:
     """What an import took, and what it left and why."""
     made = table("", "messages or memories", "", right=("",))
-    for head, counts in (("taken", account.taken), ("left", account.left)):
+    kinds = (("taken", account.taken), ("changed", account.changed), ("left", account.left))
+    for head, counts in kinds:
         for what, count in sorted((+counts).items(), key=lambda item: -item[1]):
             made.add_row(head, what, f"{count:,}")
     return made

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.options import Database, Json, User
+from personaagent.cli.options import Database, Json, User, as_user
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def sync(
         ),
     ],
     user: Annotated[
-        str | None, typer.Option("--user", "-u", help="Only this user; by default all.")
+        str | None,
+        typer.Option("--user", "-u", help="Only this user; by default all.", callback=as_user),
     ] = None,
     db: Database = None,
     as_json: Json = False,

@@ -15,6 +15,7 @@ from personaagent.cli.options import (
     GradientLM,
     Json,
     LMChoice,
+    SkipMalformed,
     TaskName,
 )
 from personaagent.errors import BudgetError, DataError
@@ -36,6 +37,7 @@ def tune(
             rich_help_panel=_LAMP,
         ),
     ] = None,
+    skip_malformed: SkipMalformed = False,
     users: Annotated[
         int, typer.Option(min=2, help="Try every setting on so many.", rich_help_panel=_COHORT)
     ] = 12,
@@ -130,7 +132,7 @@ def tune(
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file):
         base = Setting.read(config) if config else Setting()
-        kind, histories = _lamp(task, questions) if questions else _own(task, db)
+        kind, histories = _lamp(task, questions, skip_malformed) if questions else _own(task, db)
         space = Space.of(kind, base, (one.strip() for one in search.split(",") if one.strip()))
         # An answer of the response cache would cost no tokens and no seconds.
         connected = session.connect(choice).copy(cache=False)
@@ -180,18 +182,25 @@ def tune(
         screen.print(f"tracked as MLflow run {tracked}")
 
 
-def _lamp(task: str | None, questions: Path) -> tuple[Task, dict[str, list[Interaction]]]:
+def _lamp(
+    task: str | None, questions: Path, skip_malformed: bool
+) -> tuple[Task, dict[str, list[Interaction]]]:
     """The task and everyone's history in a file of LaMP, oldest first."""
     from datetime import UTC, datetime
 
     from personaagent.cli import intake
+    from personaagent.data import Account
 
     if task is None:
         raise DataError("--questions goes with --task: name the task of LaMP, such as lamp-2m")
     kind = intake.lamp_task(task)
     epoch = datetime.min.replace(tzinfo=UTC)
     found: dict[str, list[Interaction]] = {}
-    for one in intake.lamp_histories(kind, [questions], None)[0]:
+    account = Account(skip_malformed)
+    with intake.reading(account):
+        histories, _ = intake.lamp_histories(kind, [questions], None, account)
+    intake.report(account)
+    for one in histories:
         found.setdefault(one.user, []).append(one)
     return kind, {
         user: sorted(mine, key=lambda one: one.time or epoch) for user, mine in found.items()

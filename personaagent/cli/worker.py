@@ -21,6 +21,7 @@ from personaagent.cli.options import (
     LMChoice,
     PriorFile,
     TaskName,
+    as_user,
 )
 from personaagent.errors import BudgetError, ConflictError, PersonaAgentError
 
@@ -136,7 +137,8 @@ def worker(
 
 def queue(
     user: Annotated[
-        str | None, typer.Option("--user", "-u", help="Add a job for this user.")
+        str | None,
+        typer.Option("--user", "-u", help="Add a job for this user.", callback=as_user),
     ] = None,
     task: TaskName = None,
     retry: Annotated[

@@ -1,8 +1,11 @@
 """Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
 
 from personaagent.data.account import Account
-from personaagent.data.chatgpt import CHAT, read_chatgpt
+from personaagent.data.chat import CHAT
+from personaagent.data.chatgpt import read_chatgpt
+from personaagent.data.claude import read_claude
 from personaagent.data.directives import contradict, merge, net, resolve
+from personaagent.data.gemini import read_gemini
 from personaagent.data.hf import from_dataset, to_dataset
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.jsonl import (
@@ -55,6 +58,8 @@ __all__ = [
     "merge",
     "net",
     "read_chatgpt",
+    "read_claude",
+    "read_gemini",
     "read_golds",
     "read_interactions",
     "read_lamp",

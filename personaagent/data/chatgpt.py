@@ -1,53 +1,40 @@
-"""A ChatGPT data export (`conversations.json`) as interactions of its user, read as a stream.
+"""A ChatGPT data export as interactions of its user, read as a stream.
 
-Only what the user wrote counts as the user's: an interaction is (what the assistant said before,
-the message with which the user replied). The assistant's text is what was asked, never an answer.
-The first message of a conversation replies to nothing. The conversation's title does not take that
-place: ChatGPT writes it from that very message, so it would give the answer away.
+It is read as it is downloaded: the zip archive, the folder that it unpacks to, or a file of
+conversations, of which large exports have several. A conversation is a tree, `mapping`: every edit
+and regeneration is a branch. The branch that the user went on with ends in `current_node`; the
+others are left. What a user pasted cannot be told from what the user wrote. What was spoken stands
+as a transcript among the parts of a message (seen in github.com/marklubin/synix/issues/6).
 
-A conversation is a tree, `mapping`: every edit and regeneration is a branch. The branch that the
-user went on with ends in `current_node`; the others are left. What a user pasted cannot be told
-from what the user wrote.
+A conversation that is broken, or a message, is left and counted, and costs no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import ijson
+from typing import Any, Literal
 
 from personaagent.data.account import Account
-from personaagent.data.interaction import Interaction
-from personaagent.data.reading import head, opened, past
-from personaagent.data.rows import Refuse, require_object
-from personaagent.data.task import Text
-from personaagent.errors import DataError
-
-CHAT = Text(
-    "chat",
-    "Write the message that this user sends to the assistant next.",
-    item="assistant's message",
-    answer="reply",
+from personaagent.data.chat import (
+    BRANCH,
+    BROKEN,
+    CHAT,
+    EMPTY,
+    HOLLOW,
+    UNREADABLE,
+    WORDLESS,
+    Message,
+    Replies,
+    sent,
 )
-"""The task of imported conversations."""
+from personaagent.data.documents import documents
+from personaagent.data.interaction import Interaction
 
-OPENING = "(nothing yet: the user opens the conversation)"
-"""The query of a conversation's first message."""
-
-REPLY, FIRST = "reply to the assistant", "first message of a conversation"
-BRANCH = "on a branch that was edited or regenerated away"
-ASSISTANT = "of the assistant: context, never an answer"
-TOOL = "of the system or a tool"
 HIDDEN = "custom instructions, or hidden by ChatGPT"
-WORDLESS = "no text of the user: an image, a file or a recording"
-EMPTY = "empty"
-TWICE = "taken already: the same message in another conversation"
-BROKEN = "in a conversation whose tree is broken"
 
+_FILES = r"conversations(-\d+)?\.json"
+_DUE = "conversations.json of ChatGPT's export, nor conversations-000.json and so on"
 _TEXTS = ("text", "multimodal_text")
 _Node = dict[str, Any]
 
@@ -58,171 +45,111 @@ def read_chatgpt(
     """The user's messages in an export, conversation by conversation, in the order of each.
 
     Args:
-        path: `conversations.json`, or one of the numbered parts of a large export; may be gzip.
+        path: the zip archive, its folder, or a file of conversations.
         user: whose export it is; the file does not say.
         task: the name of a task of free text.
         account: counts every message: what kind was taken, why others were left.
 
     Raises:
-        DataError: not such a file, or a value of the wrong type; names file, record and field. A
-            tree with a cycle or a missing node is no error: its conversation is left.
+        DataError: there are no conversations, or a file is cut off or no JSON.
     """
     account = Account() if account is None else account
-    seen: set[str] = set()
-    number = 0
-    with opened(path) as stream:
-        if not head(stream).startswith(b"["):
-            raise DataError(
-                f"{path}: not a list of conversations: unpack the archive that ChatGPT sent and "
-                "give conversations.json"
-            )
-        try:
-            for number, record in enumerate(ijson.items(stream, "item", use_float=True), 1):
-                refuse: Refuse = partial(_refuse, path, number)
-                for one in _messages(require_object(record, refuse), user, task, account, refuse):
-                    if one.id in seen:
-                        account.left[TWICE] += 1
-                        continue
-                    seen.add(one.id)
-                    account.taken[FIRST if one.query == OPENING else REPLY] += 1
-                    yield one
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            problem = str(error).partition("\n")[0]
-            raise DataError(
-                f"{path}: after record {number}: not valid JSON or cut off ({problem}): unpack the "
-                "archive again"
-            ) from error
+    replies = Replies(account.user(user), task, "chatgpt", account)
+    for document in documents(path, _FILES, _DUE):
+        for _, record in document.records("not a list of ChatGPT's conversations"):
+            nodes = record.get("mapping") if isinstance(record, dict) else None
+            if not isinstance(nodes, dict):
+                account.left[HOLLOW] += 1
+                continue
+            name = record.get("conversation_id") or record.get("id") or ""
+            yield from replies.of(_messages(record, nodes, account), str(name))
 
 
-def _refuse(path: str | Path, number: int, field: str, problem: str) -> DataError:
-    return DataError(f"{path}: record {number}: field '{field}': {problem}")
-
-
-def _messages(
-    record: dict[str, Any], user: str, task: str, account: Account, refuse: Refuse
-) -> Iterator[Interaction]:
-    """What the user wrote on the branch that the conversation went on with."""
-    nodes = _nodes(record, refuse)
-    branch = _branch(nodes, record.get("current_node"), refuse)
+def _messages(record: dict[str, Any], nodes: dict[str, Any], account: Account) -> Iterator[Message]:
+    """What stands on the branch that the conversation went on with."""
+    branch = _branch(nodes, record.get("current_node"))
     if branch is None:
         account.left[BROKEN] += sum(_role(node) == "user" for node in nodes.values())
         return
-    conversation = record.get("conversation_id") or record.get("id") or ""
     account.left[BRANCH] += sum(
         _role(node) == "user" for id, node in nodes.items() if id not in branch
     )
-    said: list[str] = []  # by the assistant since the user's last message
-    heard = ""  # the last thing that the assistant said
     for id in branch:
-        message = nodes[id].get("message")
+        message, role = nodes[id].get("message"), _role(nodes[id])
         if not message:
             continue  # the root
-        role, text = _role(nodes[id]), _words(message, partial(_inside, refuse, id))
-        if role != "user":
-            account.left[ASSISTANT if role == "assistant" else TOOL] += 1
-            if role == "assistant" and text and message.get("recipient", "all") == "all":
-                said.append(text)
-        elif why := _unusable(message, text):
-            account.left[why] += 1
+        if role is None:
+            account.left[UNREADABLE] += 1
+        elif role == "user":
+            text = _words(message, "in")
+            if why := _unusable(message, text):
+                yield Message(id, "user", text, left=why)
+                continue
+            time = sent(message.get("create_time"), record.get("create_time"), account)
+            yield Message(id, "user", text, time)
         else:
-            heard = "\n\n".join(said) or heard
-            said = []
-            yield Interaction(
-                id=f"chatgpt-{id}",
-                user=user,
-                task=task,
-                query=heard or OPENING,
-                response=text,
-                time=_time(message, record, partial(_inside, refuse, id)),
-                source="chatgpt",
-                metadata={"conversation": str(conversation)},
-            )
+            spoken = role == "assistant" and message.get("recipient", "all") == "all"
+            kind: Literal["assistant", "other"] = "assistant" if role == "assistant" else "other"
+            yield Message(id, kind, _words(message, "out") if spoken else "")
 
 
-def _inside(refuse: Refuse, id: str, field: str, problem: str) -> DataError:
-    return refuse(f"mapping.{id}.{field}", problem)
-
-
-def _nodes(record: dict[str, Any], refuse: Refuse) -> dict[str, _Node]:
-    """The tree with every node an object, its message and author too."""
-    nodes = record.get("mapping")
-    if not isinstance(nodes, dict):
-        raise refuse("mapping", f"an object of messages is due, not {nodes!r:.60}")
-    for id, node in nodes.items():
-        require_object(node, partial(_inside, refuse, id))
-        message = node.get("message")
-        if message is not None and not isinstance(message, dict):
-            raise refuse(f"mapping.{id}.message", f"an object is due, not {message!r:.60}")
-        author = (message or {}).get("author")
-        if message and not (isinstance(author, dict) and isinstance(author.get("role"), str)):
-            raise refuse(f"mapping.{id}.message.author.role", "it is missing or no text")
-    return nodes
-
-
-def _branch(nodes: dict[str, _Node], last: object, refuse: Refuse) -> dict[str, None] | None:
+def _branch(nodes: dict[str, Any], last: object) -> dict[str, None] | None:
     """The ids from the root to the current node, in order; None where the tree is broken."""
     if last is None:  # old exports do not say it: the leaf that stands last
-        parents = {str(node.get("parent")) for node in nodes.values()}
+        parents = {str(node.get("parent")) for node in nodes.values() if isinstance(node, dict)}
         last = next((id for id in reversed(nodes) if id not in parents), None)
         if last is None:
             return {} if not nodes else None
     way: dict[str, None] = {}
     while last is not None:
-        if not isinstance(last, str):
-            raise refuse("current_node" if not way else f"mapping.{[*way][-1]}.parent", "no text")
-        if last in way or last not in nodes:
+        if not isinstance(last, str) or last in way or not isinstance(nodes.get(last), dict):
             return None
         way[last] = None
         last = nodes[last].get("parent")
     return dict.fromkeys(reversed(way))
 
 
-def _role(node: _Node) -> str | None:
-    message = node.get("message")
-    return str(message["author"]["role"]) if message else None
+def _role(node: object) -> str | None:
+    """Who wrote the message of a node; None where there is none, or it does not say."""
+    message = node.get("message") if isinstance(node, dict) else None
+    author = message.get("author") if isinstance(message, dict) else None
+    role = author.get("role") if isinstance(author, dict) else None
+    return role if isinstance(role, str) else None
 
 
-def _words(message: dict[str, Any], refuse: Refuse) -> str:
-    """The text of a message without what else it holds; empty where it has none."""
+def _content(message: dict[str, Any]) -> dict[str, Any]:
     content = message.get("content")
-    if not isinstance(content, dict) or content.get("content_type") not in _TEXTS:
-        return ""
+    return content if isinstance(content, dict) else {}
+
+
+def _words(message: dict[str, Any], direction: Literal["in", "out"]) -> str:
+    """What is written or was spoken in a message, without what else it holds.
+
+    `direction` is that of the one who speaks, as transcripts give it.
+    """
+    content = _content(message)
     parts = content.get("parts")
-    if parts is None:
+    if not isinstance(parts, list) or content.get("content_type") not in _TEXTS:
         return ""
-    if not isinstance(parts, list):
-        raise refuse("message.content.parts", f"a list is due, not {parts!r:.60}")
-    # NUL and halves of characters are nothing that a database can store.
-    texts = (
-        part.replace("\0", "").encode(errors="ignore").decode().strip()
-        for part in parts
-        if isinstance(part, str)
-    )
+    texts = (_text(part, direction).replace("\0", "").strip() for part in parts)
     return "\n\n".join(text for text in texts if text)
 
 
-def _unusable(message: dict[str, Any], text: str) -> str | None:
-    """Why a message of the user is left, None if it is taken."""
-    content, metadata = message.get("content"), message.get("metadata")
-    kind = content.get("content_type") if isinstance(content, dict) else None
+def _text(part: object, direction: str) -> str:
+    if isinstance(part, dict) and part.get("content_type") == "audio_transcription":
+        part = part.get("text") if part.get("direction") in (None, direction) else ""
+    return part if isinstance(part, str) else ""
+
+
+def _unusable(message: dict[str, Any], text: str) -> str:
+    """Why a message of the user is left; empty if it is taken."""
+    content, metadata = _content(message), message.get("metadata")
     hidden = isinstance(metadata, dict) and metadata.get("is_visually_hidden_from_conversation")
-    if hidden or kind == "user_editable_context":
+    if hidden or content.get("content_type") == "user_editable_context":
         return HIDDEN
     if text:
-        return None
-    parts = content.get("parts") if isinstance(content, dict) else None
+        return ""
+    parts = content.get("parts")
+    if not isinstance(parts, list | None):
+        return UNREADABLE
     return WORDLESS if parts and any(isinstance(part, dict) for part in parts) else EMPTY
-
-
-def _time(message: dict[str, Any], record: dict[str, Any], refuse: Refuse) -> datetime | None:
-    """When the message was sent; else when the conversation began; else unknown."""
-    given = message.get("create_time")
-    seconds = record.get("create_time") if given is None else given
-    if seconds is None:
-        return None
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise refuse("message.create_time", f"seconds since 1970 are due, not {seconds!r:.60}")
-    try:
-        return past(datetime.fromtimestamp(seconds, UTC))
-    except (ValueError, OverflowError, OSError) as error:
-        raise refuse("message.create_time", str(error)) from error

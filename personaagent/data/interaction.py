@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
+from personaagent.data.normal import normal, whole
 from personaagent.errors import DataError
 
 ABSTRACT = "abstract"  # in the metadata: what a work that is named by its title says
@@ -19,6 +21,7 @@ class Interaction:
 
     `response` is what the user really answered or chose, never what an LM said; it is empty
     where the entry is evidence about the user and not an answer (an authored paper in LaMP-1).
+    `user` is kept in its normal form, texts without what no database can store.
     `time` is timezone-aware, or None where the origin has no dates: then the order of insertion
     counts. `source` says where it came from, `weight` how much it counts.
     """
@@ -35,6 +38,10 @@ class Interaction:
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        _clean(self, "id", "user", "task", "query", "response", "source")
+        metadata = {_whole(key): _whole(value) for key, value in self.metadata.items()}
+        if metadata != self.metadata:
+            object.__setattr__(self, "metadata", metadata)
         _require_zone(self.id, "time", self.time)
         _require_zone(self.id, "expires", self.expires)
 
@@ -75,12 +82,28 @@ class Query:
     time: datetime | None = None
 
     def __post_init__(self) -> None:
+        _clean(self, "id", "user", "task", "query", "gold")
         _require_zone(self.id, "time", self.time)
 
 
 def searched(query: str, metadata: Mapping[str, str]) -> str:
     """`Interaction.searched` of its parts."""
     return f"{query}. {metadata[ABSTRACT]}" if metadata.get(ABSTRACT) else query
+
+
+def _clean(one: Interaction | Query, *names: str) -> None:
+    """Set these fields to what can be stored, and the user to its normal form."""
+    for name in names:
+        given = getattr(one, name)
+        value = _whole(given)
+        if name == "user" and isinstance(value, str):
+            value = normal(value)
+        if value is not given:
+            object.__setattr__(one, name, value)
+
+
+def _whole(value: Any) -> Any:
+    return whole(value) if isinstance(value, str) else value  # the store refuses what is no text
 
 
 def _require_zone(id: str, field: str, moment: datetime | None) -> None:

@@ -10,7 +10,8 @@ instruction, if wanted the nouns item and answer and a lifetime in days, after w
 expires that does not say so itself, and labels (classification) or low and high (rating).
 
 Data files are read as a stream, so an error may come after lines were given out: who stores them
-does so in one transaction, and then nothing of a broken file is stored.
+does so in one transaction, and then nothing of a broken file is stored. With an account that leaves
+malformed lines, they are left one by one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,12 +27,14 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from personaagent.data.account import Account
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.reading import instant, opened, past
 from personaagent.data.rows import (
     Filled,
     Refuse,
     Row,
+    UserId,
     parse_json,
     require_object,
     suggestion,
@@ -44,11 +47,12 @@ from personaagent.errors import DataError
 _Moment = Annotated[datetime, BeforeValidator(instant)]
 _Past = Annotated[_Moment, AfterValidator(past)]
 _R = TypeVar("_R", bound="_Asked")
+_V = TypeVar("_V", Interaction, Query)
 
 
 class _Asked(Row):
     id: Filled
-    user: Filled
+    user: UserId
     task: Filled
     query: Filled
     time: _Past | None = None
@@ -138,42 +142,29 @@ def _refuse_task(path: str | Path, number: int, field: str, problem: str) -> Dat
     return DataError(f"{path}: task {number}: field '{field}': {problem}")
 
 
-def read_interactions(path: str | Path, tasks: Mapping[str, Task]) -> Iterator[Interaction]:
+def read_interactions(
+    path: str | Path, tasks: Mapping[str, Task], *, account: Account | None = None
+) -> Iterator[Interaction]:
     """The interactions of a file, in its order; a line that repeats an earlier one is left out.
 
     Times come out in UTC, labels in the spelling of their task, signals as the weight.
+
+    Args:
+        account: takes notice of user ids, and says whether malformed lines are left.
 
     Raises:
         DataError: a line breaks the format; it names the file, the line and the field. Among
             others: an unknown field or task, an answer that is none of the task's labels, a time
             without zone or in the future, and an id that an earlier line used for something else.
     """
-    for row, task, refuse in _rows(path, _InteractionRow, tasks):
-        response = row.response
-        # LaMP-1's papers are evidence without an answer; everywhere else an answer is due.
-        if response or not isinstance(task, Choice):
-            response = _answer(task, response, refuse)
-        if row.time and row.expires and row.expires <= row.time:
-            raise refuse("expires", "it is not after 'time': the interaction was never valid")
-        yield Interaction(
-            id=row.id,
-            user=row.user,
-            task=row.task,
-            query=row.query,
-            response=response,
-            time=row.time,
-            weight=row.weight * (Signal(**row.signal.model_dump()).weight if row.signal else 1),
-            source=row.source,
-            expires=row.expires or task.expiry(row.time),
-            metadata=row.metadata,
-        )
+    return _read(path, _InteractionRow, _interaction, tasks, account or Account())
 
 
-def read_queries(path: str | Path, tasks: Mapping[str, Task]) -> Iterator[Query]:
-    """The queries of a file, in its order, with `response` as gold; for errors see above."""
-    for row, task, refuse in _rows(path, _QueryRow, tasks):
-        gold = None if row.response is None else _answer(task, row.response, refuse)
-        yield Query(row.id, row.user, row.task, row.query, gold, row.time)
+def read_queries(
+    path: str | Path, tasks: Mapping[str, Task], *, account: Account | None = None
+) -> Iterator[Query]:
+    """The queries of a file, in its order, with `response` as gold; for the rest see above."""
+    return _read(path, _QueryRow, _query, tasks, account or Account())
 
 
 def write_interactions(path: str | Path, interactions: Iterable[Interaction]) -> int:
@@ -217,30 +208,65 @@ def _text(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 
-def _rows(
-    path: str | Path, model: type[_R], tasks: Mapping[str, Task]
-) -> Iterator[tuple[_R, Task, Refuse]]:
-    """Each row once, with its task and the way to refuse a field of it."""
+def _read(
+    path: str | Path,
+    model: type[_R],
+    make: Callable[[_R, Task, Refuse], _V],
+    tasks: Mapping[str, Task],
+    account: Account,
+) -> Iterator[_V]:
+    """What is made of each row, once."""
     seen: dict[str, tuple[int, bytes]] = {}
     with opened(path) as stream:
         for line, raw in enumerate(stream, 1):
             if not raw.strip():
                 continue
             refuse: Refuse = partial(DataError.at, str(path), line)
-            row = validated(model, parse_json(raw, path, line), refuse)
-            task = tasks.get(row.task)
-            if task is None:
-                hint = suggestion(row.task, tasks)
-                raise refuse("task", f"'{row.task}' is not a known task{hint}")
-            canonical = json.dumps(row.model_dump(mode="json"), sort_keys=True)
-            digest = hashlib.sha256(canonical.encode()).digest()
-            first, content = seen.setdefault(row.id, (line, digest))
-            if content != digest:
-                raise refuse(
-                    "id", f"'{row.id}' stands on line {first} with other content: rename one"
-                )
+            try:
+                row = validated(model, parse_json(raw, path, line), refuse)
+                task = tasks.get(row.task)
+                if task is None:
+                    hint = suggestion(row.task, tasks)
+                    raise refuse("task", f"'{row.task}' is not a known task{hint}")
+                made = make(row, task, refuse)
+                digest = hashlib.sha256(repr(made).encode()).digest()
+                first, content = seen.setdefault(row.id, (line, digest))
+                if content != digest:
+                    raise refuse(
+                        "id", f"'{row.id}' stands on line {first} with other content: rename one"
+                    )
+            except DataError as error:
+                account.refuse(error)
+                continue
+            account.user(row.user)
             if first == line:
-                yield row, task, refuse
+                yield made
+
+
+def _interaction(row: _InteractionRow, task: Task, refuse: Refuse) -> Interaction:
+    response = row.response
+    # LaMP-1's papers are evidence without an answer; everywhere else an answer is due.
+    if response or not isinstance(task, Choice):
+        response = _answer(task, response, refuse)
+    if row.time and row.expires and row.expires <= row.time:
+        raise refuse("expires", "it is not after 'time': the interaction was never valid")
+    return Interaction(
+        id=row.id,
+        user=row.user,
+        task=row.task,
+        query=row.query,
+        response=response,
+        time=row.time,
+        weight=row.weight * (Signal(**row.signal.model_dump()).weight if row.signal else 1),
+        source=row.source,
+        expires=row.expires or task.expiry(row.time),
+        metadata=dict(sorted(row.metadata.items())),
+    )
+
+
+def _query(row: _QueryRow, task: Task, refuse: Refuse) -> Query:
+    gold = None if row.response is None else _answer(task, row.response, refuse)
+    return Query(row.id, row.user, row.task, row.query, gold, row.time)
 
 
 def _answer(task: Task, response: str, refuse: Refuse) -> str:

@@ -10,27 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import ijson
-
+from personaagent.data.account import Account
+from personaagent.data.documents import Document
 from personaagent.data.hf import cached_dataset
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.lamp_record import LampQuestion, Place, read_question
 from personaagent.data.lamp_tasks import layout
-from personaagent.data.reading import head, opened
+from personaagent.data.normal import normal
+from personaagent.data.reading import opened
+from personaagent.data.rows import parse_json
 from personaagent.data.task import Task
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_log = logging.getLogger(__name__)
+_DUE = "not a questions file: it must be a list of records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def iter_lamp(
     *,
     users: str | Sequence[str] | None = None,
     limit: int | None = None,
-    skip_malformed: bool = False,
+    account: Account | None = None,
 ) -> Iterator[LampQuestion]:
     """The questions of a file, one at a time.
 
@@ -77,15 +78,15 @@ def iter_lamp(
         outputs: the gold answers; None leaves `Query.gold` empty.
         users: only these.
         limit: at most that many questions.
-        skip_malformed: pass over a record that breaks the format, with a warning in the log.
+        account: takes notice of user ids, and says whether malformed records are left.
 
     Raises:
         DataError: a file or record breaks the format, an answer is none of the task's labels,
             a gold answer is missing, a date lies in the future or after its question, or one of
             `users` is not in the file.
     """
-    report = _warn if skip_malformed else _refuse
-    return islice(_questions(task, questions, outputs, users, report), limit)
+    account = account or Account()
+    return islice(_questions(task, questions, outputs, users, account), limit)
 
 
 def read_lamp(
@@ -98,15 +99,9 @@ def read_lamp(
     skip_malformed: bool = False,
 ) -> LampData:
     """The same as `iter_lamp`, in memory, with the malformed records that were passed over."""
-    skipped: list[str] = []
-
-    def note(error: DataError) -> None:
-        _warn(error)
-        skipped.append(str(error))
-
-    report = note if skip_malformed else _refuse
-    read = tuple(islice(_questions(task, questions, outputs, users, report), limit))
-    return LampData(task, read, tuple(skipped))
+    account = Account(skip_malformed)
+    read = tuple(iter_lamp(task, questions, outputs, users=users, limit=limit, account=account))
+    return LampData(task, read, tuple(account.malformed))
 
 
 def lamp_dataset(
@@ -129,24 +124,21 @@ def lamp_dataset(
     key = json.dumps([content, repr(task), selection, limit, skip_malformed])
     return cached_dataset(
         lambda: _unique(
-            iter_lamp(task, questions, users=users, limit=limit, skip_malformed=skip_malformed)
+            iter_lamp(task, questions, users=users, limit=limit, account=Account(skip_malformed))
         ),
         hashlib.sha256(key.encode()).hexdigest(),
         cache_dir=cache_dir,
     )
 
 
-def read_golds(path: Path, task: Task) -> dict[str, str]:
-    """The gold answers of an outputs file by question id.
+def read_golds(path: Path, task: Task, *, account: Account | None = None) -> dict[str, str]:
+    """The gold answers of an outputs file by question id; `account` may leave malformed ones.
 
     Raises:
         DataError: the file is none, belongs to another task, or holds an unknown label.
     """
     with opened(path) as stream:
-        try:
-            data = json.load(stream)
-        except ValueError as error:
-            raise DataError(f"{path}: not valid JSON: {error}") from error
+        data = parse_json(stream.read(), path)
     if not isinstance(data, dict) or not isinstance(data.get("golds"), list):
         raise DataError(f"{path}: not an outputs file, {{task, golds: [{{id, output}}]}}")
     names = layout(task).names
@@ -154,12 +146,16 @@ def read_golds(path: Path, task: Task) -> dict[str, str]:
         raise DataError(
             f"{path}: field 'task': it holds answers of {data.get('task')!r}, not of {names[0]}"
         )
+    account = account or Account()
     golds: dict[str, str] = {}
     for number, gold in enumerate(data["golds"], 1):
-        place = Place.of(path, number, gold)
-        answer = place.parse(task, gold, "output")
-        if golds.setdefault(place.record, answer) != answer:
-            raise place.error("output", f"'{answer}', but '{golds[place.record]}' further up")
+        try:
+            place = Place.of(path, number, gold)
+            answer = place.parse(task, gold, "output")
+            if golds.setdefault(place.record, answer) != answer:
+                raise place.error("output", f"'{answer}', but '{golds[place.record]}' further up")
+        except DataError as error:
+            account.refuse(error)
     return golds
 
 
@@ -168,14 +164,6 @@ def write_predictions(path: Path, task: Task, answers: Mapping[str, str]) -> Non
     golds = [{"id": id, "output": answer} for id, answer in answers.items()]
     data = {"task": layout(task).names[0], "golds": golds}
     path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _refuse(error: DataError) -> None:
-    raise error
-
-
-def _warn(error: DataError) -> None:
-    _log.warning("skipped: %s", error)
 
 
 def _unique(questions: Iterable[LampQuestion]) -> Iterator[Interaction]:
@@ -192,27 +180,31 @@ def _questions(
     path: Path,
     outputs: Path | None,
     users: str | Sequence[str] | None,
-    report: Callable[[DataError], None],
+    account: Account,
 ) -> Iterator[LampQuestion]:
     layout(task)
-    golds = None if outputs is None else read_golds(outputs, task)
-    wanted = None if users is None else {users} if isinstance(users, str) else set(users)
+    golds = None if outputs is None else read_golds(outputs, task, account=account)
+    named = [users] if isinstance(users, str) else users
+    wanted = None if named is None else {normal(one) for one in named}
     unseen = set(wanted or ())
     ids: set[str] = set()
-    read = records(path)
+    read = Document(path).records(_DUE)
     for number, record in read:
         try:
             place = Place.of(path, number, record)
-            user = place.text(record, "user_id") if "user_id" in record else place.record
-            if wanted is not None and user not in wanted:
+            id = place.text(record, "user_id") if "user_id" in record else place.record
+            if wanted is not None and normal(id) not in wanted:
                 continue
+            user = account.user(id)
             unseen.discard(user)
             if place.record in ids:
                 raise place.error("id", "another record of this file has the same id")
             ids.add(place.record)
             question = read_question(task, record, user, place)
+            if golds is not None and account.skip_malformed and place.record not in golds:
+                raise place.error("id", f"it has no gold answer in {outputs}")
         except DataError as error:
-            report(error)
+            account.refuse(error)
             continue
         if golds is not None:
             if place.record not in golds:
@@ -226,25 +218,3 @@ def _questions(
         yield question
     if unseen:
         raise DataError(f"{path}: it holds no such users: {', '.join(sorted(unseen)[:5])}")
-
-
-def records(path: Path) -> Iterator[tuple[int, Any]]:
-    """The records of a JSON list in a file, as a stream, with their numbers from 1.
-
-    Raises:
-        DataError: it is no list, or no JSON.
-    """
-    number = 0
-    with opened(path) as stream:
-        if not head(stream).startswith(b"["):  # ijson would just find nothing
-            raise DataError(f"{path}: not a questions file: it must be a list of records")
-        try:
-            for number, record in enumerate(ijson.items(stream, "item", use_float=True), 1):
-                yield number, record
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            # The parser's next lines quote the place; its message may be bytes.
-            reason = error.args[0]
-            text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(error)
-            raise DataError(
-                f"{path}: not valid JSON after record #{number}: {text.splitlines()[0]}"
-            ) from error

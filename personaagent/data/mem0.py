@@ -5,6 +5,7 @@ interaction without an answer: it is recalled and goes into the first profile, w
 and no persona is ever judged by it.
 
 The form is that of mem0's `get_all`: a list of memories, or an object with the list in `results`.
+The platform gives it in pages, with the `count` of all memories and the address of the `next` page.
 mem0's other export, by a schema of one's own, has no form that could be read here.
 """
 
@@ -17,12 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
 from personaagent.data.account import Account
+from personaagent.data.documents import Document, documents
 from personaagent.data.interaction import Interaction
-from personaagent.data.reading import instant, opened, past
-from personaagent.data.rows import Filled, Refuse, Row, parse_json, validated
+from personaagent.data.normal import normal
+from personaagent.data.reading import exported_instant, instant
+from personaagent.data.rows import Filled, Row, parse_json, validated
 from personaagent.errors import DataError
 
 WEIGHT = 0.25
@@ -36,7 +39,7 @@ OTHER = "of another user"
 NOBODY = "names no user: give one"
 TWICE = "taken already: the same id and text"
 
-_Moment = Annotated[datetime, BeforeValidator(instant), AfterValidator(past)]
+_Moment = Annotated[datetime, BeforeValidator(exported_instant)]
 
 
 def _day(value: object) -> datetime:
@@ -54,7 +57,7 @@ class _Memory(Row):
 
     id: Filled
     memory: str | None
-    user_id: str | None = None
+    user_id: str | None = None  # an empty one names nobody
     agent_id: str | None = None
     created_at: _Moment | None = None
     updated_at: _Moment | None = None
@@ -67,7 +70,7 @@ def read_mem0(
     """The memories of an export, in its order.
 
     Args:
-        path: JSON, may be gzip.
+        path: JSON, may be gzip; or a folder or zip archive of pages.
         task: the name of the task that they are evidence for.
         user: only this user's, and those that name no user; by default everybody's.
         account: counts what was taken, and why the rest was left.
@@ -76,11 +79,16 @@ def read_mem0(
         DataError: not such a file; names the record and the field.
     """
     account = Account() if account is None else account
+    user = account.user(user) if user else None
     now, seen = datetime.now(UTC), set()
-    for number, entry in enumerate(_entries(path), 1):
-        refuse: Refuse = partial(_refuse, path, number)
-        memory = validated(_Memory, entry, refuse)
-        whose = memory.user_id or (None if memory.agent_id else user)
+    for number, document, entry in _entries(path, account):
+        try:
+            memory = validated(_Memory, entry, partial(_refuse, document, number))
+        except DataError as error:
+            account.refuse(error)
+            continue
+        named = normal(memory.user_id or "")
+        whose = named or (None if memory.agent_id else user)
         moment = memory.updated_at or memory.created_at
         # mem0 rewrites a memory under its id; here what was stored stays as it is.
         content = f"{memory.memory} {moment} {memory.expiration_date}".encode(errors="replace")
@@ -92,7 +100,7 @@ def read_mem0(
         account.taken[MEMORY] += 1
         yield Interaction(
             id=id,
-            user=str(whose),
+            user=account.user(memory.user_id) if named and memory.user_id else str(whose),
             task=task,
             query=str(memory.memory).strip(),
             response="",
@@ -103,20 +111,24 @@ def read_mem0(
         )
 
 
-def _refuse(path: str | Path, number: int, field: str, problem: str) -> DataError:
-    return DataError(f"{path}: record {number}: field '{field}': {problem}")
+def _refuse(document: Document, number: int, field: str, problem: str) -> DataError:
+    return DataError(f"{document}: record {number}: field '{field}': {problem}")
 
 
-def _entries(path: str | Path) -> list[object]:
-    with opened(path) as stream:
-        data = parse_json(stream.read(), path)
-    found = data.get("results") if isinstance(data, dict) else data
-    if not isinstance(found, list):
-        raise DataError(
-            f"{path}: a list of memories is due, or an object with one in 'results': save what "
-            "mem0's get_all gives"
-        )
-    return found
+def _entries(path: str | Path, account: Account) -> Iterator[tuple[int, Document, object]]:
+    for document in documents(path, r".*\.json", "JSON file with memories"):
+        with document.opened() as stream:
+            data = parse_json(stream.read(), str(document))
+        found = data.get("results") if isinstance(data, dict) else data
+        if not isinstance(found, list):
+            raise DataError(
+                f"{document}: a list of memories is due, or an object with one in 'results': save "
+                "what mem0's get_all gives"
+            )
+        if isinstance(data, dict):
+            account.page(found, data.get("count"), more=bool(data.get("next")))
+        for number, entry in enumerate(found, 1):
+            yield number, document, entry
 
 
 def _unusable(memory: _Memory, whose: str | None, wanted: str | None, now: datetime) -> str | None:

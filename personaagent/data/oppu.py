@@ -8,19 +8,19 @@ as metadata.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from personaagent.data.account import Account
+from personaagent.data.documents import Document
 from personaagent.data.interaction import Interaction, Query
-from personaagent.data.lamp import records
 from personaagent.data.lamp_record import Place, read_history, read_question
 from personaagent.data.task import Task
 from personaagent.errors import DataError
 
-_log = logging.getLogger(__name__)
+_DUE = "not a file of OPPU's users: it must be a list of records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +32,27 @@ class OppuUser:
     history: tuple[Interaction, ...]
 
 
-def iter_oppu(task: Task, path: Path, *, skip_malformed: bool = False) -> Iterator[OppuUser]:
+def iter_oppu(task: Task, path: Path, *, account: Account | None = None) -> Iterator[OppuUser]:
     """The users of a file, one at a time.
 
     Args:
         task: one of `LAMP_TASKS`.
-        skip_malformed: pass over users and queries that break the format, with a warning in the
-            log.
+        account: takes notice of user ids, and says whether users and queries that break the
+            format are left.
 
     Raises:
         DataError: a user or query breaks the format, a gold answer is missing or none of the
             task's labels, or two queries have the same id.
     """
+    account = account or Account()
     asked: set[str] = set()
-    for number, record in records(path):
+    for number, record in Document(path).records(_DUE):
         try:
             user, history = _user(task, record, path, number)
         except DataError as error:
-            _pass_over(error, skip_malformed)
+            account.refuse(error)
             continue
+        user = account.user(user)
         queries = []
         for place, given in _queries(record, path, user):
             try:
@@ -58,7 +60,7 @@ def iter_oppu(task: Task, path: Path, *, skip_malformed: bool = False) -> Iterat
                 if query.id in asked:
                     raise place.error("id", f"there are two queries '{query.id}' in this file")
             except DataError as error:
-                _pass_over(error, skip_malformed)
+                account.refuse(error)
                 continue
             asked.add(query.id)
             queries.append(query)
@@ -88,9 +90,3 @@ def _query(task: Task, given: Any, place: Place, user: str) -> Query:
     place = Place(place.path, f"{user}, query {id}")
     query = read_question(task, {**given, "profile": []}, user, place).query
     return replace(query, id=id, gold=place.parse(task, given, "gold"))
-
-
-def _pass_over(error: DataError, skip: bool) -> None:
-    if not skip:
-        raise error
-    _log.warning("skipped: %s", error)

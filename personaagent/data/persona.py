@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from personaagent.data.meanings import Meanings
+from personaagent.data.normal import normal
 from personaagent.errors import DataError
 
 PREAMBLE = "You answer on behalf of one user, exactly as this user would."
@@ -72,6 +73,9 @@ class Persona:
     actions: tuple[Action, ...] | None = None
     version: int = 0
     parent: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "user", normal(self.user))
 
     @property
     def hash(self) -> str:

@@ -1,45 +1,167 @@
-"""What the loaders share: opening a data file, and reading a moment in time."""
+"""What the loaders share: opening a data file, and reading a moment in time.
+
+Whatever Unicode encoding a file is in, and whatever its writer did to characters, what is read is
+clean UTF-8: tools on Windows save as UTF-16 or put a byte order mark first, and programs that cut
+texts leave halves of surrogate pairs, which no parser reads alike and no database stores.
+"""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+import io
+import json
+import re
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from io import BufferedReader
+from decimal import Decimal
 from pathlib import Path
+from typing import IO, cast
 
 from personaagent.errors import DataError
 
+_CHUNK = 1 << 16
+_REPLACED = "\ufffd".encode()
+# An escape of JSON: a pair of surrogates, a surrogate alone, or any other. No byte of valid UTF-8
+# follows 0xED that is above 0x9F: that is half a pair which was written as it is.
+_HALVES = re.compile(
+    rb"(?P<fine>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|(?P<raw>\xed[\xa0-\xbf][\x80-\xbf])"
+    rb"|\\[^u]"
+)
+# What makes it worth a look at every escape: half a pair, or what only a look can tell from one.
+_SUSPECT = (
+    re.compile(
+        rb"\\u[dD](?:(?<=\\\\u[dD])|[89abAB]..(?!\\u[dD][c-fC-F])"
+        rb"|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])",
+        re.DOTALL,
+    ),
+    re.compile(rb"\xed[\xa0-\xbf]"),
+)
+_BETWEEN = b' ,:\n"'  # what ends with one of these ends no escape or character in the middle
+_FAR = 1e11  # seconds: the year 5138; milliseconds since 1973 are more
+
+
+class Stream(io.BufferedReader):
+    """What a data file is read from."""
+
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[BufferedReader | gzip.GzipFile]:
-    """The bytes of a file, plain or gzip, told by its first bytes and not by its name.
+def opened(path: str | Path, member: str | None = None) -> Iterator[Stream]:
+    """The bytes of a file as clean UTF-8; gzip is told by its first bytes and not by its name.
+
+    Args:
+        path: the file.
+        member: if it is a zip archive: the file in it.
 
     Raises:
-        DataError: the file is missing, cannot be read, is cut off, or is a web page.
+        DataError: the file is missing, cannot be read, is cut off, or is a web page or archive.
     """
+    where = f"{path}: {member}" if member else str(path)
     try:
-        with Path(path).open("rb") as raw:
-            packed = raw.peek(2).startswith(b"\x1f\x8b")
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            if head(stream).startswith(b"<"):
+        with _source(path, member) as source, Stream(_Clean(source), _CHUNK) as stream:
+            start = head(stream)
+            if start.startswith(b"<"):
                 raise DataError(
-                    f"{path}: this is a web page (HTML), not data: a wrong download address can "
+                    f"{where}: this is a web page (HTML), not data: a wrong download address can "
                     "answer with a page; check the address and fetch the file again"
                 )
+            if start.startswith(b"PK\x03\x04"):
+                raise DataError(
+                    f"{where}: this is a zip archive: unpack it, or say with --from which "
+                    "program's export it is"
+                )
             yield stream
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged or cut off gzip ({error}): fetch it again") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
+        form = "zip" if member else "gzip"
+        raise DataError(f"{where}: damaged or cut off {form} ({error}): fetch it again") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{where}: cannot be read: {error.strerror}") from error
 
 
-def head(stream: BufferedReader | gzip.GzipFile) -> bytes:
+@contextmanager
+def _source(path: str | Path, member: str | None) -> Iterator[IO[bytes]]:
+    if member is not None:
+        with zipfile.ZipFile(path) as archive:
+            try:
+                packed = archive.open(member)
+            except (RuntimeError, NotImplementedError) as error:  # a password, a rare compression
+                raise DataError(
+                    f"{path}: {member}: cannot be unpacked here ({error}): unpack it first"
+                ) from error
+            with packed:
+                yield packed
+        return
+    with Path(path).open("rb") as raw:
+        if raw.peek(2).startswith(b"\x1f\x8b"):
+            yield cast(IO[bytes], gzip.GzipFile(fileobj=raw))
+        else:
+            yield raw
+
+
+def head(stream: Stream) -> bytes:
     """The first visible bytes of a stream, which stays where it is."""
-    return stream.peek(64).removeprefix(codecs.BOM_UTF8).lstrip()
+    return stream.peek(64).lstrip()
+
+
+class _Clean(io.RawIOBase):
+    """A stream in any Unicode encoding, as UTF-8 without a byte order mark and halves of pairs."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._chunks = _clean(source)
+        self._ready = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._ready:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._ready = chunk
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+
+def _clean(source: IO[bytes]) -> Iterator[bytes]:
+    """The parts of `_Clean`; none ends inside an escape."""
+    chunk = source.read(_CHUNK)
+    encoding = json.detect_encoding(chunk)
+    decoder = None
+    if encoding not in ("utf-8", "utf-8-sig"):
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    chunk = chunk.removeprefix(codecs.BOM_UTF8)
+    held = b""
+    while chunk:
+        more = source.read(_CHUNK)
+        held += decoder.decode(chunk, final=not more).encode() if decoder else chunk
+        chunk = more
+        end = max(held.rfind(bytes([byte])) for byte in _BETWEEN) + 1 if more else len(held)
+        if end:
+            yield mended(held[:end])
+            held = held[end:]
+    if held:
+        yield mended(held)
+
+
+def mended(raw: bytes) -> bytes:
+    """JSON with U+FFFD for every half of a surrogate pair."""
+    if any(one.search(raw) for one in _SUSPECT):
+        return _HALVES.sub(_mend, raw)
+    return raw
+
+
+def _mend(match: re.Match[bytes]) -> bytes:
+    if match["half"]:
+        return rb"\ufffd"
+    return _REPLACED if match["raw"] else match[0]
 
 
 def instant(value: object) -> datetime:
@@ -62,6 +184,33 @@ def instant(value: object) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"'{value}' lies outside the years 1 to 9999") from None
+
+
+def exported_instant(value: object) -> datetime:
+    """The moment that another program wrote down, in UTC: ISO 8601 (without a zone it is UTC), or
+    a number, also as text, of seconds, milli-, micro- or nanoseconds since 1970, told by its size.
+
+    Raises:
+        ValueError: it is none of these, or lies in the future.
+    """
+    try:
+        number = float(value) if isinstance(value, str | int | float | Decimal) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(value, bool):
+        text = f"{value}".strip()
+        try:
+            if datetime.fromisoformat(text).tzinfo is None:
+                text += "Z" if "T" in text or " " in text else "T00:00Z"
+        except ValueError:
+            pass  # `instant` says so
+        return past(instant(text if isinstance(value, str) else value))
+    for _ in range(3):
+        number = number / 1_000 if abs(number) >= _FAR else number
+    try:
+        return past(datetime.fromtimestamp(number, UTC))
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(f"{value!r} is no time: {error}") from error
 
 
 def past(moment: datetime) -> datetime:

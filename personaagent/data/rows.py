@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -12,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from personaagent.data.normal import normal
 from personaagent.errors import DataError
 
 Refuse = Callable[[str, str], DataError]
@@ -37,19 +37,24 @@ Filled = Annotated[str, AfterValidator(_filled)]
 """A text with something in it."""
 
 
+def _named(id: str) -> str:
+    _filled(normal(id))
+    return id
+
+
+UserId = Annotated[str, AfterValidator(_named)]
+"""A text that names somebody, as it is written."""
+
+
 def parse_json(raw: bytes, path: str | Path, first_line: int = 1) -> object:
-    """The JSON value of some bytes that begin at `first_line` of a file.
+    """The JSON value of some bytes that begin at `first_line` of a file, as `opened` gives them.
 
     Raises:
-        DataError: invalid UTF-8 or JSON, with line and column; a field that stands twice; an
-            escaped half of a character.
+        DataError: invalid UTF-8 or JSON, with line and column; a field that stands twice.
     """
-    if first_line == 1:
-        raw = raw.removeprefix(codecs.BOM_UTF8)  # some editors put it there
+    raw = raw.rstrip()  # where something is missing, it is missing at the end of the last line
     try:
         value: object = json.loads(raw.decode(), object_pairs_hook=_once)
-        if b"\\u" in raw:  # JSON can escape half a surrogate pair, which nothing can store
-            json.dumps(value, ensure_ascii=False).encode()
         return value
     except UnicodeDecodeError as error:
         line = first_line + raw.count(b"\n", 0, error.start)

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any, Literal
 
+from personaagent.data.normal import form, same
 from personaagent.errors import DataError
 
 FLOOR = 1e-6  # least probability of the truth that a loss counts with
@@ -95,10 +96,10 @@ class Task:
             DataError: the answer is none of the labels.
         """
         text = answer.strip()
-        if not self.labels:
+        if not self.labels or text in self.labels:
             return text
         for label in self.labels:
-            if label.lower() == text.lower():
+            if same(label, text):
                 return label
         raise DataError(
             f"task {self.name}: '{text}' is not one of its answers: {', '.join(self.labels)}"
@@ -118,10 +119,10 @@ class Classification(Task):
     """One label of a closed set; metric: accuracy."""
 
     def __post_init__(self) -> None:
-        if len({label.strip().lower() for label in self.labels} - {""}) < max(2, len(self.labels)):
+        if len({form(label) for label in self.labels} - {""}) < max(2, len(self.labels)):
             raise DataError(
                 f"task {self.name}: a classification needs at least two labels, none empty and "
-                "no two alike but for case"
+                "no two alike but for case and form"
             )
 
 

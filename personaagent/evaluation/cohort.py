@@ -9,7 +9,7 @@ statistics go by it.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from personaagent.data import (
+    Account,
     Interaction,
     Query,
     Task,
@@ -138,13 +139,16 @@ def half_of(owner: str) -> Half:
     return "dev" if int(_digest(f"half {owner}"), 16) % 2 == 0 else "report"
 
 
-def lamp_data(task: Task, questions: Path, outputs: Path) -> EvaluationData:
-    """The questions of a LaMP file with their gold answers; malformed records are passed over.
+def lamp_data(
+    task: Task, questions: Path, outputs: Path, account: Account | None = None
+) -> EvaluationData:
+    """The questions of a LaMP file with their gold answers; `account` may leave malformed ones.
 
     Raises:
         DataError: a file breaks the format, or lacks gold answers.
     """
-    asked = [one.query for one in iter_lamp(task, questions, outputs, skip_malformed=True)]
+    account = account or Account()
+    asked = [one.query for one in iter_lamp(task, questions, outputs, account=account)]
     several = {user for user, count in Counter(query.user for query in asked).items() if count > 1}
     own = {query.id for query in asked if query.user in several and query.time is None}
     merged = not own  # one rule for the whole file
@@ -154,7 +158,7 @@ def lamp_data(task: Task, questions: Path, outputs: Path) -> EvaluationData:
 
     def histories(owners: Iterable[str] | None) -> Iterator[Interaction]:
         users = None if owners is None else sorted(owners)
-        for question in iter_lamp(task, questions, users=users, skip_malformed=True):
+        for question in iter_lamp(task, questions, users=users, account=account):
             user = placed(question.query).user
             for one in question.history:
                 yield one if one.user == user else replace(one, user=user)
@@ -165,35 +169,46 @@ def lamp_data(task: Task, questions: Path, outputs: Path) -> EvaluationData:
     )
 
 
-def oppu_data(task: Task, path: Path) -> EvaluationData:
+def oppu_data(task: Task, path: Path, account: Account | None = None) -> EvaluationData:
     """OPPU's users: all queries of a user see the user's whole history, from before the query where
-    it has a time; malformed users and queries are passed over.
+    it has a time; `account` may leave malformed users and queries.
 
     Raises:
         DataError: the file breaks the format.
     """
+    account = account or Account()
     samples = tuple(
         Sample(query, one.user)
-        for one in iter_oppu(task, path, skip_malformed=True)
+        for one in iter_oppu(task, path, account=account)
         for query in one.queries
     )
 
     def histories(owners: Iterable[str] | None) -> Iterator[Interaction]:
         wanted = None if owners is None else set(owners)
-        for one in iter_oppu(task, path, skip_malformed=True):
+        for one in iter_oppu(task, path, account=account):
             if wanted is None or one.user in wanted:
                 yield from one.history
 
     return EvaluationData(task, path.name, _content(path), _some(samples), histories)
 
 
-def own_data(task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]) -> EvaluationData:
-    """A user's own data: interactions and queries as JSON Lines, those of the task.
+def own_data(
+    task: Task,
+    history: Path,
+    queries: Path,
+    tasks: Mapping[str, Task],
+    account: Account | None = None,
+) -> EvaluationData:
+    """A user's own data: interactions and queries as JSON Lines, those of the task; `account` may
+    leave malformed lines.
 
     Raises:
         DataError: a line breaks the format, or a query lacks the response to score by.
     """
-    asked = [one for one in read_queries(queries, tasks) if one.task == task.name]
+    account = account or Account()
+    if account.skip_malformed:  # those of the history are to be told too
+        deque(read_interactions(history, tasks, account=account), maxlen=0)
+    asked = [one for one in read_queries(queries, tasks, account=account) if one.task == task.name]
     for query in asked:
         if query.gold is None:
             raise DataError(
@@ -202,7 +217,7 @@ def own_data(task: Task, history: Path, queries: Path, tasks: Mapping[str, Task]
 
     def histories(owners: Iterable[str] | None) -> Iterator[Interaction]:
         wanted = None if owners is None else set(owners)
-        for one in read_interactions(history, tasks):
+        for one in read_interactions(history, tasks, account=account):
             if one.task == task.name and (wanted is None or one.user in wanted):
                 yield one
 

@@ -21,6 +21,7 @@ from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.metrics import metrics_of, rouge
 from personaagent.evaluation.protocol import task_from_dict
 from personaagent.evaluation.results import ExperimentRow, PersonaRow, Row
+from personaagent.filenames import file_name
 
 _EXPERIMENT, _PERSONAS, _MAP, _GUIDE = "experiment.json", "personas.csv", "map.json", "README.md"
 _OTHER = "(other)"  # an answer that is none of the task's: wrong whatever it says
@@ -148,7 +149,7 @@ class Predictions:
 def _write(answers: Answers, experiment: ExperimentRow, folder: Path) -> Path:
     protocol = experiment.protocol
     task = task_from_dict(protocol["task"])
-    place = folder / f"{task.name}-{experiment.id[:8]}"
+    place = folder / file_name(task.name, suffix=f"-{experiment.id[:8]}")
     place.mkdir(exist_ok=True)
     (place / _EXPERIMENT).write_text(_pretty(asdict(experiment)), encoding="utf-8")
     rows = answers.rows(experiment.run, protocol["samples"])

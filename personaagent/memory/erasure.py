@@ -85,6 +85,7 @@ def erase(
     if not (ids or source is not None or everything):
         raise DataError(f"nothing of user '{user}' selected: give ids, a source, or everything")
     memory = store.of(user)
+    user = memory.user
     now = rows.microseconds(store.now())
     with store.database.write() as connection:
         gone = _selected(connection, memory.user, ids, source, everything)

@@ -118,7 +118,7 @@ class Queue:
     def add(self, user: str, task: str, trigger: str) -> bool:
         """Add a job, unless the persona has one already; whether it was added."""
         with self.store.database.write() as connection:
-            return add(self.store, connection, user, task, trigger)
+            return add(self.store, connection, self.store.of(user).user, task, trigger)
 
     def retry(self) -> int:
         """Give every failed job another chance; how many there were."""

@@ -60,13 +60,9 @@ def checked(interaction: Interaction, now: datetime) -> Interaction:
             raise refuse(field, f"is {type(text).__name__}, must be text")
         if field not in ("response", "source") and not text.strip():
             raise refuse(field, "must not be empty")
-        if not _storable(text):
-            raise refuse(field, "holds a NUL or half a surrogate pair, which is not text")
     for key, value in interaction.metadata.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise refuse("metadata", f"'{key}' must map text to text")
-        if not (_storable(key) and _storable(value)):
-            raise refuse("metadata", f"{key!r} holds a NUL or half a surrogate pair")
     weight = interaction.weight
     if not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
         raise refuse("weight", f"is {weight}, must be a finite number above 0")
@@ -122,12 +118,3 @@ def interaction(row: Mapping[Any, Any]) -> Interaction:
 def difference(one: Interaction, other: Interaction) -> list[str]:
     """The names of the fields in which two interactions of one id differ."""
     return [field for field in _FIELDS if getattr(one, field) != getattr(other, field)]
-
-
-def _storable(text: str) -> bool:
-    # PostgreSQL cannot store NUL; UTF-8 cannot encode a lone surrogate.
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from platformdirs import user_data_path
 
 from personaagent.data import LAMP_TASKS, Interaction, Task
+from personaagent.data.normal import normal
 from personaagent.data.screening import Screening
 from personaagent.errors import DataError
 from personaagent.memory import rows, tombstones
@@ -35,12 +36,14 @@ _ROWS_AT_ONCE = 1_000
 class Added:
     """What an `add` found: `new` interactions were stored, `known` ones were there already, and
     `quarantined` ones are put aside (see `personaagent.memory.quarantine`); `erased` ones were
-    left out because their user had them erased."""
+    left out because their user had them erased. Of the known ones `changed` came with other
+    content, and stayed as they were."""
 
     new: int
     known: int
     quarantined: int = 0
     erased: int = 0
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,7 @@ class Store:
         tasks: Mapping[str, Task] | None = None,
         progress: Callable[[int], None] | None = None,
         even_erased: bool = False,
+        keep_first: bool = False,
     ) -> Added:
         """Store interactions, all of them or none; adding one twice is adding it once.
 
@@ -101,6 +105,8 @@ class Store:
             tasks: those of their tasks that the database does not know yet.
             progress: called with the number of interactions just done.
             even_erased: store erased ones too, because their user wants them back.
+            keep_first: where an id is known with other content, keep what is known: another
+                program has changed it since, such as the answer that the user replied to.
 
         Raises:
             DataError: an interaction breaks the contract, or its id is known with other content.
@@ -109,7 +115,7 @@ class Store:
         now = self.now()
         checked = [rows.checked(interaction, now) for interaction in interactions]
         suspects = self._suspects(checked, tasks or {})
-        done = new = 0
+        done = new = changed = 0
         with self.database.write() as connection:
             if even_erased:
                 for user, ids in _by_user(checked).items():
@@ -124,14 +130,21 @@ class Store:
             }
             welcome = iter([one for one in wanted if _key(one) not in aside])
             while batch := list(islice(welcome, _ROWS_AT_ONCE)):
-                new += self._add(connection, batch)
+                stored = self._add(connection, batch)
+                new += stored
+                if stored < len(batch):
+                    differing = self._differing(connection, batch)
+                    if differing and not keep_first:
+                        raise _changed(*differing[0])
+                    changed += len(differing)
                 done += len(batch)
                 if progress:
                     progress(len(batch))
             put_aside(self.database, connection, list(aside.values()))
         if progress:
             progress(len(checked) - done)
-        return Added(new, done - new, len(wanted) - done, len(checked) - len(wanted))
+        left = len(wanted) - done
+        return Added(new, done - new, left, len(checked) - len(wanted), changed)
 
     def trust_in(self, source: str) -> float:
         """How much the interactions of a source count in votes, in (0, 1]."""
@@ -160,14 +173,15 @@ class Store:
             return set(connection.scalars(sa.union(*selects)))
 
     def of(self, user: str) -> UserMemory:
-        """One user's data.
+        """One user's data; ids that differ in form only (see `data.normal`) are one user.
 
         Raises:
             DataError: the user is empty.
         """
-        if not user.strip():
+        named = normal(user)
+        if not named:
             raise DataError("the user is empty: data belongs to a user, name one")
-        return UserMemory(self.database, self.now, user)
+        return UserMemory(self.database, self.now, named)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
         """Store or replace the vectors (float32 bytes) of these interactions."""
@@ -216,12 +230,13 @@ class Store:
         stored = connection.execute(
             insert.returning(interactions.c.seq), [rows.row(one) for one in batch]
         )
-        new = len(stored.all())
-        if new < len(batch):
-            self._refuse_changes(connection, batch)
-        return new
+        return len(stored.all())
 
-    def _refuse_changes(self, connection: sa.Connection, batch: Sequence[Interaction]) -> None:
+    def _differing(
+        self, connection: sa.Connection, batch: Sequence[Interaction]
+    ) -> list[tuple[Interaction, Interaction]]:
+        """Those of a batch that are stored with other content, each with what is stored."""
+        found = []
         c = interactions.c
         of_user = defaultdict(list)
         for one in batch:
@@ -232,13 +247,17 @@ class Store:
             stored = {row.id: row for row in connection.execute(select)}
             for one in given:
                 if stored[one.id].digest != one.digest:
-                    known = rows.interaction(stored[one.id]._mapping)
-                    fields = ", ".join(rows.difference(one, known))
-                    raise DataError(
-                        f"interaction '{one.id}' of user '{one.user}' is known with other "
-                        f"content (differs in: {fields}): interactions are immutable, give the "
-                        "changed one an id of its own; nothing was stored"
-                    )
+                    found.append((one, rows.interaction(stored[one.id]._mapping)))
+        return found
+
+
+def _changed(one: Interaction, known: Interaction) -> DataError:
+    fields = ", ".join(rows.difference(one, known))
+    return DataError(
+        f"interaction '{one.id}' of user '{one.user}' is known with other content (differs in: "
+        f"{fields}): interactions are immutable, give the changed one an id of its own; nothing "
+        "was stored"
+    )
 
 
 def _key(one: Interaction) -> tuple[str, str, str]:

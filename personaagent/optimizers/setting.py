@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from personaagent.data import Action
+from personaagent.data.reading import opened
 from personaagent.data.rows import Row, parse_json, validated
 from personaagent.errors import DataError
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, AlwaysAccept
@@ -107,10 +108,8 @@ def read_choices(path: Path) -> dict[str, Any]:
     Raises:
         DataError: there is no such file, it is neither, or a choice is unknown or impossible.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    with opened(path) as stream:
+        raw = stream.read()
     if path.suffix.lower() == ".toml":
         try:
             data: object = tomllib.loads(raw.decode())

@@ -9,6 +9,7 @@ from typing import Any
 import dspy
 
 from personaagent.data import Directive, Interaction, Persona, Task, Trust
+from personaagent.data.normal import whole
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
@@ -91,6 +92,7 @@ class PersonaAgent(dspy.Module):
         Raises:
             LMError: the LM failed after its retries, or answered in no usable form.
         """
+        query = whole(query)
         situation = Situation(user, self.task, query, before, tuple(exclude))
         persona = persona or self.persona_of(user)
         prompt = persona.standing_prompt()
@@ -145,10 +147,11 @@ class PersonaAgent(dspy.Module):
 
     def persona_of(self, user: str) -> Persona:
         """The program's own persona if it is this user's, else the published one, else none."""
-        own, whose = self.persona.value, (user, self.task.name)
+        memory = self.memory.store.of(user)
+        own, whose = self.persona.value, (memory.user, self.task.name)
         if own and (own.user, own.task) == whose:
             return own
-        return self.memory.store.of(user).persona(self.task.name) or Persona(*whose)
+        return memory.persona(self.task.name) or Persona(*whose)
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
         """Answer a past query again, without its answer and what came after it.

@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 
 from personaagent.data import Directive, Interaction, Persona, Task, Trust
+from personaagent.data.normal import whole
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.consult import consult
@@ -101,6 +102,7 @@ class Personal(dspy.Module):
         Raises:
             LMError: the LM failed, or the program's answer is none of the task's.
         """
+        query = whole(query)
         persona = persona or self.persona_of(user)
         directives = consult(self.memory, persona, query)
         said, read = self._ask(query, _as_text(persona, directives))
@@ -138,10 +140,11 @@ class Personal(dspy.Module):
 
     def persona_of(self, user: str) -> Persona:
         """The program's own persona if it is this user's, else the published one, else none."""
-        own, whose = self.persona.value, (user, self.task.name)
+        memory = self.memory.store.of(user)
+        own, whose = self.persona.value, (memory.user, self.task.name)
         if own and (own.user, own.task) == whose:
             return own
-        return self.memory.store.of(user).persona(self.task.name) or Persona(*whose)
+        return memory.persona(self.task.name) or Persona(*whose)
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
         """Answer a past query again, without its answer and what came after it."""

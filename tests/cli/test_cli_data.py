@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from cli_world import TASKS, Run, rows, write
+from standins import HashEmbedder
 
 from personaagent.data import LAMP_TASKS
+from personaagent.errors import WeightsError
 from personaagent.memory import Store
 
 CONVERSATION = {
@@ -71,10 +73,14 @@ def test_an_import_tells_what_was_new_and_known(run, told, tasks, tmp_path):
         "known": 3,
         "quarantined": 0,
         "erased": 0,
+        "vectors": 3,
         "users": [
             {"user": "amira", "new": 1, "known": 3},
             {"user": "bela", "new": 2, "known": 0},
         ],
+        "joined": {},
+        "malformed": [],
+        "missing": "",
     }
 
 
@@ -296,3 +302,167 @@ def test_mem0s_memories_are_evidence_for_a_task(run: Run, told, imported, tmp_pa
         {"of another user": 1},
     )
     assert told("users", "--task", "inbox")["users"][0]["interactions"] == 19
+
+
+CASES = Path(__file__).resolve().parents[1] / "cases"
+
+
+@pytest.mark.parametrize(
+    ("name", "new"),
+    [
+        ("shell.json", 4),
+        ("time-as-text.json", 4),
+        ("time-in-milliseconds.json", 4),
+        ("voice.json", 4),
+        ("bom.json", 4),
+        ("utf16.json", 4),
+        ("export.zip", 4),
+    ],
+)
+def test_an_export_of_chatgpt_is_imported_whatever_it_holds(run: Run, told, name: str, new: int):
+    said = told("import", CASES / f"chatgpt-{name}", "--from", "chatgpt", "--user", "amira")
+    assert (said["new"], said["vectors"]) == (new, new)
+    hollow = said["left"].get("conversation without messages", 0)
+    assert hollow == (name == "shell.json")
+    if hollow:
+        shown = run("import", CASES / "chatgpt-shell.json", "--from", "chatgpt", "-u", "amira")
+        assert "conversation without messages" in shown.stdout
+
+
+def test_a_longer_export_adds_what_is_new_and_keeps_the_first(run: Run, told, tmp_path):
+    about = ("--from", "chatgpt", "--user", "amira")
+    assert told("import", CASES / "chatgpt-before.json", *about)["new"] == 2
+    said = told("import", CASES / "chatgpt-after.json", *about)
+    assert (said["new"], said["known"], said["kept"]) == (3, 2, 1)
+    shown = run("import", CASES / "chatgpt-after.json", *about).stdout
+    assert "1 known interaction had other content: the first one is kept" in shown
+    assert "nothing new: 5 interactions known already" in shown
+    with Store(tmp_path / "memory.db") as store:
+        replied = store.of("amira").get(["chatgpt-a-2"])
+    assert [one.query for one in replied] == ["About ten grams."]
+
+
+def test_both_exports_in_one_command_are_one_history(told):
+    files = [CASES / f"chatgpt-{name}.json" for name in ("before", "after")]
+    said = told("import", *files, "--from", "chatgpt", "--user", "amira")
+    assert (said["new"], said["known"], said["kept"]) == (5, 2, 1)
+
+
+def test_a_page_of_mem0_is_warned_of(run: Run, told, imported):
+    page = ("import", CASES / "mem0-page.json", "--from", "mem0", "--task", "inbox")
+    assert "warning: this is 1 of 2" in run(*page).stderr
+    assert told(*page)["missing"].startswith("1 of 2")
+
+
+def test_labels_are_taken_in_any_form_and_half_an_emoji_too(told, tmp_path):
+    tasks = CASES / "labels-nfd.tasks.json"
+    said = told("import", CASES / "labels-nfd.jsonl", "--tasks", tasks)
+    assert (said["new"], said["malformed"]) == (3, [])
+    labels = json.loads(tasks.read_text(encoding="utf-8"))[0]["labels"]
+    with Store(tmp_path / "memory.db") as store:
+        found = store.of("u").interactions()
+    assert [one.response for one in found] == [labels[0], labels[2], labels[1]]
+    assert found[2].query == "half \ufffd of an emoji"
+
+
+@pytest.mark.parametrize("program", ["claude", "gemini"])
+def test_every_program_of_the_registry_can_be_named(run: Run, tmp_path, program: str):
+    path = tmp_path / "export.json"
+    path.write_text("[3]")
+    said = run("import", path, "--from", program, "--user", "amira", ok=None)
+    assert "no known program" not in said.stderr
+    assert program in run("import", "--help").stdout
+
+
+def test_a_misspelt_program_is_suggested(run: Run, tmp_path):
+    said = run("import", "x.json", "--from", "chatgtp", "--user", "amira", ok=None)
+    assert said.exit_code == 2
+    assert "did you mean 'chatgpt'" in said.stderr.replace("\n", " ")
+
+
+def test_malformed_lines_are_left_and_told_where_that_is_wanted(run: Run, told, tasks, tmp_path):
+    lines = [*rows(count=2), {"id": "x"}, *rows("bela", 1)]
+    path = write(tmp_path / "history.jsonl", lines)
+    refused = run("import", path, "--tasks", tasks, ok=False).stderr
+    assert f"{path}: line 3: field 'user'" in refused
+    assert "--skip-malformed leaves such records" in refused
+    said = run("import", path, "--tasks", tasks, "--skip-malformed")
+    assert "3 new interactions of 2 users" in said.stdout
+    assert "left 1 malformed record:" in said.stderr
+    assert f"{path}: line 3: field 'user': it is missing" in said.stderr
+    (message,) = told("import", path, "--skip-malformed")["malformed"]
+    assert "line 3" in message
+
+
+def test_malformed_records_of_lamp_are_left_and_told_where_that_is_wanted(run: Run, told, tmp_path):
+    questions, outputs = lamp_files(tmp_path)
+    records = json.loads(questions.read_text())
+    records[0]["profile"][0]["tag"] = "no tag"
+    questions.write_text(json.dumps(records))
+    lamp = ("import", questions, "--task", "lamp-2m", "--outputs", outputs)
+    refused = run(*lamp, ok=False).stderr
+    assert f"{questions}: record q7: field 'profile[0].tag'" in refused
+    assert "--skip-malformed" in refused
+    said = told(*lamp, "--skip-malformed")
+    assert (said["new"], said["questions"], len(said["malformed"])) == (2, 1, 1)
+
+
+def test_users_who_differ_in_form_only_are_one_and_that_is_said(run: Run, told, tasks, tmp_path):
+    lines = rows("Zoe\u0301", 2) + [row | {"id": f"b{row['id']}"} for row in rows("Zo\u00e9", 3)]
+    said = run("import", write(tmp_path / "history.jsonl", lines), "--tasks", tasks)
+    assert "5 new interactions of 1 user" in said.stdout
+    assert "user 'Zo\u00e9' is written 'Zoe\\u0301' and 'Zo\\xe9': one user" in said.stderr
+    assert [row["user"] for row in told("users")["users"]] == ["Zo\u00e9"]
+    for form in ("Zoe\u0301", " Zo\u00e9\u200e"):
+        seen = told("observe", "rain", "family", "--user", form, "--id", f"o{len(form)}")
+        assert (seen["user"], seen["new"]) == ("Zo\u00e9", True)
+
+
+def test_an_import_ends_searchable_and_embeds_only_what_is_new(
+    run: Run, told, tasks, tmp_path, monkeypatch
+):
+    path = write(tmp_path / "history.jsonl", rows(count=3))
+    assert told("import", path, "--tasks", tasks)["vectors"] == 3
+
+    def none_of_it(*_: object, **__: object) -> None:
+        raise AssertionError("something is embedded though nothing is new")
+
+    monkeypatch.setattr(HashEmbedder, "encode", none_of_it)
+    assert told("import", path)["vectors"] == 0
+
+
+def test_without_an_embedder_an_import_stores_and_says_so(
+    run: Run, told, tasks, tmp_path, monkeypatch
+):
+    class Missing(HashEmbedder):
+        def __init__(self) -> None:
+            self.dimensions = 3
+
+        @property
+        def fingerprint(self) -> str:
+            raise WeightsError("no such model")
+
+    path = write(tmp_path / "history.jsonl", rows(count=3))
+    with monkeypatch.context() as patched:
+        patched.setattr("personaagent.memory.SentenceEmbedder", Missing)
+        said = run("import", path, "--tasks", tasks)
+    assert "3 new interactions" in said.stdout
+    assert "cannot be searched yet: no such model" in said.stderr
+    assert told("import", path)["vectors"] == 3
+
+
+def test_an_import_stopped_while_embedding_keeps_what_is_stored(
+    run: Run, told, tasks, tmp_path, monkeypatch
+):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    path = write(tmp_path / "history.jsonl", rows(count=3))
+    with monkeypatch.context() as patched:
+        patched.setattr(HashEmbedder, "encode", stop)
+        said = run("import", path, "--tasks", tasks, ok=None)
+    assert said.exit_code == 130
+    assert "everything is stored" in said.stderr
+    assert "3 new interactions of 1 user" in said.stdout
+    assert told("users")["users"][0]["interactions"] == 3
+    assert told("import", path)["vectors"] == 3

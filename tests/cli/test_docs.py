@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ import dspy
 from cli_world import Run
 from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
-from test_cli_data import CONVERSATION
 
 from personaagent.data import Persona
+from personaagent.importers import IMPORTERS
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.tasks import load_tasks
 from personaagent.programs import PersonaAgent
@@ -22,7 +24,7 @@ from personaagent.tracking import register
 from personaagent.tracking.connection import current
 from personaagent.tracking.served import Question
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS, CASES = Path(__file__).parents[2] / "docs", Path(__file__).parents[1] / "cases"
 MLFLOW, IMPORTS = ((DOCS / name).read_text() for name in ("mlflow.md", "imports.md"))
 
 
@@ -59,9 +61,19 @@ def test_the_programs_about_mlflow_run(imported: Path, tmp_path: Path):
 
 
 def test_the_commands_about_imports_run(run: Run, imported: Path, tmp_path: Path):
-    (tmp_path / "conversations.json").write_text(json.dumps([CONVERSATION]))
     memory = {"id": "1", "memory": "Amira sold her car.", "user_id": "amira"}
     (tmp_path / "memories.json").write_text(json.dumps([memory]))
-    assert len(commands(IMPORTS)) == 3
-    for command in commands(IMPORTS):
-        run(*shlex.split(command))
+    shutil.copy(CASES / "chatgpt-export.zip", tmp_path)
+    said = {"uuid": "1", "sender": "human", "content": [{"type": "text", "text": "Tyres?"}]}
+    asked = {"header": "Gemini Apps", "title": "Prompted Tyres?", "time": "2025-10-09T09:00:00Z"}
+    for name, file, record in (
+        ("claude-export.zip", "conversations.json", {"uuid": "c", "chat_messages": [said]}),
+        ("takeout.zip", "Takeout/My Activity/Gemini Apps/MyActivity.json", asked),
+    ):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(file, json.dumps([record]))
+    said_so = {command: run(*shlex.split(command)).stdout for command in commands(IMPORTS)}
+    for name in IMPORTERS:
+        (command,) = [one for one in said_so if f"--from {name} " in one]
+        assert "new interaction" in said_so[command]
+    assert any("--skip-malformed" in command for command in said_so)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import Account, Interaction, chatgpt, read_chatgpt
+from personaagent.data import Account, Interaction, chat, chatgpt, read_chatgpt
 from personaagent.errors import DataError, PersonaAgentError
 
 Write = Callable[[Any], Path]
+CASES = Path(__file__).resolve().parents[1] / "cases"
 
 
 def node(
@@ -62,7 +64,7 @@ def read(path: Path) -> tuple[list[Interaction], Account]:
 
 def test_the_user_replies_to_what_the_assistant_said(write: Write):
     (first, reply), account = read(write([TALK]))
-    assert (first.query, first.response) == (chatgpt.OPENING, "My tyres are worn.")
+    assert (first.query, first.response) == (chat.OPENING, "My tyres are worn.")
     assert (reply.query, reply.response) == ("Buy new ones.", "Which are quiet?")
     assert (reply.id, reply.user, reply.task, reply.source) == (
         "chatgpt-n7",
@@ -72,8 +74,8 @@ def test_the_user_replies_to_what_the_assistant_said(write: Write):
     )
     assert reply.metadata == {"conversation": "c"}
     assert str(reply.time) == "2023-11-14 22:14:20+00:00"
-    assert account.taken == {chatgpt.FIRST: 1, chatgpt.REPLY: 1}
-    assert account.left == {chatgpt.TOOL: 2, chatgpt.ASSISTANT: 3, chatgpt.BRANCH: 0}
+    assert account.taken == {chat.FIRST: 1, chat.REPLY: 1}
+    assert account.left == {chat.TOOL: 2, chat.ASSISTANT: 3, chat.BRANCH: 0}
 
 
 def test_the_title_gives_nothing_away(write: Write):
@@ -91,10 +93,10 @@ def test_branches_that_were_edited_away_are_left(write: Write):
     )
     found, account = read(write([edited]))
     assert [(one.query, one.response) for one in found] == [
-        (chatgpt.OPENING, "Write a poem."),
+        (chat.OPENING, "Write a poem."),
         ("Violets.", "Shorter."),
     ]
-    assert account.left[chatgpt.BRANCH] == 1
+    assert account.left[chat.BRANCH] == 1
 
 
 def test_two_messages_in_a_row_reply_to_the_same(write: Write):
@@ -118,22 +120,22 @@ def test_of_a_message_with_an_image_the_words_are_taken(write: Write):
     found, account = read(write([shown]))
     assert [one.response for one in found] == ["What is this?"]
     assert account.left == {
-        chatgpt.WORDLESS: 1,
-        chatgpt.EMPTY: 1,
+        chat.WORDLESS: 1,
+        chat.EMPTY: 1,
         chatgpt.HIDDEN: 2,
-        chatgpt.BRANCH: 0,
+        chat.BRANCH: 0,
     }
 
 
 def test_content_that_is_null_is_empty(write: Write):
     nothing = talk(node("n0", "user", content=None), node("n1", "user"))
     nothing["mapping"]["n2"]["message"]["content"]["parts"] = None
-    assert read(write([nothing]))[1].left[chatgpt.EMPTY] == 2
+    assert read(write([nothing]))[1].left[chat.EMPTY] == 2
 
 
 def test_a_message_of_two_conversations_is_taken_once(write: Write):
     found, account = read(write([TALK, TALK]))
-    assert (len(found), account.left[chatgpt.TWICE]) == (2, 2)
+    assert (len(found), account.left[chat.TWICE]) == (2, 2)
 
 
 @pytest.mark.parametrize(("parent", "of"), [("n2", "n2"), ("gone", "n1"), ("n7", "n1")])
@@ -141,7 +143,7 @@ def test_a_broken_tree_is_left_and_the_rest_taken(write: Write, parent: str, of:
     broken = json.loads(json.dumps(TALK))
     broken["mapping"][of]["parent"] = parent
     found, account = read(write([broken, TALK]))
-    assert (len(found), account.left[chatgpt.BROKEN]) == (2, 2)
+    assert (len(found), account.left[chat.BROKEN]) == (2, 2)
 
 
 def test_without_a_current_node_the_last_leaf_counts(write: Write):
@@ -173,27 +175,180 @@ def broken(field: str, value: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("data", "problem"),
+    ("data", "left"),
     [
-        ([TALK, 3], r"record 2: field '\*'"),
-        (broken("mapping", []), "record 2: field 'mapping'"),
-        (broken("mapping/n2", 1), r"record 2: field 'mapping\.n2\.\*'"),
-        (broken("mapping/n2/message", []), r"mapping\.n2\.message': an object"),
-        (broken("mapping/n2/message/author", {}), r"mapping\.n2\.message\.author\.role"),
-        (broken("mapping/n2/message/content/parts", "x"), r"n2\.message\.content\.parts"),
-        (broken("mapping/n2/message/create_time", "x"), r"n2\.message\.create_time"),
-        (broken("mapping/n2/message/create_time", 9e9), "lies in the future"),
-        (broken("mapping/n2/message/create_time", 1e99), r"n2\.message\.create_time"),
-        (broken("mapping/n2/parent", 3), r"field 'mapping\.n2\.parent'"),
-        (broken("current_node", 3), "field 'current_node'"),
-        ({"conversations": []}, "not a list of conversations: unpack"),
-        ('[{"mapping": {', "after record 0: not valid JSON or cut off"),
+        ([TALK, 3], {chat.HOLLOW: 1}),
+        ([TALK, {"id": "z", "title": None}], {chat.HOLLOW: 1}),
+        (broken("mapping", []), {chat.HOLLOW: 1}),
+        (broken("mapping", None), {chat.HOLLOW: 1}),
+        (broken("mapping/n2", 1), {chat.BROKEN: 1}),
+        (broken("mapping/n2/parent", 3), {chat.BROKEN: 2}),
+        (broken("current_node", 3), {chat.BROKEN: 2}),
     ],
 )
-def test_what_is_wrong_is_named(write: Write, data: Any, problem: str):
+def test_a_hollow_or_broken_conversation_is_left_and_costs_no_other(
+    write: Write, data: Any, left: dict[str, int]
+):
+    found, account = read(write([*data[1:], data[0]]))
+    assert [one.response for one in found] == ["My tyres are worn.", "Which are quiet?"]
+    assert {why: account.left[why] for why in left} == left
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mapping/n2/message", []),
+        ("mapping/n2/message", "x"),
+        ("mapping/n2/message/author", {}),
+        ("mapping/n2/message/author", None),
+        ("mapping/n2/message/author/role", 3),
+        ("mapping/n2/message/content/parts", "x"),
+    ],
+)
+def test_a_broken_message_is_left_and_costs_no_other(write: Write, field: str, value: Any):
+    found, account = read(write(broken(field, value)[1:]))
+    assert [one.response for one in found] == ["Which are quiet?"]
+    empty = value == []  # no message stands there
+    assert account.left[chat.UNREADABLE] == (0 if empty else 1)
+
+
+MOMENT = "2025-10-09 08:55:20+00:00"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        1760000120,
+        1760000120.0,
+        "1760000120",
+        "1760000120.0",
+        1760000120000,
+        "1760000120000",
+        1760000120000000,
+        1760000120000000000,
+        "2025-10-09T08:55:20Z",
+        "2025-10-09T10:55:20+02:00",
+        "2025-10-09 08:55:20",
+        " 2025-10-09T08:55:20.000000 ",
+    ],
+)
+def test_a_time_is_read_in_every_form(write: Write, given: Any):
+    (found,), account = read(write([talk(node("n0", "user", "Hi.", at=given))]))
+    assert str(found.time) == MOMENT
+    assert not account.changed
+
+
+@pytest.mark.parametrize("given", ["soon", True, [], 9e9, 1e99, "nan", "inf", "9" * 400, {"$": 1}])
+def test_a_time_that_cannot_be_read_is_counted_and_costs_nothing_else(write: Write, given: Any):
+    (found,), account = read(write([talk(node("n0", "user", "Hi.", at=given), create_time=1.6e9)]))
+    assert str(found.time) == ("2020-09-13 12:26:40+00:00")
+    assert account.changed == ({chat.UNTIMED: 1} if given else {})
+
+
+def test_what_was_spoken_is_the_users_text_and_context(write: Write):
+    def spoken(text: str, direction: str) -> dict[str, Any]:
+        return {"content_type": "audio_transcription", "text": text, "direction": direction}
+
+    sound = {"content_type": "audio_asset_pointer", "asset_pointer": "file-service://x"}
+    voices = talk(
+        node("n0", "assistant", spoken("Hello?", "out"), sound, kind="multimodal_text"),
+        node("n1", "user", spoken("Less salt.", "in"), sound, kind="multimodal_text"),
+        node("n2", "user", spoken("Echo.", "out"), sound, kind="multimodal_text"),
+    )
+    found, account = read(write([voices]))
+    assert [(one.query, one.response) for one in found] == [("Hello?", "Less salt.")]
+    assert account.left[chat.WORDLESS] == 1
+
+
+def test_half_a_character_and_nul_cost_nothing(write: Write):
+    cut = json.dumps([talk(node("n0", "user", "half @ of an emoji\0"))]).replace("@", r"\ud83d")
+    (found,), _ = read(write(cut))
+    assert found.response == "half \ufffd of an emoji"
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"conversations": []}, "not a list of ChatGPT's conversations"),
+        ('[{"mapping": {', "not valid JSON, or cut off, after record #0"),
+        ("<html>", "this is a web page"),
+    ],
+)
+def test_what_is_no_list_of_conversations_is_refused(write: Write, data: Any, problem: str):
     with pytest.raises(DataError, match=problem) as caught:
         read(write(data))
     assert "conversations.json: " in str(caught.value)
+
+
+# the cases
+
+
+@pytest.mark.parametrize(
+    ("name", "time"),
+    [
+        ("shell", "2025-10-09 08:55:20+00:00"),
+        ("time-as-text", "2025-10-09 08:55:20.500000+00:00"),
+        ("time-in-milliseconds", "2025-10-09 08:55:20.500000+00:00"),
+        ("bom", "2025-10-09 08:55:20+00:00"),
+        ("utf16", "2025-10-09 08:55:20+00:00"),
+    ],
+)
+def test_what_breaks_other_readers_is_read(name: str, time: str):
+    found, account = read(CASES / f"chatgpt-{name}.json")
+    assert [one.response for one in found] == [
+        "How much salt goes into a litre of soup?",
+        "Too much for me, halve it please.",
+        "Two days in Lisbon, nothing with queues.",
+        "Fewer hills, I walk with a cane.",
+    ]
+    assert str(found[1].time) == time
+    assert account.left[chat.HOLLOW] == (name == "shell")
+
+
+def test_a_transcript_is_what_the_user_said():
+    found, _ = read(CASES / "chatgpt-voice.json")
+    assert [one.response for one in found if one.id == "chatgpt-a-2"] == ["Less salt, please."]
+    assert len(found) == 4
+
+
+def test_a_longer_export_has_the_ids_of_the_shorter():
+    before, _ = read(CASES / "chatgpt-before.json")
+    after, _ = read(CASES / "chatgpt-after.json")
+    assert [one.id for one in before] == ["chatgpt-a-0", "chatgpt-a-2"]
+    assert {one.id for one in after} - {one.id for one in before} == {
+        "chatgpt-a-4",
+        "chatgpt-b-0",
+        "chatgpt-b-2",
+    }
+
+
+def test_the_archive_is_read_as_it_was_downloaded_and_unpacked(tmp_path: Path):
+    archive = CASES / "chatgpt-export.zip"
+    zipped, _ = read(archive)
+    assert [one.id for one in zipped] == [f"chatgpt-{id}" for id in ("a-0", "a-2", "b-0", "b-2")]
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path / "export" / "inside")
+    junk = tmp_path / "export" / "__MACOSX" / "._conversations-000.json"
+    junk.parent.mkdir()
+    junk.write_bytes(b"\0\5\26\7")
+    assert read(tmp_path / "export")[0] == zipped
+    one = tmp_path / "export" / "inside" / "conversations-001.json"
+    assert [found.id for found in read(one)[0]] == ["chatgpt-b-0", "chatgpt-b-2"]
+
+
+def test_an_archive_without_conversations_or_damaged_is_refused(tmp_path: Path):
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w") as packed:
+        packed.writestr("chat.html", "<html>")
+    with pytest.raises(DataError, match=r"other\.zip: it holds no conversations\.json"):
+        read(other)
+    with pytest.raises(DataError, match="it holds no conversations"):
+        read(tmp_path)
+    raw = bytearray((CASES / "chatgpt-export.zip").read_bytes())
+    raw[60:90] = bytes(30)
+    other.write_bytes(raw)
+    with pytest.raises(DataError, match=r"other\.zip: conversations-000\.json: damaged or cut off"):
+        read(other)
 
 
 IDS = st.sampled_from(["a", "b", "c", "d", "gone"])
@@ -228,7 +383,8 @@ def words(record: dict[str, Any], role: str) -> set[str]:
         message = one["message"] or {"author": {"role": ""}}
         if message["author"]["role"] == role:
             parts = (message["content"] or {}).get("parts")
-            found |= {part for part in parts or [] if isinstance(part, str)} if parts else set()
+            if isinstance(parts, list):
+                found |= {part for part in parts if isinstance(part, str)}
     return found
 
 
@@ -236,13 +392,6 @@ def words(record: dict[str, Any], role: str) -> set[str]:
 def test_any_tree_ends_and_every_message_is_counted_once(
     tmp_path_factory: pytest.TempPathFactory, record: dict[str, Any]
 ):
-    ill = [
-        one
-        for one in record["mapping"].values()
-        if isinstance(((one["message"] or {}).get("content") or {}).get("parts"), int)
-    ]
-    for one in ill:  # a value of the wrong type is an error, tested above
-        one["message"]["content"]["parts"] = []
     path = tmp_path_factory.mktemp("tree") / "conversations.json"
     path.write_text(json.dumps([record]))
     found, account = read(path)
@@ -250,7 +399,7 @@ def test_any_tree_ends_and_every_message_is_counted_once(
         (one["message"] or {"author": {"role": ""}})["author"]["role"] == "user"
         for one in record["mapping"].values()
     )
-    left = account.left.total() - account.left[chatgpt.ASSISTANT] - account.left[chatgpt.TOOL]
+    left = account.left.total() - account.left[chat.ASSISTANT] - account.left[chat.TOOL]
     assert account.taken.total() == len(found)
     assert len(found) + left == of_users
     texts = "".join(words(record, "user"))

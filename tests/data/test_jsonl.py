@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from personaagent.data import (
     LAMP_TASKS,
+    Account,
     Choice,
     Classification,
     Interaction,
@@ -79,6 +80,33 @@ def test_a_line_becomes_an_interaction(tmp_path):
 def test_blank_lines_and_a_byte_order_mark_are_allowed(tmp_path):
     path = save(tmp_path, "\ufeff" + json.dumps(line()), "", "  ", line(id="a2"), "")
     assert [one.id for one in read_interactions(path, TASKS)] == ["a1", "a2"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_other_unicode_encodings_are_read(tmp_path, encoding):
+    path = tmp_path / "history.jsonl"
+    lines = [json.dumps(line(query=word), ensure_ascii=False) for word in ("Grüße", "😀")]
+    path.write_bytes((lines[0] + "\r\n" + lines[1].replace("a1", "a2")).encode(encoding))
+    assert [one.query for one in read_interactions(path, TASKS)] == ["Grüße", "😀"]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r"half \ud83d of", "half \ufffd of"),
+        (r"\uDE00 alone", "\ufffd alone"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\ud83d\ude00 whole", "😀 whole"),
+        (r"a path C:\\udata", "a path C:\\udata"),
+        (r"nothing \u0000 there", "nothing \ufffd there"),
+        (b"raw \xed\xa0\xbd half", "raw \ufffd half"),
+    ],
+)
+def test_half_a_character_is_replaced(tmp_path, written, read):
+    raw = written if isinstance(written, bytes) else written.encode()
+    whole = json.dumps(line(query="%")).encode().replace(b"%", raw)
+    (one,) = read_interactions(save(tmp_path, whole), TASKS)
+    assert one.query == read
 
 
 def test_the_file_may_be_packed(tmp_path):
@@ -161,7 +189,6 @@ def test_a_wrong_field_is_named(tmp_path, changes, field, problem):
     [
         (b'{"id": "a1" "user"}', "column 13: not valid JSON: Expecting ',' delimiter"),
         (b'{"id": "\xff"}', "column 9: byte 0xff is not UTF-8"),
-        (b'{"id": "\\ud800"}', "not usable JSON: .*surrogates not allowed"),
         (b"[1]", "field '\\*': an object .* is due, not \\[1\\]"),
         (b'{"id": "a", "id": "b"}', "field 'id' stands twice"),
         (b"[" * 100_000, "not usable JSON"),
@@ -171,6 +198,50 @@ def test_a_malformed_line_is_named(tmp_path, raw, problem):
     path = save(tmp_path, line(), "", raw)
     with pytest.raises(DataError, match=rf"history\.jsonl: line 3: .*{problem}"):
         list(read_interactions(path, TASKS))
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_cut_off_line_is_named_by_its_own_number(tmp_path, end):
+    lines = [json.dumps(line(id=f"a{n}")) for n in range(6)]
+    path = save(tmp_path, *lines[:5], lines[5][:20] + end)
+    with pytest.raises(DataError, match=r"history\.jsonl: line 6: column \d+: not valid JSON"):
+        list(read_interactions(path, TASKS))
+
+
+def test_malformed_lines_are_left_and_counted_where_that_is_wanted(tmp_path):
+    account = Account(skip_malformed=True)
+    path = save(
+        tmp_path, line(), line(id="a2", response="play"), "{", line(id="a2"), line(user=" ")
+    )
+    assert [one.id for one in read_interactions(path, TASKS, account=account)] == ["a1", "a2"]
+    assert [text.split(": ", 1)[1].split(":")[0] for text in account.malformed] == [
+        "line 2",
+        "line 3",
+        "line 5",
+    ]
+    assert "field 'response': task inbox: 'play' is not one of" in account.malformed[0]
+
+
+def test_users_whose_ids_differ_in_form_only_are_one(tmp_path):
+    account = Account()
+    path = save(tmp_path, line(user="Zoe\u0301"), line(id="a2", user="Zo\u00e9\u200f "))
+    assert {one.user for one in read_interactions(path, TASKS, account=account)} == {"Zoé"}
+    assert account.joined == {"Zoé": ["Zoe\u0301", "Zo\u00e9\u200f "]}
+
+
+def test_labels_are_known_in_whatever_form_they_are_written(tmp_path):
+    places = {"p": Classification("p", "Where?", labels=("café", "العائلة", "straße"))}
+    written = ["cafe\u0301", "\u200f" + places["p"].labels[1], "CAFÉ", "STRASSE", "\ufeffcafé "]
+    path = save(
+        tmp_path, *(line(id=f"a{n}", task="p", response=one) for n, one in enumerate(written))
+    )
+    assert [one.response for one in read_interactions(path, places)] == [
+        "café",
+        "العائلة",
+        "café",
+        "straße",
+        "café",
+    ]
 
 
 def test_an_id_with_two_contents_names_both_lines(tmp_path):
@@ -194,6 +265,9 @@ def test_a_web_page_and_a_cut_off_file_are_told(tmp_path):
         ({"kind": "ratin"}, r"field 'kind': 'ratin' is not .* did you mean 'rating'\?"),
         ({"labels": ["work"]}, "field 'labels': .*at least two labels"),
         ({"labels": ["work", "Work"]}, "field 'labels': .*no two alike"),
+        ({"labels": ["café", "cafe\u0301"]}, "field 'labels': .*no two alike"),
+        ({"labels": ["work", "work\u200e"]}, "field 'labels': .*no two alike"),
+        ({"labels": ["work", "\u200b"]}, "field 'labels': .*none empty"),
         ({"labels": ["work", 1]}, "field 'labels.1': it must be a text"),
         ({"label": ["work"]}, "field 'label': it is not known: did you mean 'labels'"),
         ({"instruction": ""}, "field 'instruction': it is empty"),
@@ -217,6 +291,9 @@ def test_a_tasks_file_names_line_and_column_of_bad_json(tmp_path):
         read_tasks(path)
     path.write_bytes(b'[\n {"name": "\xff"}]')
     with pytest.raises(DataError, match=r"tasks\.json: line 2: column 12: byte 0xff"):
+        read_tasks(path)
+    path.write_text('[\n {"name": "inbox",\n  "kind":\n\n')
+    with pytest.raises(DataError, match=r"tasks\.json: line 3: column 10: not valid JSON"):
         read_tasks(path)
     path.write_text("{}")
     with pytest.raises(DataError, match="a list of tasks"):

@@ -105,6 +105,72 @@ def test_what_is_wrong_is_named(write: Write, data: Any, problem: str):
     assert "mem0.json: " in str(caught.value)
 
 
+CASES = Path(__file__).resolve().parents[1] / "cases"
+
+
+def test_a_page_of_a_longer_list_is_told():
+    found, account = read(CASES / "mem0-page.json")
+    assert [one.query for one in found] == ["Prefers trains to planes"]
+    assert account.missing.startswith("1 of 2: ")
+
+
+def test_all_pages_together_lack_nothing(write: Write, tmp_path: Path):
+    second = {"count": 2, "next": None, "results": [MEMORY]}
+    account = Account()
+    for path in (CASES / "mem0-page.json", write(second)):
+        list(read_mem0(path, "inbox", account=account))
+    assert account.taken == {mem0.MEMORY: 2}
+    assert account.missing == ""
+    (tmp_path / "page-2.json").write_text((CASES / "mem0-page.json").read_text())
+    found, account = read(tmp_path)
+    assert (len(found), account.missing) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("page", "missing"),
+    [
+        ({"results": [MEMORY], "next": "https://x"}, "1 of more: "),
+        ({"results": [MEMORY], "next": None}, ""),
+        ({"results": [MEMORY], "relations": []}, ""),
+        ({"results": [MEMORY], "count": 40}, "1 of 40: "),
+        ({"results": [MEMORY], "count": 1, "next": None}, ""),
+        ([MEMORY], ""),
+    ],
+)
+def test_what_a_page_says_of_the_rest_is_believed(write: Write, page: Any, missing: str):
+    _, account = read(write(page))
+    assert account.missing.startswith(missing)
+    assert bool(account.missing) == bool(missing)
+
+
+def test_a_broken_memory_is_left_where_that_is_wanted(write: Write):
+    account = Account(skip_malformed=True)
+    path = write([MEMORY | {"id": ""}, MEMORY, 3])
+    assert [one.query for one in read_mem0(path, "inbox", account=account)] == ["Ann drinks tea."]
+    assert [text.split(": ")[1] for text in account.malformed] == ["record 1", "record 3"]
+
+
+@pytest.mark.parametrize("given", [1721464236, "1721464236", 1721464236000, "2024-07-20 08:30:36"])
+def test_a_time_is_read_in_every_form(write: Write, given: Any):
+    (one,), _ = read(write([MEMORY | {"created_at": given}]))
+    assert str(one.time) == "2024-07-20 08:30:36+00:00"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_other_unicode_encodings_are_read(tmp_path: Path, encoding: str):
+    path = tmp_path / "mem0.json"
+    memory = json.dumps([MEMORY | {"memory": "@ drinks café"}], ensure_ascii=False)
+    path.write_bytes(memory.replace("@", r"\ud83d").encode(encoding))
+    assert [one.query for one in read(path)[0]] == ["\ufffd drinks café"]
+
+
+def test_a_user_in_another_form_is_the_same(write: Write):
+    path = write([MEMORY | {"user_id": "Zoe\u0301"}, MEMORY | {"id": "m2", "user_id": "Zo\u00e9"}])
+    found, account = read(path, "Zo\u00e9\u200e")
+    assert [one.user for one in found] == ["Zoé", "Zoé"]
+    assert account.joined == {"Zoé": ["Zoe\u0301", "Zo\u00e9", "Zo\u00e9\u200e"]}
+
+
 @given(
     st.lists(
         st.fixed_dictionaries(

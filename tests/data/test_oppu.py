@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from personaagent.data import LAMP_TASKS, iter_oppu
+from personaagent.data import LAMP_TASKS, Account, iter_oppu
 from personaagent.data.lamp_tasks import CITATION
 from personaagent.errors import DataError
 from personaagent.evaluation.cohort import oppu_data
@@ -89,8 +89,10 @@ def test_what_is_malformed_is_named_or_passed_over(file, record, problem):
     with pytest.raises(DataError, match=problem) as caught:
         list(iter_oppu(NEWS, path))
     assert str(path) in str(caught.value)
-    left = [query.id for one in iter_oppu(NEWS, path, skip_malformed=True) for query in one.queries]
+    account = Account(skip_malformed=True)
+    left = [query.id for one in iter_oppu(NEWS, path, account=account) for query in one.queries]
     assert left[-1] == "c"
+    assert len(account.malformed) == 1
 
 
 def test_the_users_can_be_evaluated(file):

@@ -11,7 +11,7 @@ import pytest
 from lamp_world import lamp_record, lamp_write
 from standins import HashEmbedder
 
-from personaagent.data import LAMP_TASKS, Classification, Query
+from personaagent.data import LAMP_TASKS, Account, Classification, Query
 from personaagent.errors import DataError
 from personaagent.evaluation.cohort import (
     Cohort,
@@ -205,11 +205,30 @@ def test_a_change_of_a_file_changes_the_digest(tmp_path):
     assert one.digest == same.digest != other.digest
 
 
-def test_malformed_records_are_passed_over(tmp_path):
+def test_malformed_records_are_refused_or_passed_over_and_counted_once(tmp_path):
     broken = {**lamp_record("2", "bob"), "input": "not the official wording"}
-    data = lamp_data(NEWS, *lamp_write(tmp_path, [lamp_record("1", "ann"), broken]))
+    files = lamp_write(tmp_path, [lamp_record("1", "ann"), broken])
+    with pytest.raises(DataError, match="record 2: field 'input'"):
+        lamp_data(NEWS, *files)
+    account = Account(skip_malformed=True)
+    data = lamp_data(NEWS, *files, account)
     assert [one.query.id for one in data.samples] == ["1"]
     assert [one.user for one in data.histories(None)] == ["ann"]
+    assert len(account.malformed) == 1
+
+
+def test_malformed_lines_of_ones_own_are_refused_or_passed_over_and_counted_once(tmp_path):
+    query = {"id": "9", "user": "ann", "task": "inbox", "query": "y", "response": "a"}
+    history, queries = own(tmp_path, query)
+    history.write_text(history.read_text() + "\n{")
+    queries.write_text(queries.read_text() + "\n[]")
+    with pytest.raises(DataError, match=r"queries\.jsonl: line 2"):
+        own_data(TASK, history, queries, {"inbox": TASK})
+    account = Account(skip_malformed=True)
+    data = own_data(TASK, history, queries, {"inbox": TASK}, account)
+    assert [one.id for one in data.histories(None)] == ["1"]
+    assert [one.query.id for one in data.samples] == ["9"]
+    assert len(account.malformed) == 2
 
 
 def own(folder: Path, query: dict[str, str]) -> tuple[Path, Path]:

@@ -80,8 +80,6 @@ def test_the_same_id_of_two_users_is_two_interactions(store: Store) -> None:
         ("task", ""),
         ("query", "\n"),
         ("query", 3),
-        ("response", "a\0b"),
-        ("response", "\ud800"),
         ("weight", 0.0),
         ("weight", math.nan),
         ("weight", math.inf),
@@ -98,6 +96,33 @@ def test_a_broken_field_is_named_and_nothing_is_stored(
     with pytest.raises(DataError, match=f"field '{field}'"):
         store.add([interaction(1), interaction(2, **{field: value})])
     assert store.users() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("a\0b", "a\ufffdb"), ("half \ud83d", "half \ufffd"), ("\udc00\ud83d!", "\ufffd\ufffd!")],
+)
+def test_what_no_database_can_store_is_replaced(store: Store, given: str, kept: str) -> None:
+    one = interaction(1, query=given, response=given, metadata={given: given})
+    store.add([one])
+    (stored,) = store.of("ann").interactions()
+    assert (stored.query, stored.response, stored.metadata) == (kept, kept, {kept: kept})
+    assert stored.digest == one.digest
+
+
+def test_users_who_differ_in_form_only_are_one(store: Store) -> None:
+    store.add([interaction(1, user="Zoe\u0301"), interaction(2, user=" Zo\u00e9\u200f")])
+    assert [(one.user, one.interactions) for one in store.users()] == [("Zo\u00e9", 2)]
+    assert len(store.of("\u200eZoe\u0301 ").interactions()) == 2
+    with pytest.raises(DataError, match="the user is empty"):
+        store.of(" \u200b")
+
+
+def test_of_what_changed_elsewhere_the_first_is_kept_where_that_is_wanted(store: Store) -> None:
+    store.add([interaction(1)])
+    changed = [interaction(1, response="bad"), interaction(2), interaction(2, response="worse")]
+    assert store.add(changed, keep_first=True) == Added(new=1, known=2, changed=2)
+    assert store.of("ann").get(["i1", "i2"]) == [interaction(1), interaction(2)]
 
 
 def test_the_clock_decides_what_is_the_future(database: str) -> None:

@@ -41,6 +41,23 @@ def test_an_answer_is_one_of_the_labels_with_a_distribution_over_them(agent):
     assert sum(said.distribution.values()) == pytest.approx(1)
 
 
+def test_half_a_character_in_a_query_is_replaced(agent):
+    rules = book()
+    with dspy.context(lm=stand_in(rules)):
+        agent(query="flight \ud83d to the sea", user="ann")
+    assert rules.asked
+    assert all("flight \ufffd to the sea" in one.everything for one in rules.asked)
+
+
+def test_a_user_in_another_form_is_the_same_user(memory):
+    mine = Persona("Zo\u00e9", "inbox", profile="Travels.")
+    memory.store.of("Zo\u00e9").publish(mine, expected=None, reason="first")
+    agent = PersonaAgent(INBOX, memory)
+    assert agent.persona_of("Zoe\u0301") == mine
+    assert PersonaAgent(INBOX, memory, persona=mine).persona_of("\u200eZoe\u0301 ") == mine
+    assert Persona("Zoe\u0301", "inbox", profile="Travels.") == mine
+
+
 def test_the_persona_is_the_system_message_word_for_word(agent):
     rules = book()
     mine = persona(
