@@ -111,12 +111,35 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", plain).lower()
 
 
-def _sentences(text: str) -> Iterator[tuple[Language, str]]:
+@lru_cache(maxsize=1)  # a text is asked about twice, for its signs and for its standing orders
+def _sentences(text: str) -> list[tuple[Language, str]]:
+    """The sentences of a text, with each language that it may be in by its script and its hints."""
     folded = fold(text)
-    for language in _languages().values():
-        if any(hint in folded for hint in language.hints) and language.script.search(folded):
-            for sentence in _SENTENCE.findall(folded):
-                yield language, sentence
+    edged = f" {folded} "
+    hinted = {
+        name
+        for hint, names in _hints(text.isascii()).items()
+        if hint in edged
+        for name in names
+    }
+    languages = [one for name, one in _languages().items() if name in hinted]
+    return [
+        (language, sentence)
+        for language in languages
+        if language.script.search(folded)
+        for sentence in _SENTENCE.findall(folded)
+    ]
+
+
+@lru_cache(maxsize=2)
+def _hints(ascii: bool) -> dict[str, list[str]]:
+    """The names of the languages that each hint is of; for ASCII texts, only those it can be in."""
+    found: dict[str, list[str]] = {}
+    for name, language in _languages().items():
+        for hint in language.hints:
+            if not ascii or (hint.isascii() and language.script.search("a")):
+                found.setdefault(hint, []).append(name)
+    return found
 
 
 def _points(rule: Rule, sentence: str, language: Language) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from personaagent.data.interaction import Interaction
-from personaagent.data.orders import STRONG, WEAK, Sign, fold, standing
+from personaagent.data.orders import STRONG, WEAK, Sign, fold, standing, unmasked
 from personaagent.data.suspicion import ALWAYS, REPLY, points, signs, visible
 from personaagent.data.task import Task
 
@@ -100,7 +100,7 @@ def bridging(text: str, task: Task | None, response: str) -> list[Sign]:
         return []
     ordered = [
         Sign("orders an answer", STRONG, sentence[:80])
-        for sentence in standing(said)
+        for sentence in standing(unmasked(said))
         if any(_names(sentence, fold(label.strip())) for label in labels)
     ]
     nouns = (task.answer, task.example_item or task.item) if task else ("folder", "message")
