@@ -83,7 +83,9 @@ def main() -> None:
         found = [(text, reason) for text in honest if (reason := put_aside(text))]
         speed = len(honest) / (time.perf_counter() - begin)
         kept = [False] * (len(honest) - len(found))
-        print(f"\n{path.name}: {share([True] * len(found) + kept)} put aside; {speed:,.0f} a second")
+        print(
+            f"\n{path.name}: {share([True] * len(found) + kept)} put aside; {speed:,.0f} a second"
+        )
         if options.show:
             print(*(f"  {text[:300]} ({reason})" for text, reason in found), sep="\n")
 

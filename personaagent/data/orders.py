@@ -48,6 +48,7 @@ class Language:
 
     script: re.Pattern[str]
     hints: tuple[str, ...]
+    opens: bool
     reports: re.Pattern[str]
     rules: tuple[Rule, ...]
     standing: Rule
@@ -56,6 +57,7 @@ class Language:
 _SENTENCE = re.compile(r"[^.!?。।۔؟\n]+[.!?。।۔؟]*")
 _OPENS = r"(?:^|[:;,،、—–\"'“«„‘『「(¡¿-])\W*"
 _QUOTED = re.compile(r"\w\W+\w.*[\"“«„『「‘]\W*$")  # words of one's own, then a quotation mark
+_QUOTING = re.compile(r"\w\W+\w.*[\"“«][^\"”»]*$")
 _MARKS = {
     # Accents of Latin, Greek and Cyrillic letters, vowel signs of Arabic, dots below of Indic ones.
     **dict.fromkeys((*range(0x300, 0x370), *range(0x64B, 0x660), 0x670, 0x640, 0x93C, 0x9BC)),
@@ -88,7 +90,7 @@ def standing(text: str) -> list[str]:
 def reported(text: str, at: int) -> bool:
     """Whether an English order that begins there is told of, or quoted, and not given."""
     begin = max(text.rfind(end, 0, at) for end in ".!?\n") + 1
-    return _told(_languages()["en"], fold(text[begin:at]))
+    return _told(_languages()["en"], fold(text[begin:at]), at)
 
 
 def unmasked(text: str) -> str:
@@ -105,10 +107,11 @@ def unmasked(text: str) -> str:
 
 def fold(text: str) -> str:
     """Lower case, without the marks that people leave out."""
-    if text.isascii():
-        return text.lower()
-    plain = unicodedata.normalize("NFD", text).translate(_MARKS)
-    return unicodedata.normalize("NFC", plain).lower()
+    return text.lower() if text.isascii() else _unmarked(text).lower()
+
+
+def _unmarked(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).translate(_MARKS))
 
 
 @lru_cache(maxsize=1)  # a text is asked about twice, for its signs and for its standing orders
@@ -117,10 +120,7 @@ def _sentences(text: str) -> list[tuple[Language, str]]:
     folded = fold(text)
     edged = f" {folded} "
     hinted = {
-        name
-        for hint, names in _hints(text.isascii()).items()
-        if hint in edged
-        for name in names
+        name for hint, names in _hints(text.isascii()).items() if hint in edged for name in names
     }
     languages = [one for name, one in _languages().items() if name in hinted]
     return [
@@ -148,12 +148,17 @@ def _points(rule: Rule, sentence: str, language: Language) -> int:
         return 0
     if rule.without and rule.without.search(sentence):
         return 0
-    told = rule.spoken and _told(language, sentence[: first.start("verb")])
+    told = rule.spoken and _told(language, sentence, first.start("verb"))
     return WEAK if told else rule.points
 
 
-def _told(language: Language, before: str) -> bool:
-    return bool(language.reports.search(before) or _QUOTED.search(before))
+def _told(language: Language, sentence: str, at: int) -> bool:
+    """Whether the verb there is somebody else's: where verbs come last, who says so may follow it,
+    and a quotation begins long before it."""
+    before = sentence[:at]
+    if language.opens:
+        return bool(language.reports.search(before) or _QUOTED.search(before))
+    return bool(language.reports.search(sentence) or _QUOTING.search(before))
 
 
 @lru_cache(maxsize=1)
@@ -164,25 +169,29 @@ def _languages() -> dict[str, Language]:
 
 
 def _language(words: dict[str, Any]) -> Language:
+    # Never in lower case: \S is another thing than \s.
     def one(name: str) -> re.Pattern[str]:
-        return re.compile(fold(words[name]))
+        return re.compile(_unmarked(words[name]))
 
     def verb(name: str, behind: str = "") -> re.Pattern[str]:
-        said = rf"(?P<verb>{fold(words[name])})"
+        said = rf"(?P<verb>{_unmarked(words[name])})"
         if not words["opens"]:
             return re.compile(said)
-        please = fold(words["please"])
-        also = f"|(?:{fold(words[behind])}).{{0,12}}?" if behind else ""
+        please = _unmarked(words["please"])
+        also = f"|(?:{_unmarked(words[behind])}).{{0,12}}?" if behind else ""
         return re.compile(rf"(?:{_OPENS}(?:{please})*|(?<!\w){please}{also}){said}")
 
-    ignore, become = verb("ignore"), re.compile(rf"(?P<verb>{fold(words['become'])})")
+    ignore, become = verb("ignore"), re.compile(rf"(?P<verb>{_unmarked(words['become'])})")
     orders, ai = one("orders"), one("ai")
-    mine, named = fold(words["mine"]), fold(words["orders"])
+    mine, named = _unmarked(words["mine"]), _unmarked(words["orders"])
     to_people = re.compile(rf"(?:{mine}).{{0,16}}?(?:{named})|(?:{named}) (?:{mine})")
-    order = Rule("standing order", WEAK, True, (verb("reply", behind="now"), one("now")), one("own"))
+    order = Rule(
+        "standing order", WEAK, True, (verb("reply", behind="now"), one("now")), one("own")
+    )
     return Language(
         re.compile(f"[{words['script']}]"),
-        tuple(map(fold, words["hints"])),
+        tuple(map(_unmarked, words["hints"])),
+        words["opens"],
         one("reports"),
         (
             Rule("override", STRONG, True, (ignore, one("before"), orders), to_people),
@@ -194,7 +203,7 @@ def _language(words: dict[str, Any]) -> Language:
                 "role marker",
                 WEAK,
                 False,
-                (re.compile(rf"^[\s\[(*]*(?:{fold(words['system'])})[\])*]*\s*:"),),
+                (re.compile(rf"^[\s\[(*]*(?:{_unmarked(words['system'])})[\])*]*\s*:"),),
             ),
             Rule("assistant addressed", WEAK, False, (one("renewed"),)),
             order,

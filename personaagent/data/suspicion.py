@@ -19,7 +19,6 @@ from urllib.parse import unquote
 
 from personaagent.data.orders import STRONG, WEAK, Sign, found_in, reported, unmasked
 
-
 _ORDERS = (
     r"(?:instructions?|prompts?|directives?|directions|guidelines|system messages?|rules|"
     r"training|programming|constraints|restrictions|safeguards)"
