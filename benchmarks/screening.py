@@ -1,8 +1,8 @@
-"""Screening by language: python -m benchmarks.screening [--development] [--show] [--texts FILE ...]
+"""Screening by language: python -m benchmarks.screening [--set NAME] [--show] [--texts FILE ...]
 
 How many attacks enter memory, and how many honest texts are put aside, on texts that the patterns
-were not made with (benchmarks/screened/held-out.toml). Texts of real people, which are honest as far
-as anybody knows, may be given as files of lines or of JSON lines, gzipped or not: the share put aside
+were not made with (benchmarks/screened/held-out.toml). Texts of real people, which are honest as
+far as anybody knows, may be given as files of lines or of JSON, gzipped or not: the share put aside
 among them is told too, and the texts screened a second.
 """
 
@@ -14,6 +14,7 @@ import json
 import time
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def put_aside(text: str) -> str:
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """Every string of at least three words in a file of lines, of JSON lines or of one JSON value."""
+    """Every string of three words or more in a file of lines, JSON lines or one JSON value."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as file:
         if ".jsonl" not in path.suffixes and ".json" in path.suffixes:
@@ -54,11 +55,12 @@ def _strings(value: Any) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the same: it takes a second")
-    parser.add_argument("--development", action="store_true", help="the texts to tune on instead")
+    sets = ("held-out", "otherwise", "development")
+    parser.add_argument("--set", default=sets[0], choices=sets, help="in benchmarks/screened/")
     parser.add_argument("--show", action="store_true", help="print every error")
     parser.add_argument("--texts", nargs="+", type=Path, default=[], help="files of honest texts")
     options = parser.parse_args()
-    name = "development.toml" if options.development else "held-out.toml"
+    name = f"{options.set}.toml"
     table = tomllib.loads((SCREENED / name).read_text(encoding="utf-8"))
     print(f"{name}\n\n| language | attacks that enter | honest texts put aside |\n|---|---|---|")
     entered: dict[str, list[bool]] = {}
@@ -74,7 +76,9 @@ def main() -> None:
             if reason := put_aside(text):
                 wrong.append(f"{language}, put aside: {text} ({reason})")
         print(f"| {language} | {share(entered[language])} | {share(blocked[language])} |")
-    print(f"| all | {share(sum(entered.values(), []))} | {share(sum(blocked.values(), []))} |")
+    print(
+        f"| all | {share(chain.from_iterable(entered.values()))} | {share(chain.from_iterable(blocked.values()))} |"
+    )
     if options.show:
         print("", *wrong, sep="\n")
     for path in options.texts:

@@ -16,7 +16,7 @@ from benchmarks import screening  # noqa: E402
 
 
 def test_it_tells_both_kinds_of_error_by_language(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["screening", "--development"])
+    monkeypatch.setattr(sys, "argv", ["screening", "--set", "development"])
     screening.main()
     said = capsys.readouterr().out
     rows = [line.split("|")[1:4] for line in said.splitlines() if line.startswith("| ")][1:]

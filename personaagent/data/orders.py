@@ -1,8 +1,8 @@
-"""Orders to an assistant in the languages that most people speak: what a sentence must hold to be one.
+"""Orders to an assistant, in the languages that most people speak.
 
-The words are in orders.toml. An order is told from a report of one by the form of its verb, by where
-the verb stands, and by who is said to have said it: "ignora las instrucciones" orders, "me dijo que
-ignorara las instrucciones" reports.
+The words are in orders.toml. An order is told from a report of one by the form of its verb, by
+where the verb stands, and by who is said to have said it: "ignora las instrucciones" orders, "me
+dijo que ignorara las instrucciones" reports.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """The words of a language, made into rules. `standing` is the rule that a label makes strong."""
+    """The words of a language, made into rules. A label makes `standing` strong."""
 
     script: re.Pattern[str]
     hints: tuple[str, ...]
