@@ -76,9 +76,8 @@ def main() -> None:
             if reason := put_aside(text):
                 wrong.append(f"{language}, put aside: {text} ({reason})")
         print(f"| {language} | {share(entered[language])} | {share(blocked[language])} |")
-    print(
-        f"| all | {share(chain.from_iterable(entered.values()))} | {share(chain.from_iterable(blocked.values()))} |"
-    )
+    both = [share(chain.from_iterable(one.values())) for one in (entered, blocked)]
+    print(f"| all | {' | '.join(both)} |")
     if options.show:
         print("", *wrong, sep="\n")
     for path in options.texts:
