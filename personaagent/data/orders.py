@@ -67,7 +67,8 @@ _MARKS = {
 _LOOKALIKES = str.maketrans("аеорсухіјѕԁһοаνιкт", "aeopcyxijsdhoavikt")
 _LEET = str.maketrans("013457@$", "oieastas")
 _DISGUISED = re.compile(r"[^\W\d_][013457@$]|[013457@$][^\W\d_]")
-_MIXED = re.compile(r"\w*(?:[a-z][\u0370-\u04ff]|[\u0370-\u04ff][a-z])\w*", re.IGNORECASE)
+_MIXED = re.compile(r"[a-z][\u0370-\u04ff]|[\u0370-\u04ff][a-z]", re.IGNORECASE)
+_LONGEST = 600  # characters of a sentence that are looked at together: time stays linear
 
 
 def found_in(text: str) -> Iterator[Sign]:
@@ -90,18 +91,18 @@ def standing(text: str) -> list[str]:
 def reported(text: str, at: int) -> bool:
     """Whether an English order that begins there is told of, or quoted, and not given."""
     begin = max(text.rfind(end, 0, at) for end in ".!?\n") + 1
-    return _told(_languages()["en"], fold(text[begin:at]), at)
+    return _told(_languages()["en"], fold(text[max(begin, at - _LONGEST) : at]), at)
 
 
 def unmasked(text: str) -> str:
     """The text with the letters that a disguised word stands for: 1gnore, and look-alikes from
     other alphabets inside a Latin word."""
-    if not text.isascii():
-        text = _MIXED.sub(lambda word: word[0].translate(_LOOKALIKES), text)
-    if _DISGUISED.search(text):
-        return " ".join(
-            word.translate(_LEET) if _DISGUISED.search(word) else word for word in text.split(" ")
-        )
+    for disguise, letters in ((_MIXED, _LOOKALIKES), (_DISGUISED, _LEET)):
+        if disguise.search(text):
+            words = text.split(" ")
+            text = " ".join(
+                word.translate(letters) if disguise.search(word) else word for word in words
+            )
     return text
 
 
@@ -127,8 +128,15 @@ def _sentences(text: str) -> list[tuple[Language, str]]:
         (language, sentence)
         for language in languages
         if language.script.search(folded)
-        for sentence in _SENTENCE.findall(folded)
+        for whole in _SENTENCE.findall(folded)
+        for sentence in _pieces(whole)
     ]
+
+
+def _pieces(sentence: str) -> list[str]:
+    """The sentence, or where it is too long pieces that overlap by half."""
+    last = max(len(sentence) - _LONGEST // 2, 1)
+    return [sentence[at : at + _LONGEST] for at in range(0, last, _LONGEST // 2)]
 
 
 @lru_cache(maxsize=2)
