@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from personaagent.data.interaction import Interaction
-from personaagent.data.suspicion import ALWAYS, REPLY, STRONG, WEAK, Sign, points, signs, visible
+from personaagent.data.orders import STRONG, WEAK, Sign, fold, standing, unmasked
+from personaagent.data.suspicion import ALWAYS, REPLY, points, signs, visible
 from personaagent.data.task import Task
 
 TRUST: Mapping[str, float] = {
@@ -97,12 +98,25 @@ def bridging(text: str, task: Task | None, response: str) -> list[Sign]:
     lower = said.lower()
     if not any(label.strip().lower() in lower for label in labels):
         return []
+    ordered = [
+        Sign("orders an answer", STRONG, sentence[:80])
+        for sentence in standing(unmasked(said))
+        if any(_names(sentence, fold(label.strip())) for label in labels)
+    ]
     nouns = (task.answer, task.example_item or task.item) if task else ("folder", "message")
-    return [
+    return ordered + [
         Sign(kind, worth, match[0][:80])
         for kind, worth, pattern in _statements(labels, *nouns)
         if (match := pattern.search(said))
     ]
+
+
+def _names(sentence: str, label: str) -> bool:
+    """Whether a sentence has a label as a word; a script without spaces has no words to tell."""
+    word = re.escape(label)
+    if label.isascii():
+        word = rf"(?<![a-z0-9_-]){word}(?![a-z0-9_-])"
+    return re.search(word, sentence) is not None
 
 
 def withheld(text: str) -> str:

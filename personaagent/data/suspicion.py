@@ -15,20 +15,9 @@ import binascii
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from urllib.parse import unquote
 
-WEAK, STRONG = 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One reason for suspicion: its kind, its points, and the piece of text that shows it."""
-
-    kind: str
-    points: int
-    shown: str
-
+from personaagent.data.orders import STRONG, WEAK, Sign, found_in, reported, unmasked
 
 _ORDERS = (
     r"(?:instructions?|prompts?|directives?|directions|guidelines|system messages?|rules|"
@@ -119,7 +108,7 @@ _PATTERNS = tuple(
             "assistant addressed",
             WEAK,
             ("assistant", "ai", "llm", "model", "chat", "system prompt", "you ", "new "),
-            rf"\b(?:dear|hey|hello|hi)\s+(?:{_ASSISTANT}|assistant)\b|\bsystem prompt\b|"
+            rf"\b(?:dear|hey|hello|hi)\s+(?:{_ASSISTANT}|assistant)\b|\bsystem prompt\b(?!\s*:)|"
             r"\byou are now\b|\bnew (?:instructions?|directives?)\s*:|"
             rf"\b(?:the|this|any) (?:assistant|{_ASSISTANT}) (?:must|should|shall|has to)\b|"
             rf"\byou (?:must|shall|have to|are to|will) (?:now |always |only |never )+{REPLY}\b",
@@ -165,7 +154,7 @@ def signs(text: str) -> list[Sign]:
     """What in a text looks like an instruction to an assistant, in no order."""
     found = list(_hidden(text))
     shown = visible(text)
-    found += _plain(shown)
+    found += _plain(unmasked(shown))
     for decoded in _decoded(shown):
         found += [
             Sign(f"encoded {one.kind}", STRONG, one.shown) for one in _plain(visible(decoded))
@@ -185,7 +174,10 @@ def _plain(text: str) -> Iterator[Sign]:
     lower = text.lower()
     for kind, worth, hints, pattern in _PATTERNS:
         if any(hint in lower for hint in hints) and (match := pattern.search(text)):
-            yield Sign(kind, worth, _shown(match[0]))
+            told = kind == "override" and reported(text, match.start())
+            yield Sign(kind, WEAK if told else worth, _shown(match[0]))
+    for one in found_in(text):
+        yield Sign(one.kind, one.points, _shown(one.shown))
 
 
 def _hidden(text: str) -> Iterator[Sign]:
