@@ -169,10 +169,12 @@ def _one(
 ) -> None:
     from personaagent.cli import align, render, session
     from personaagent.cli.learning import Material, learn
+    from personaagent.cli.leasing import held
     from personaagent.cli.steps import Display, scores
 
     screen = render.screen(as_json=as_json)
-    with redirect_stdout(screen.file), session.open_store(db) as store:
+    fresh = questions is not None  # their histories may be the first data
+    with redirect_stdout(screen.file), session.open_store(db, create=fresh) as store:
         asked = align.import_lamp(store, user, task, questions, outputs)
         kind = session.task_of(store, user, task)
         material = Material.of(store, user, kind, setting.seed)
@@ -180,12 +182,15 @@ def _one(
         connected = session.connect(choice)
         second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
         with (
+            held(store, user, kind.name) as end,
             session.agent_of(store, kind, connected) as agent,
             Display(screen, connected.meter, setting.iterations, champion) as display,
         ):
             display.iteration(1)
             lms = connected, second or None
-            learned = learn(agent, material, setting, lms, display, prior=prior, restart=restart)
+            learned = learn(
+                agent, material, setting, lms, display, prior=prior, restart=restart, then=end
+            )
             log, persona = learned.log, learned.log.last
             used = connected.meter.snapshot()
             held_out = align.answer_held_out(agent, asked, log, display)

@@ -14,6 +14,7 @@ from personaagent.cli import align, render, session
 from personaagent.cli.board import Board
 from personaagent.cli.compiled import Compiled, Memo
 from personaagent.cli.learning import Learned, Material, learn
+from personaagent.cli.leasing import held
 from personaagent.errors import BudgetError, DataError, PersonaAgentError
 
 if TYPE_CHECKING:
@@ -93,15 +94,17 @@ class Many:
             def learned(user: str) -> Learned:
                 lms = self.lm, self.gradient_lm
                 watcher = board.begin(user)
-                return learn(
-                    agent,
-                    self.todo[user],
-                    self.setting,
-                    lms,
-                    watcher,
-                    prior=self.prior,
-                    restart=restart,
-                )
+                with held(self.store, user, self.task.name) as end:
+                    return learn(
+                        agent,
+                        self.todo[user],
+                        self.setting,
+                        lms,
+                        watcher,
+                        prior=self.prior,
+                        restart=restart,
+                        then=end,
+                    )
 
             with closing(side_by_side(learned, list(self.todo), self.lm)) as everyone:
                 for one in everyone:

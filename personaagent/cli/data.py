@@ -87,7 +87,7 @@ def import_files(
         raise typer.BadParameter("--outputs goes with --task lamp-…")
     if user is not None and origin is None:
         raise typer.BadParameter("--user goes with --from: other files name the user on every line")
-    with session.open_store(db) as store:
+    with session.open_store(db, create=True) as store:
         defined = read_tasks(tasks) if tasks else {}
         account = None
         if origin and task in (None, CHAT.name):

@@ -167,7 +167,7 @@ def restore(
     from personaagent.memory.tasks import load_tasks
 
     artifact = artifacts.load(file)
-    with session.open_store(db) as store:
+    with session.open_store(db, create=True) as store:
         memory = store.of(user or artifact.persona.user)
         before = memory.persona(artifact.persona.task)
         now = artifacts.restore(memory, artifact, source=file)

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from personaagent.programs import PersonaAgent
 
 
-def open_store(where: str | None) -> Store:
-    """The memory database, by default the one of `Store`."""
+def open_store(where: str | None, *, create: bool = False) -> Store:
+    """The memory database, by default the one of `Store`; only what brings first data makes one.
+
+    Raises:
+        StoreError: there is none, or it cannot be opened.
+    """
     from personaagent import memory
 
-    return memory.Store(where)
+    return memory.Store(where, create=create)
 
 
 def task_named(store: Store, name: str) -> Task:

@@ -61,6 +61,7 @@ class Store:
             environment variable PERSONAAGENT_DB, else `memory.db` in the user's data folder.
         now: the clock; decides what is in the future and what has expired.
         screening: which interactions are put aside instead of stored; None stores everything.
+        create: make a SQLite file, and its folder, that is not there.
 
     Raises:
         StoreError: the database cannot be opened, is not ours, or is of a newer schema.
@@ -72,9 +73,10 @@ class Store:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         screening: Screening | None = Screening(),  # noqa: B008  (frozen)
+        create: bool = True,
     ) -> None:
         default = os.environ.get("PERSONAAGENT_DB") or user_data_path("personaagent") / "memory.db"
-        self.database = Database(where or default)
+        self.database = Database(where or default, create=create)
         self.now = now
         self.screening = screening
 

@@ -277,7 +277,7 @@ def test_texts_of_users_are_never_markup_nor_control_characters(run, tasks, tmp_
     assert "\x1b" not in shown
 
 
-def test_every_task_of_lamp_can_be_named(run):
+def test_every_task_of_lamp_can_be_named(run, imported):
     for name in LAMP_TASKS:
         run("users", "--task", name)
 
