@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -174,15 +174,19 @@ def _one(
 
     screen = render.screen(as_json=as_json)
     fresh = questions is not None  # their histories may be the first data
-    with redirect_stdout(screen.file), session.open_store(db, create=fresh) as store:
+    with (
+        redirect_stdout(screen.file),
+        session.open_store(db, create=fresh) as store,
+        ExitStack() as holding,
+    ):
         asked = align.import_lamp(store, user, task, questions, outputs)
         kind = session.task_of(store, user, task)
+        end = holding.enter_context(held(store, user, kind.name))
         material = Material.of(store, user, kind, setting.seed)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
         second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
         with (
-            held(store, user, kind.name) as end,
             session.agent_of(store, kind, connected) as agent,
             Display(screen, connected.meter, setting.iterations, champion) as display,
         ):

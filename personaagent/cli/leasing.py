@@ -20,7 +20,7 @@ def held(store: Store, user: str, task: str) -> Iterator[Callable[[sa.Connection
     that publishes.
 
     Raises:
-        ConflictError: somebody else works for the user.
+        BusyError: somebody else works for the user.
     """
     from personaagent.memory.holder import Holder
     from personaagent.memory.queue import Queue

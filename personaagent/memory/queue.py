@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from personaagent.errors import ConflictError
+from personaagent.errors import BusyError
 from personaagent.memory.holder import described, gone
 from personaagent.memory.rows import microseconds, moment, moment_or_none
 from personaagent.memory.schema import alignments, interactions, jobs
@@ -160,7 +160,7 @@ class Queue:
         """Take a job of one's own, for a user whom nobody works for.
 
         Raises:
-            ConflictError: somebody does; it says who, and until when.
+            BusyError: somebody does; it says who, and until when.
         """
         now = self.store.now()
         with self.store.database.write() as connection:
@@ -169,7 +169,7 @@ class Queue:
             other = connection.execute(busy).mappings().first()
             if other is not None:
                 job = _job(other)
-                raise ConflictError(
+                raise BusyError(
                     f"user '{user}', task '{job.task}': {described(job.worker)} is at work on "
                     "this user's persona: wait until it is done, or stop it; were it to die "
                     f"unseen, the user would be free at {job.lease:%H:%M:%S} UTC"
