@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from personaagent.data import Persona
 from personaagent.errors import ArtifactError, DataError
+from personaagent.private import private_file, private_folder
 
 if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
@@ -127,7 +128,7 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
     data = json.dumps(artifact.to_dict(), sort_keys=True, ensure_ascii=False, indent=2)
     prompt = target.with_suffix(".md")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
         replace_file(prompt, artifact.persona.render() + "\n")
         replace_file(target, data + "\n")
     except OSError as error:
@@ -138,12 +139,15 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
 def save_program(path: str | Path, program: PersonaAgent) -> Path:
     """Write the state of a program, its persona among it, for `program.load`; JSON, no pickle.
 
+    Only its owner may read the file.
+
     Raises:
         ArtifactError: the file cannot be written.
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
+        private_file(target)
         program.save(str(target))
     except OSError as error:
         raise _unwritable(target, error) from error

@@ -7,8 +7,10 @@ cleaned. So a kill, or a server that is down, leaves nothing undone for good: th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -19,6 +21,17 @@ from personaagent.memory import Store, exports
 from personaagent.memory.erasure import Erased, erase
 from personaagent.memory.schema import unfinished
 from personaagent.memory.tombstones import owner_of
+from personaagent.tracking import connection as mlflow
+
+_LOG = (
+    "PostgreSQL keeps what was deleted in its write-ahead log, in backups and on replicas until it "
+    "recycles them: ask its administrator"
+)
+_TRASH = (
+    "the MLflow server keeps numbers of deleted runs and models, and the user's name as their tag, "
+    "until its administrator runs 'mlflow gc'"
+)
+_ELSEWHERE = "{} not where they were written: if they were moved or copied, delete them yourself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,10 @@ class Receipt:
         outside: by place, how many files, entries or responses were deleted.
         left: by place, why something may be left there; may name paths, and is not in `to_dict`
             but for the places.
+        beyond: by place, what no program of the user's can reach, or can find; nothing of it
+            makes the receipt incomplete.
+        moved: exported files that are not where they were written; may name the user, and is not
+            in `to_dict`.
     """
 
     owner: str
@@ -39,6 +56,8 @@ class Receipt:
     erased: Erased
     outside: dict[str, int]
     left: dict[str, str]
+    beyond: dict[str, str] = field(default_factory=dict)
+    moved: tuple[Path, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -58,6 +77,7 @@ class Receipt:
             **self.outside,
             "complete": self.complete,
             "left": sorted(self.left),
+            "beyond": self.beyond,
         }
 
 
@@ -73,8 +93,9 @@ def forget(
     """Erase a user's interactions, and all that was derived from them, wherever it is known to be.
 
     Deletes the rows (in quarantine too), vectors, journals and persona texts in the database,
-    exported files that hold some of it, all of the user's runs, traces, prompts and models in
-    MLflow, and DSPy's response cache; then compacts the database file. Personas lose what rested
+    exported files that hold some of it, databases of unfinished searches of settings, all of the
+    user's runs, traces, prompts and models in MLflow, and DSPy's response cache; then compacts the
+    database file. docs/erasure.md lists every place. Personas lose what rested
     on the interactions; the next alignment derives it again from what remains. Doing it again
     finishes what was left.
 
@@ -92,9 +113,16 @@ def forget(
     if everything and not _known(store, user):
         raise DataError(f"nothing is known of user '{user}' in {store.name}")
     erased = erase(store, user, ids=ids, source=source, everything=everything)
-    outside, left = finish(store, user, tracking_uri=tracking_uri)
+    done = finish(store, user, tracking_uri=tracking_uri)
     time = store.now().isoformat(timespec="seconds")
-    return Receipt(owner_of(user), time, erased, outside, left)
+    beyond = {}
+    if store.database.keeps_log:
+        beyond["database"] = _LOG
+    if done.outside.get("mlflow") and _is_server(tracking_uri):
+        beyond["mlflow"] = _TRASH
+    if done.moved:
+        beyond["exports"] = _ELSEWHERE.format(f"{len(done.moved)} exported files are")
+    return Receipt(owner_of(user), time, erased, done.outside, done.left, beyond, done.moved)
 
 
 def unfinished_users(store: Store) -> list[str]:
@@ -103,15 +131,23 @@ def unfinished_users(store: Store) -> list[str]:
         return sorted(connection.scalars(sa.select(unfinished.c.user)))
 
 
-def finish(
-    store: Store, user: str, *, tracking_uri: str | None = None
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Clean the places outside of the database after an erasure; by place what was deleted, and
-    why something may be left. Without an unfinished erasure nothing is done."""
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What was cleaned outside of the database: `outside`, `left` and `moved` as in `Receipt`."""
+
+    outside: dict[str, int] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    moved: tuple[Path, ...] = ()
+
+
+def finish(store: Store, user: str, *, tracking_uri: str | None = None) -> Finished:
+    """Clean the places outside of the database after an erasure. Without an unfinished erasure
+    nothing is done."""
     if user not in unfinished_users(store):
-        return {}, {}
+        return Finished()
     outside: dict[str, int] = {}
     left: dict[str, str] = {}
+    moved: list[Path] = []
 
     def clean(place: str, work: Callable[[], int]) -> None:
         try:
@@ -121,12 +157,13 @@ def finish(
             left[place] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
     def files() -> int:
-        deleted, changed = exports.delete_doomed(store, user)
-        if changed:
+        found = exports.delete_doomed(store, user)
+        if found.changed:
             left["exports"] = "changed since they were exported, so they are left to you: " + (
-                ", ".join(map(str, changed))
+                ", ".join(map(str, found.changed))
             )
-        return deleted
+        moved.extend(found.moved)
+        return found.deleted
 
     def compacted() -> int:
         if not store.database.compact():
@@ -134,6 +171,7 @@ def finish(
         return 1
 
     clean("exports", files)
+    clean("workfiles", lambda: exports.delete_work(store, user))
     clean("mlflow", lambda: untracking.forget(user, tracking_uri=tracking_uri))
     clean("responses", clear_responses)
     clean("compacted", compacted)
@@ -141,7 +179,11 @@ def finish(
         with store.database.write() as connection:
             connection.execute(unfinished.delete().where(unfinished.c.user == user))
         store.database.compact()  # its name stood in what was just deleted
-    return outside, left
+    return Finished(outside, left, tuple(moved))
+
+
+def _is_server(tracking_uri: str | None) -> bool:
+    return urlsplit(mlflow.address(tracking_uri)).scheme in ("http", "https")
 
 
 def _known(store: Store, user: str) -> bool:

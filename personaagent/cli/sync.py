@@ -79,7 +79,7 @@ def sync(
 
     with session.open_store(db, create=True) as store:
         done = [syncing.sync(store, one) for one in _replicas(store, other, user)]
-        left = {name: finish(store, name)[1] for name in unfinished_users(store)}
+        left = {name: finish(store, name).left for name in unfinished_users(store)}
     changed = [one for one in done if one.changed]
     if as_json:
         render.print_json({"users": [asdict(one) for one in changed]})

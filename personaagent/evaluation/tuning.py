@@ -88,6 +88,15 @@ class Findings:
         """The trial of the defaults."""
         return next((one for one in self.complete if one.setting == self.default), None)
 
+    def improves(self, checked: Checked | None) -> bool:
+        """Whether the winner has a lower held-out loss than the defaults, or the same one at a
+        lower cost: where the search looked, and where it was checked."""
+        gap = self.against_default(self.winner)
+        if gap is None or self.baseline is None:
+            return False
+        cheaper = gap.value == 0 and self.winner.cost < self.baseline.cost
+        return (gap.value < 0 or cheaper) and (checked is None or checked.loss.value <= 0)
+
     def against_default(self, one: Tried, what: str = "loss") -> Difference | None:
         """A trial minus the defaults, user by user; None for the defaults themselves."""
         if self.baseline is None or one.setting == self.default:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personaagent.errors import ArtifactError
+from personaagent.private import private_folder
 from personaagent.tracking import connection
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def save_agent(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ArtifactError(f"{path}: there is something already: give the name of a new folder")
     connection.quieten()
+    private_folder(path)
     with _written(task, personas, lm, api_base) as folder:
         import mlflow
 

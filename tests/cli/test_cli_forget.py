@@ -11,7 +11,7 @@ import pytest
 from cli_world import Engine, rows, write
 from mlflow import MlflowClient
 
-from personaagent.forgetting import finish, forget, unfinished_users
+from personaagent.forgetting import Finished, finish, forget, unfinished_users
 from personaagent.memory import Store
 
 CANARY = "xyzzycanary"
@@ -147,7 +147,7 @@ def test_without_mlflow_the_rest_is_done_and_the_same_command_goes_on(
     again = forget(store, "amira", ids=["amira-3"])
     assert (again.complete, again.outside["mlflow"]) == (True, 2)
     assert holding(tmp_path) == []
-    assert finish(store, "amira") == ({}, {})
+    assert finish(store, "amira") == Finished()
 
 
 def test_an_export_that_its_user_changed_is_left_and_named(run, planted, tmp_path):
