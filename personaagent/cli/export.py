@@ -77,6 +77,7 @@ def export(
             files = _save_program(store, kind, personas[0], out or Path())
         else:
             files = _save_files(store, personas[0], out or Path())
+        session.note_unrecorded(store)
     prompts = _register(personas) if registry else []
     if as_json:
         said = [{"user": one.user, "version": one.version, "hash": one.hash} for one in personas]

@@ -34,6 +34,16 @@ def open_store(where: str | None, *, create: bool = False) -> Store:
     return memory.Store(where, create=create)
 
 
+def note_unrecorded(store: Store) -> None:
+    """Say on stderr where an export could not be written down."""
+    if store.database.readonly:
+        typer.echo(
+            f"note: {store.name} is read-only, so it does not know of what was written here, and "
+            "'personaagent forget' will not delete it",
+            err=True,
+        )
+
+
 def task_named(store: Store, name: str) -> Task:
     """A task that the store knows.
 

@@ -40,6 +40,7 @@ def export_all(
 
     with session.open_store(db) as store:
         entries = archive.export_all(store, user, out)
+        session.note_unrecorded(store)
     if as_json:
         render.print_json({"user": user, "file": str(out), "entries": entries})
         return

@@ -22,7 +22,8 @@ EVERYTHING = ""
 
 
 def record(store: Store, user: str, paths: Iterable[Path], hash: str) -> None:
-    """Remember files of a user that have just been written.
+    """Remember files of a user that have just been written; not where the database can only be
+    read, whose erasures are of a copy.
 
     Args:
         store: the database that they come from.
@@ -30,6 +31,8 @@ def record(store: Store, user: str, paths: Iterable[Path], hash: str) -> None:
         paths: the files.
         hash: of the persona in them, or `EVERYTHING`.
     """
+    if store.database.readonly:
+        return
     now = microseconds(store.now())
     written = [
         {
