@@ -233,7 +233,9 @@ def track(
     """The id of the MLflow run that the alignment was written to, None where there is none."""
     from personaagent import artifacts, tracking, untracking
 
-    artifact = artifacts.Artifact.of(log.last, log=log, lm=lm, embedder=agent.memory.embedder)
+    artifact = artifacts.Artifact.of(
+        log.last, log=log, lm=lm, embedder=agent.memory.embedder, task=agent.task
+    )
     with TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", tracking.TrackingWarning)
         path, _ = artifacts.export(Path(folder), artifact)

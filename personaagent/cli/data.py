@@ -176,15 +176,17 @@ def users(
     personaagent users --task inbox --json
     """
     from personaagent.cli import render, session
+    from personaagent.memory import UserSummary
     from personaagent.memory.tasks import load_tasks
 
     with session.open_store(db) as store:
         names = [session.task_named(store, task).name] if task else sorted(load_tasks(store))
-        found = [
-            (one, name, store.of(one.user).persona(name))
-            for name in names
-            for one in store.users(name)
-        ]
+        found = []
+        for name in names:
+            known = store.users(name)
+            bare = store.with_persona(name) - {one.user for one in known}
+            known += [UserSummary(user, 0, None, None) for user in bare]
+            found += [(one, name, store.of(one.user).persona(name)) for one in known]
     found.sort(key=lambda row: (row[0].user, row[1]))
     if as_json:
         render.print_json(

@@ -155,6 +155,12 @@ class Store:
             key=lambda summary: summary.user,
         )
 
+    def with_persona(self, task: str) -> set[str]:
+        """The users who have a persona for a task, with interactions or without."""
+        select = sa.select(champions.c.user).where(champions.c.task == task)
+        with self.database.read() as connection:
+            return set(connection.scalars(select))
+
     def everyone(self) -> set[str]:
         """The users who have interactions, a persona, or something in quarantine."""
         selects = (sa.select(table.c.user) for table in (interactions, champions, quarantine))

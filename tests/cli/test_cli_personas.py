@@ -11,6 +11,7 @@ from standins import HashEmbedder
 from test_cli_data import lamp_files
 from typer.testing import CliRunner
 
+from personaagent.artifacts import Artifact, export
 from personaagent.cli.app import app
 from personaagent.data import LAMP_TASKS, Interaction, Persona
 from personaagent.memory import EpisodicMemory, Store
@@ -250,14 +251,57 @@ def test_export_and_restore_carry_a_persona_over(run, told, compiled, tasks, tmp
     assert (restored["user"], restored["changed"]) == ("amira-at-work", True)
     again = run("restore", said["json"], "--user", "amira-at-work", *elsewhere).stdout
     assert "nothing changed" in again
-    run("import", "--tasks", tasks, *elsewhere)
     shown = told("show", "--user", "amira-at-work", *elsewhere)
     assert shown["directives"] == told("show", "--user", "amira")["directives"]
 
 
-def test_restore_says_when_the_task_is_not_known(run, compiled, tmp_path):
+def test_a_restored_persona_lives_in_a_fresh_database(run, told, compiled, tmp_path):
     run("export", "--user", "amira")
-    shown = run("restore", "amira-inbox-v0.json", "--db", tmp_path / "other.db").stdout
+    fresh = ("--db", tmp_path / "new" / "other.db")
+    run("restore", "amira-inbox-v0.json", *fresh)
+    (user,) = told("users", *fresh)["users"]
+    assert (user["user"], user["task"], user["interactions"]) == ("amira", "inbox", 0)
+    assert user["persona"]["version"] == 0
+    assert told("users", "--task", "inbox", *fresh)["users"] == [user]
+    assert CAR in run("show", "--user", "amira", *fresh).stdout
+    assert told("ask", "the car is old", "--user", "amira", *fresh)["answer"] == "money"
+    run("export", "--user", "amira", "--out", "again", *fresh)
+    first, again = (
+        json.loads((tmp_path / part / "amira-inbox-v0.json").read_text()) for part in ("", "again")
+    )
+    for name in ("lm", "lm_fingerprint", "embedder", "task"):
+        assert first[name] == again[name]
+        assert first[name] is not None
+
+
+def test_an_export_says_what_the_persona_was_made_with(run, told, compiled, tmp_path):
+    run("export", "--user", "amira")
+    data = json.loads((tmp_path / "amira-inbox-v0.json").read_text())
+    assert (data["lm"], data["lm_fingerprint"]) == ("embedded", "stand-in")
+    assert data["embedder"] == HashEmbedder().fingerprint
+    assert data["scores"]["last_loss"] == compiled["loss"]["last"]
+    assert (data["task"]["name"], data["task"]["kind"]) == ("inbox", "classification")
+    run("rollback", "--user", "amira", "--to", 0)
+    publish_more = told("show", "--user", "amira")
+    assert publish_more["version"] == 0  # nothing to roll back
+
+
+def test_a_task_that_is_known_here_with_other_answers_is_not_replaced(run, compiled, tmp_path):
+    run("export", "--user", "amira")
+    other = [{"name": "inbox", "kind": "rating", "instruction": "Stars?", "low": 1, "high": 5}]
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    elsewhere = ("--db", tmp_path / "other.db")
+    run("import", "--tasks", "other.json", *elsewhere)
+    said = run("restore", "amira-inbox-v0.json", *elsewhere, ok=False).stderr
+    assert "task 'inbox' is known as a rating" in said
+    assert "no users yet" in run("users", *elsewhere).stdout
+
+
+def test_a_file_without_its_task_is_restored_and_says_what_is_missing(run, compiled, tmp_path):
+    with Store(tmp_path / "memory.db") as store:
+        persona = store.of("amira").persona("inbox")
+    export(tmp_path / "bare.json", Artifact.of(persona))
+    shown = run("restore", "bare.json", "--db", tmp_path / "other.db").stdout
     assert "task 'inbox' is not known here yet" in shown
 
 
