@@ -118,7 +118,14 @@ def _save_model(
     from personaagent.tracking import save_agent
 
     found = [Artifact.known(store.of(one.user), one, task) for one in personas]
-    folder = save_agent(out or Path(f"{task.name}-model"), task, found, lm=lm, api_base=api_base)
+    folder = save_agent(
+        out or Path(f"{task.name}-model"),
+        task,
+        found,
+        lm=lm,
+        api_base=api_base,
+        extras=("postgres",) if store.database.keeps_log else (),
+    )
     for persona in personas:
         exports.record(store, persona.user, folder.rglob(f"{persona.hash}.json"), persona.hash)
     return {"model": folder}

@@ -50,8 +50,8 @@ def track(
         experiment: MLflow's name for the group of runs.
         tracking_uri: a server or a database; default: MLFLOW_TRACKING_URI, else SQLite in the
             user's data folder.
-        run: what names the alignment (`PersonaAlignment.key`); default: a digest of its start,
-            settings and judging interactions.
+        run: what names the alignment, such as `PersonaAlignment.key` with the database's
+            `identity`; default: a digest of its start, settings and judging interactions.
         texts: keep the responses, the truths and the texts of the gradients.
 
     Returns:

@@ -37,6 +37,7 @@ def log_agent(
     lm: str = "embedded",
     api_base: str | None = None,
     name: str = "personaagent",
+    extras: Sequence[str] = (),
     experiment: str = connection.EXPERIMENT,
     tracking_uri: str | None = None,
 ) -> str:
@@ -49,6 +50,8 @@ def log_agent(
             says otherwise there.
         api_base: likewise, and PERSONAAGENT_API_BASE.
         name: of the logged model.
+        extras: those of the package that are needed where it is served, such as `postgres`; the
+            one of an embedded LM is added.
         experiment: MLflow's name for the group of runs.
         tracking_uri: as for `track`.
 
@@ -70,7 +73,9 @@ def log_agent(
             import mlflow
 
             with mlflow.start_run(run.info.run_id):
-                logged = mlflow.pyfunc.log_model(name=name, **_parts(folder))
+                logged = mlflow.pyfunc.log_model(
+                    name=name, **_parts(folder, _requirement(lm, api_base, extras))
+                )
     return str(logged.model_uri)
 
 
@@ -81,6 +86,7 @@ def save_agent(
     *,
     lm: str = "embedded",
     api_base: str | None = None,
+    extras: Sequence[str] = (),
 ) -> Path:
     """Write the same model to a folder, which must be new or empty; the folder.
 
@@ -91,11 +97,13 @@ def save_agent(
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ArtifactError(f"{path}: there is something already: give the name of a new folder")
     connection.quieten()
-    private_folder(path)
     with _written(task, personas, lm, api_base) as folder:
         import mlflow
 
-        mlflow.pyfunc.save_model(str(path), **_parts(folder))
+        private_folder(path)
+        mlflow.pyfunc.save_model(
+            str(path), **_parts(folder, _requirement(lm, api_base, extras))
+        )
     return path
 
 
@@ -154,12 +162,21 @@ def _written(
         yield folder
 
 
-def _parts(folder: Path) -> dict[str, Any]:
+def _requirement(lm: str, api_base: str | None, extras: Sequence[str]) -> str:
+    """What pip installs where the model is served."""
     from personaagent.artifacts import package_version
 
+    local = api_base is None and (lm == "embedded" or lm.lower().endswith(".gguf"))
+    names = ",".join(sorted({*extras, *(["embedded"] if local else [])}))
+    version = package_version()
+    pinned = "" if version == "unknown" else f"=={version}"
+    return f"personaagent{f'[{names}]' if names else ''}{pinned}"
+
+
+def _parts(folder: Path, requirement: str) -> dict[str, Any]:
     return {
         "python_model": str(_CODE),
         "artifacts": {"agent": str(folder)},
         # Given, because MLflow would load the LM to find out.
-        "pip_requirements": [f"personaagent=={package_version()}"],
+        "pip_requirements": [requirement],
     }

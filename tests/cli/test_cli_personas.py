@@ -144,6 +144,38 @@ def test_compile_is_tracked_unless_told_otherwise(told, imported):
     assert (imported.parent / "mlflow.db").is_file()
 
 
+def test_the_same_history_in_two_databases_is_two_runs_with_one_loss_a_step(
+    run, told, imported, tasks, tmp_path
+):
+    from mlflow import MlflowClient
+
+    elsewhere = ("--db", tmp_path / "other.db")
+    run("import", imported, "--tasks", tasks, *elsewhere)
+    tracked = (*COMPILE[:-1], "-k", "2")
+    runs = {told(*tracked)["tracked"], told(*tracked, *elsewhere)["tracked"]}
+    assert len(runs) == 2
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    for one in runs:
+        losses = [metric.step for metric in client.get_metric_history(one, "loss")]
+        assert losses == sorted(set(losses))
+        found = client.get_run(one).data
+        assert found.metrics["tokens"] > 0
+        said = {name: found.params[name] for name in ("lm", "gradient_lm", "k", "retriever")}
+        assert said == {"lm": "embedded", "gradient_lm": "embedded", "k": "2", "retriever": "dense"}
+        assert found.params["embedder"] == HashEmbedder().fingerprint
+        assert found.params["lm.fingerprint"] == "stand-in"
+
+
+def test_another_gradient_lm_is_recorded(told, imported, tmp_path):
+    from mlflow import MlflowClient
+
+    said = told(*COMPILE[:-1], "--gradient-lm", "openai/large", "--retriever", "bm25")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    params = client.get_run(said["tracked"]).data.params
+    assert (params["lm"], params["gradient_lm"]) == ("embedded", "openai/large")
+    assert params["retriever"] == "bm25"
+
+
 def test_compile_imports_a_user_of_lamp_and_asks_the_held_out_question(told, tmp_path, monkeypatch):
     monkeypatch.setattr("cli_world.Engine.answers", {"Which tag": '{"answer": "comedy"}'})
     questions, outputs = lamp_files(tmp_path)

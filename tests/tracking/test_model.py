@@ -110,6 +110,29 @@ def test_a_saved_model_holds_json_and_no_pickle(tmp_path: Path):
     assert lm.fingerprint == "openai/tiny@http://x/v1"
 
 
+@pytest.mark.parametrize(
+    ("lm", "api_base", "extras", "needed"),
+    [
+        ("embedded", None, (), "personaagent[embedded]"),
+        ("my.GGUF", None, (), "personaagent[embedded]"),
+        ("openai/gpt-4o-mini", None, (), "personaagent"),
+        ("embedded", "http://x/v1", (), "personaagent"),
+        ("embedded", None, ("postgres",), "personaagent[embedded,postgres]"),
+        ("openai/gpt-4o-mini", None, ("postgres",), "personaagent[postgres]"),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.2.3", "unknown"])
+def test_pip_installs_what_the_models_own_lm_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lm, api_base, extras, needed, version
+):
+    monkeypatch.setattr("personaagent.artifacts.package_version", lambda: version)
+    folder = save_agent(
+        tmp_path / "model", INBOX, PERSONAS, lm=lm, api_base=api_base, extras=extras
+    )
+    pinned = "" if version == "unknown" else "==1.2.3"
+    assert f"{needed}{pinned}" in (folder / "requirements.txt").read_text().splitlines()
+
+
 def test_where_it_runs_another_lm_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = save_agent(tmp_path / "model", INBOX, PERSONAS)
     (settings,) = folder.rglob("agent.json")
