@@ -31,7 +31,6 @@ _TRASH = (
     "the MLflow server keeps numbers of deleted runs and models, and the user's name as their tag, "
     "until its administrator runs 'mlflow gc'"
 )
-_ELSEWHERE = "{} not where they were written: if they were moved or copied, delete them yourself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,13 @@ def forget(
     if done.outside.get("mlflow") and _is_server(tracking_uri):
         beyond["mlflow"] = _TRASH
     if done.moved:
-        beyond["exports"] = _ELSEWHERE.format(f"{len(done.moved)} exported files are")
+        count = len(done.moved)
+        beyond["exports"] = (
+            f"{count} exported file is not where it was written: if it was moved, delete it there"
+            if count == 1
+            else f"{count} exported files are not where they were written: if they were moved, "
+            "delete them there"
+        )
     return Receipt(owner_of(user), time, erased, done.outside, done.left, beyond, done.moved)
 
 

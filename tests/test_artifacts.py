@@ -187,7 +187,8 @@ def test_a_changed_value_breaks_the_checksum(change: Callable[..., Path]):
 
 
 @pytest.mark.parametrize(
-    "task", [{}, {"kind": "poem"}, {"kind": "rating", "labels": "abc"}, {"kind": "text", "labels": []}]
+    "task",
+    [{}, {"kind": "poem"}, {"kind": "rating", "labels": "abc"}, {"kind": "text", "labels": []}],
 )
 def test_a_task_that_is_none_is_refused(change: Callable[..., Path], task: dict[str, Any]):
     with pytest.raises(ArtifactError, match="field 'task': no task of ours"):

@@ -92,8 +92,8 @@ def _tell(receipt: Receipt, screen: Console) -> None:
     for name, count in erased.derived.items():
         screen.print(f"dropped {render.counted(count, 'row')} of the table '{name}'")
     for place, (one, several) in _PLACES.items():
-        if count := receipt.outside.get(place):
-            screen.print(f"deleted {count:,} {one if count == 1 else several}")
+        if deleted := receipt.outside.get(place):
+            screen.print(f"deleted {deleted:,} {one if deleted == 1 else several}")
     for place, problem in receipt.left.items():
         screen.print(f"left in {place}: {render.plain(problem)}", style="yellow", soft_wrap=True)
     for place, limit in receipt.beyond.items():

@@ -191,7 +191,7 @@ def queue(
     if not found:
         screen.print("nothing is due")
         return
-    shown = render.table("user", "task", "state", "trigger", "since", "due", "held by, or problem")
+    shown = render.table("user", "task", "state", "trigger", "since", "due", "details")
     for one in found:
         shown.add_row(
             render.plain(one.user),

@@ -147,7 +147,7 @@ class Tuner:
         return known and {user: Outcome(**known[owner_of(user)]) for user in users}
 
     def when_alone(self, work: Callable[[], None]) -> None:
-        """Do something unless somebody else is at work in the folder; nobody can begin meanwhile."""
+        """Do something unless somebody else works in the folder; nobody can begin meanwhile."""
         with self._claims:
             locks = self.folder.glob("worker-*.lock")
             if not any(self._alive(int(one.stem.removeprefix("worker-"))) for one in locks):

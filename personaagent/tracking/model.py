@@ -101,9 +101,7 @@ def save_agent(
         import mlflow
 
         private_folder(path)
-        mlflow.pyfunc.save_model(
-            str(path), **_parts(folder, _requirement(lm, api_base, extras))
-        )
+        mlflow.pyfunc.save_model(str(path), **_parts(folder, _requirement(lm, api_base, extras)))
     return path
 
 

@@ -161,6 +161,39 @@ def test_an_export_that_its_user_changed_is_left_and_named(run, planted, tmp_pat
     assert not notes.with_suffix(".json").exists()
 
 
+def test_an_export_that_is_not_where_it_was_written_is_named(run, told, planted, tmp_path):
+    notes = tmp_path / "out" / "amira-inbox-v0.md"
+    notes.rename(tmp_path / "elsewhere.md")
+    shown = run("forget", "--user", "amira", "--id", "amira-3", "--yes").stdout
+    assert "out of reach, exports: 1 exported file is not where it was written" in shown
+    assert str(notes) in shown
+    assert "deleted 1 exported file\n" in shown
+    assert "deleted 2 entries in MLflow\n" in shown
+    assert "deleted 2 cached LM responses\n" in shown
+
+
+class Log:
+    """A database that keeps a log of its own, as PostgreSQL does."""
+
+    keeps_log = True
+
+    def __init__(self, database):
+        self.database = database
+
+    def __getattr__(self, name):
+        return getattr(self.database, name)
+
+
+def test_what_no_program_can_reach_is_named_in_the_receipt(planted, tmp_path, monkeypatch):
+    with Store(tmp_path / "memory.db") as store:
+        store.database = Log(store.database)
+        receipt = forget(store, "amira", ids=["amira-3"])
+    assert receipt.complete is True
+    said = receipt.to_dict()["beyond"]
+    assert list(said) == ["database"]
+    assert "write-ahead log, in backups and on replicas" in said["database"]
+
+
 def test_it_asks_first(run, told, imported):
     asked = run("forget", "--user", "amira", "--id", "amira-3", ok=None)
     assert asked.exit_code == 1
