@@ -46,8 +46,8 @@ class Receipt:
             but for the places.
         beyond: by place, what no program of the user's can reach, or can find; nothing of it
             makes the receipt incomplete.
-        moved: exported files that are not where they were written; may name the user, and is not
-            in `to_dict`.
+        moved: files that are not where they were written; may name the user, and is not in
+            `to_dict`.
     """
 
     owner: str
@@ -121,11 +121,12 @@ def forget(
         beyond["mlflow"] = _TRASH
     if done.moved:
         count = len(done.moved)
-        beyond["exports"] = (
-            f"{count} exported file is not where it was written: if it was moved, delete it there"
+        beyond["files"] = (
+            f"{count} file is not where it was written: delete it where it is, if it was moved or "
+            "is on another machine"
             if count == 1
-            else f"{count} exported files are not where they were written: if they were moved, "
-            "delete them there"
+            else f"{count} files are not where they were written: delete them where they are, if "
+            "they were moved or are on another machine"
         )
     return Receipt(owner_of(user), time, erased, done.outside, done.left, beyond, done.moved)
 
@@ -170,13 +171,18 @@ def finish(store: Store, user: str, *, tracking_uri: str | None = None) -> Finis
         moved.extend(found.moved)
         return found.deleted
 
+    def searches() -> int:
+        found = exports.delete_work(store, user)
+        moved.extend(found.moved)
+        return found.deleted
+
     def compacted() -> int:
         if not store.database.compact():
             left["database"] = "another process reads it: its log may hold deleted rows until then"
         return 1
 
     clean("exports", files)
-    clean("workfiles", lambda: exports.delete_work(store, user))
+    clean("workfiles", searches)
     clean("mlflow", lambda: untracking.forget(user, tracking_uri=tracking_uri))
     clean("responses", clear_responses)
     clean("compacted", compacted)

@@ -21,6 +21,17 @@ EVERYTHING = ""
 """Stands for the hash of a persona where a file holds all that is known of a user."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What became of the files that hold what was erased: how many were `deleted`; those that stand
+    there `changed` were left, they may be something else by now; those that are not where they were
+    written may have been `moved`, or be on another machine."""
+
+    deleted: int
+    changed: tuple[Path, ...]
+    moved: tuple[Path, ...]
+
+
 def record(store: Store, user: str, paths: Iterable[Path], hash: str) -> None:
     """Remember files of a user that have just been written; not where the database can only be
     read, whose erasures are of a copy.
@@ -63,8 +74,8 @@ def end_work(store: Store, path: Path) -> None:
         connection.execute(workfiles.delete().where(workfiles.c.path == str(path.absolute())))
 
 
-def delete_work(store: Store, user: str) -> int:
-    """Delete the databases of unfinished work that hold texts of a user; how many there were.
+def delete_work(store: Store, user: str) -> Deleted:
+    """Delete the databases of unfinished work that hold texts of a user.
 
     Raises:
         OSError: one cannot be deleted.
@@ -72,11 +83,12 @@ def delete_work(store: Store, user: str) -> int:
     with store.database.read() as connection:
         select = sa.select(workfiles.c.path).where(workfiles.c.user == user)
         found = [Path(one) for one in connection.scalars(select)]
-    deleted = 0
+    moved = []
     for path in found:
-        deleted += delete_database(path)
+        if not delete_database(path):
+            moved.append(path)
         end_work(store, path)
-    return deleted
+    return Deleted(len(found) - len(moved), (), tuple(moved))
 
 
 def delete_database(path: Path) -> bool:
@@ -89,17 +101,6 @@ def delete_database(path: Path) -> bool:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     return there
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """What became of the files that hold what was erased: how many were `deleted`; those that stand
-    there `changed` were left, they may be something else by now; those that are not where they were
-    written may have been `moved`."""
-
-    deleted: int
-    changed: tuple[Path, ...]
-    moved: tuple[Path, ...]
 
 
 def delete_doomed(store: Store, user: str) -> Deleted:

@@ -77,6 +77,12 @@ def gone(signature: str) -> bool:
     return holder is not None and holder.gone
 
 
+def same_process(one: str | None, other: str | None) -> bool:
+    """Whether two leases are held by one process."""
+    a, b = Holder.read(one or ""), Holder.read(other or "")
+    return a is not None and b is not None and (a.place, a.process) == (b.place, b.process)
+
+
 def described(signature: str | None) -> str:
     """The holder of a lease, in words."""
     holder = Holder.read(signature or "")

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from personaagent.errors import BusyError
-from personaagent.memory.holder import described, gone
+from personaagent.memory.holder import described, gone, same_process
 from personaagent.memory.rows import microseconds, moment, moment_or_none
 from personaagent.memory.schema import alignments, interactions, jobs
 from personaagent.memory.store import Store
@@ -157,7 +157,8 @@ class Queue:
             return connection.execute(jobs.update().where(failed).values(again)).rowcount
 
     def hold(self, user: str, task: str, holder: str) -> Job:
-        """Take a job of one's own, for a user whom nobody works for.
+        """Take a job of one's own, for a user whom nobody works for; one process may do so for
+        several tasks of a user.
 
         Raises:
             BusyError: somebody does; it says who, and until when.
@@ -166,9 +167,9 @@ class Queue:
         with self.store.database.write() as connection:
             self._release_dead(connection, microseconds(now))
             busy = sa.select(jobs).where(jobs.c.user == user, jobs.c.lease > microseconds(now))
-            other = connection.execute(busy).mappings().first()
-            if other is not None:
-                job = _job(other)
+            for job in map(_job, connection.execute(busy).mappings().all()):
+                if job.task != task and same_process(job.worker, holder):
+                    continue
                 raise BusyError(
                     f"user '{user}', task '{job.task}': {described(job.worker)} is at work on "
                     "this user's persona: wait until it is done, or stop it; were it to die "

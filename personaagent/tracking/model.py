@@ -112,6 +112,7 @@ def load_agent(folder: Path) -> tuple[PersonaAgent, dict[str, Persona], PersonaL
 
     Raises:
         ArtifactError: a persona was changed.
+        StoreError: the database that is named is not there.
         LMError: the LM cannot be had.
     """
     from personaagent import artifacts, memory
@@ -123,8 +124,9 @@ def load_agent(folder: Path) -> tuple[PersonaAgent, dict[str, Persona], PersonaL
     found = [artifacts.load(file).persona for file in sorted((folder / _PERSONAS).iterdir())]
     lm = os.environ.get("PERSONAAGENT_LM") or settings["lm"]
     api_base = os.environ.get("PERSONAAGENT_API_BASE") or settings["api_base"]
-    where = os.environ.get("PERSONAAGENT_DB") or _nowhere()
-    remembered = memory.EpisodicMemory(memory.Store(where), memory.SentenceEmbedder())
+    named = os.environ.get("PERSONAAGENT_DB")
+    store = memory.Store(named, create=False) if named else memory.Store(_nowhere())
+    remembered = memory.EpisodicMemory(store, memory.SentenceEmbedder())
     agent = PersonaAgent(task_from(settings["task"]), remembered)
     return agent, {one.user: one for one in found}, connect(lm, api_base=api_base)
 

@@ -165,7 +165,7 @@ def test_an_export_that_is_not_where_it_was_written_is_named(run, told, planted,
     notes = tmp_path / "out" / "amira-inbox-v0.md"
     notes.rename(tmp_path / "elsewhere.md")
     shown = run("forget", "--user", "amira", "--id", "amira-3", "--yes").stdout
-    assert "out of reach, exports: 1 exported file is not where it was written" in shown
+    assert "out of reach, files: 1 file is not where it was written" in shown
     assert str(notes) in shown
     assert "deleted 1 exported file\n" in shown
     assert "deleted 2 entries in MLflow\n" in shown
@@ -182,6 +182,13 @@ class Log:
 
     def __getattr__(self, name):
         return getattr(self.database, name)
+
+
+def test_a_server_of_mlflow_has_a_trash_of_its_own(planted, tmp_path, monkeypatch):
+    monkeypatch.setattr("personaagent.untracking.forget", lambda *_, **__: 2)
+    with Store(tmp_path / "memory.db") as store:
+        receipt = forget(store, "amira", ids=["amira-3"], tracking_uri="http://mlflow.example")
+    assert "mlflow gc" in receipt.to_dict()["beyond"]["mlflow"]
 
 
 def test_what_no_program_can_reach_is_named_in_the_receipt(planted, tmp_path, monkeypatch):

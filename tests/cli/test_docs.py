@@ -26,8 +26,8 @@ from personaagent.tracking.connection import address, current
 from personaagent.tracking.served import Question
 
 DOCS = Path(__file__).parents[2] / "docs"
-MLFLOW, IMPORTS, ERASURE = (
-    (DOCS / name).read_text() for name in ("mlflow.md", "imports.md", "erasure.md")
+MLFLOW, IMPORTS, STORES = (
+    (DOCS / name).read_text() for name in ("mlflow.md", "imports.md", "stores.md")
 )
 
 
@@ -79,7 +79,7 @@ def test_the_data_folder_is_where_the_documents_say(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (shown,) = re.findall(r"^mlflow ui --backend-store-uri (.+)$", MLFLOW, re.M)
     assert shown.replace("$HOME", str(tmp_path)) == address(None)
-    assert "`~/.local/share/personaagent` on Linux" in ERASURE
+    assert "`~/.local/share/personaagent` on Linux" in STORES
     with Store() as store:
         assert store.name == str(tmp_path / ".local" / "share" / "personaagent" / "memory.db")
 

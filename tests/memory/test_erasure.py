@@ -261,11 +261,17 @@ def test_files_of_unfinished_work_go_with_every_erasure_of_their_users(
     exports.begin_work(store, ["ann"], file)  # once more is once
     for suffix in ("", "-wal", "-shm"):
         file.with_name(file.name + suffix).write_text(CANARY)
-    assert exports.delete_work(store, "cem") == 0
+    assert exports.delete_work(store, "cem") == exports.Deleted(0, (), ())
     erase(store, "ann", ids=["i1"])
-    assert exports.delete_work(store, "ann") == 1
+    assert exports.delete_work(store, "ann") == exports.Deleted(1, (), ())
     assert list(tmp_path.glob("asked.db*")) == []
-    assert exports.delete_work(store, "bob") == 0
+    assert exports.delete_work(store, "bob") == exports.Deleted(0, (), ())
+
+
+def test_work_that_is_not_where_it_was_is_named(store: Store, tmp_path: Path) -> None:
+    exports.begin_work(store, ["ann"], tmp_path / "asked.db")
+    assert exports.delete_work(store, "ann").moved == (tmp_path / "asked.db",)
+    assert exports.delete_work(store, "ann").moved == ()
 
 
 def test_work_that_is_done_is_not_looked_for(store: Store, tmp_path: Path) -> None:
@@ -273,5 +279,5 @@ def test_work_that_is_done_is_not_looked_for(store: Store, tmp_path: Path) -> No
     exports.begin_work(store, ["ann"], file)
     exports.end_work(store, file)
     file.write_text("somebody else's by now")
-    assert exports.delete_work(store, "ann") == 0
+    assert exports.delete_work(store, "ann") == exports.Deleted(0, (), ())
     assert file.exists()

@@ -205,6 +205,17 @@ def test_who_compiles_and_who_works_keep_each_other_away(queue: Queue) -> None:
     assert queue.take("worker") is None
 
 
+def test_one_process_may_compile_several_tasks_of_a_user(queue: Queue) -> None:
+    mine, again = str(Holder.new("compile")), str(Holder.new("compile"))
+    queue.hold("ann", "films", mine)
+    queue.hold("ann", "books", again)
+    with pytest.raises(BusyError):
+        queue.hold("ann", "films", again)
+    other = str(replace(Holder.new("compile"), process=os.getppid()))
+    with pytest.raises(BusyError):
+        queue.hold("ann", "music", other)
+
+
 def test_what_is_held_by_hand_leaves_no_job_behind(queue: Queue) -> None:
     queue.again(queue.hold("ann", "films", "me"))
     assert queue.jobs() == []
