@@ -23,7 +23,7 @@ from worlds_of_mail import INBOX, book
 
 from personaagent.artifacts import Artifact
 from personaagent.data import Directive, Persona, Rating
-from personaagent.errors import ArtifactError
+from personaagent.errors import ArtifactError, StoreError
 from personaagent.tracking import log_agent, save_agent
 from personaagent.tracking.model import load_agent
 
@@ -139,6 +139,14 @@ def test_where_it_runs_another_lm_may_be_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PERSONAAGENT_LM", "big")
     monkeypatch.setenv("PERSONAAGENT_API_BASE", "http://y/v1")
     assert load_agent(settings.parent)[2].fingerprint == "openai/big@http://y/v1"
+
+
+def test_a_memory_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = save_agent(tmp_path / "model", INBOX, PERSONAS)
+    monkeypatch.setenv("PERSONAAGENT_DB", str(tmp_path / "typo" / "memory.db"))
+    with pytest.raises(StoreError, match="there is no such database"):
+        load_agent(next(folder.rglob("agent.json")).parent)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_changed_persona_is_refused(tmp_path: Path):
