@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +12,7 @@ import typer
 from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
     Database,
+    GradientBase,
     GradientLM,
     Json,
     LMChoice,
@@ -101,6 +101,7 @@ def tune(
     *,
     choice: LMChoice,
     gradient_lm: GradientLM = None,
+    gradient_api_base: GradientBase = None,
     as_json: Json = False,
 ) -> None:
     """Search batch size, iterations and top-k for low held-out loss and low cost.
@@ -136,7 +137,7 @@ def tune(
         space = Space.of(kind, base, (one.strip() for one in search.split(",") if one.strip()))
         # An answer of the response cache would cost no tokens and no seconds.
         connected = session.connect(choice).copy(cache=False)
-        second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
+        second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
         tuning = Search(
             kind,
             connected,
