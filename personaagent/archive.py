@@ -28,6 +28,7 @@ from personaagent.memory.rows import microseconds
 from personaagent.memory.schema import alignments, journal, turns
 from personaagent.memory.schema import exports as exported
 from personaagent.memory.tasks import load_tasks
+from personaagent.private import private_folder
 
 SCHEMA = 1
 _KIND = "personaagent user"
@@ -66,7 +67,7 @@ def export_all(store: Store, user: str, path: str | Path) -> int:
     lines = [json.dumps(one, ensure_ascii=False, sort_keys=True) for one in (head, *entries)]
     end = {"lines": len(lines), "sha256": _sha256(lines)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         replace_file(path, "".join(f"{line}\n" for line in (*lines, json.dumps(end))))
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be written: {error}") from error

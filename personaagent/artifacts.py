@@ -11,8 +11,9 @@ import json
 import math
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -20,14 +21,19 @@ from typing import TYPE_CHECKING, Any, Self
 from personaagent.data import Persona
 from personaagent.errors import ArtifactError, DataError
 from personaagent.filenames import file_name
+from personaagent.private import private_file, private_folder
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from personaagent.data import Task
     from personaagent.lm import PersonaLM
-    from personaagent.memory import Embedder, UserMemory
+    from personaagent.memory import Embedder, Journal, UserMemory
     from personaagent.optimizers.log import AlignmentLog
     from personaagent.programs import PersonaAgent
 
 SCHEMA = 1
+_ORIGIN = ("lm", "lm_fingerprint", "embedder", "scores")
 AGAIN = "export the persona again or restore a backup"
 
 
@@ -43,6 +49,8 @@ class Artifact:
         lm: what `personaagent.lm.connect` was given.
         lm_fingerprint: the weights' SHA-256, or name and address.
         embedder: the fingerprint of the embedding model.
+        task: the definition of the persona's task, as `memory.definitions` has it, so that the file
+            can be restored where the task is not known.
         schema: the version of the file's form.
     """
 
@@ -53,6 +61,7 @@ class Artifact:
     lm: str | None = None
     lm_fingerprint: str | None = None
     embedder: str | None = None
+    task: dict[str, Any] | None = field(default=None, hash=False)
     schema: int = SCHEMA
 
     @classmethod
@@ -63,6 +72,7 @@ class Artifact:
         log: AlignmentLog | None = None,
         lm: PersonaLM | None = None,
         embedder: Embedder | None = None,
+        task: Task | None = None,
     ) -> Self:
         """What `export` writes.
 
@@ -71,10 +81,15 @@ class Artifact:
             log: of the alignment that made it: gives the scores.
             lm: the LM that it was made with.
             embedder: the embedding model that it was made with.
+            task: the persona's.
 
         Raises:
-            DataError: the log ends with another persona.
+            DataError: the log ends with another persona, or the task is another one.
         """
+        from personaagent.memory.definitions import definition, is_ours
+
+        if task is not None and task.name != persona.task:
+            raise DataError(f"a persona is for task '{persona.task}', not '{task.name}'")
         if log is not None and log.last.hash != persona.hash:
             raise DataError(
                 f"persona {persona.hash[:12]} of user '{persona.user}': the log is of persona "
@@ -88,7 +103,31 @@ class Artifact:
             lm=lm.spec if lm else None,
             lm_fingerprint=lm.fingerprint if lm else None,
             embedder=embedder.fingerprint if embedder else None,
+            task=json.loads(json.dumps(definition(task))) if task and is_ours(task) else None,
         )
+
+    @classmethod
+    def known(cls, memory: UserMemory, persona: Persona, task: Task) -> Self:
+        """What `export` writes of a published persona: with the LM and the embedding model of the
+        latest alignment, or import, that led to it, where that is known."""
+        made = _made(memory, task.name).entries()
+        chain = [entry.hash for entry in memory.history(task.name)]
+        origins = [made[hash] for hash in chain if hash in made]
+        said = {name: value for name, value in (origins or [{}])[-1].items() if name != "scores"}
+        scores = made.get(persona.hash, {}).get("scores", {})
+        return replace(cls.of(persona, task=task), **said, scores=scores)
+
+    def keep(self, memory: UserMemory, connection: sa.Connection) -> None:
+        """Note what the persona was made with, in the transaction that publishes it."""
+        said = {name: getattr(self, name) for name in _ORIGIN}
+        _made(memory, self.persona.task).write(connection, self.persona.hash, said)
+
+    @property
+    def defined(self) -> Task | None:
+        """The persona's task, None where the file does not describe it."""
+        from personaagent.memory.definitions import task_from
+
+        return None if self.task is None else task_from(self.task)
 
     @property
     def evidence(self) -> tuple[str, ...]:
@@ -127,7 +166,7 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
     data = json.dumps(artifact.to_dict(), sort_keys=True, ensure_ascii=False, indent=2)
     prompt = target.with_suffix(".md")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
         replace_file(prompt, artifact.persona.render() + "\n")
         replace_file(target, data + "\n")
     except OSError as error:
@@ -138,12 +177,15 @@ def export(path: str | Path, artifact: Artifact) -> tuple[Path, Path]:
 def save_program(path: str | Path, program: PersonaAgent) -> Path:
     """Write the state of a program, its persona among it, for `program.load`; JSON, no pickle.
 
+    Only its owner may read the file.
+
     Raises:
         ArtifactError: the file cannot be written.
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(target.parent)
+        private_file(target)
         program.save(str(target))
     except OSError as error:
         raise _unwritable(target, error) from error
@@ -204,8 +246,18 @@ def restore(memory: UserMemory, artifact: Artifact, *, source: str | Path) -> Pe
         return champion
     restored = champion.succeed(**said) if champion else Persona(memory.user, given.task, **said)
     expected = champion.hash if champion else None
-    memory.publish(restored, expected=expected, reason=f"imported from {Path(source).name}")
+    memory.publish(
+        restored,
+        expected=expected,
+        reason=f"imported from {Path(source).name}",
+        then=partial(replace(artifact, persona=restored).keep, memory),
+    )
     return restored
+
+
+def _made(memory: UserMemory, task: str) -> Journal:
+    """What each persona was made with, by its hash."""
+    return memory.journal(f"made/{task}")
 
 
 def _unwritable(path: Path, error: OSError) -> ArtifactError:
@@ -237,10 +289,15 @@ def _validated(path: str | Path, data: dict[str, Any]) -> Artifact:
     """The artifact with every field present and of its type."""
     from pydantic import TypeAdapter, ValidationError
 
-    if missing := [name for name in Artifact.__dataclass_fields__ if name not in data]:
+    needed = [name for name in Artifact.__dataclass_fields__ if name != "task"]  # it came later
+    if missing := [name for name in needed if name not in data]:
         raise ArtifactError(f"{path}: field '{missing[0]}' is missing: {AGAIN}")
     try:
-        return TypeAdapter(Artifact).validate_python(data)
+        artifact = TypeAdapter(Artifact).validate_python(data)
+        _ = artifact.defined
+        return artifact
+    except (AssertionError, DataError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: field 'task': no task of ours ({error}): {AGAIN}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -22,6 +22,10 @@ class ConflictError(StoreError):
     """Somebody published another persona in between: read it and try again."""
 
 
+class BusyError(ConflictError):
+    """Somebody else is at work on this user's persona."""
+
+
 class ArtifactError(PersonaAgentError):
     """An exported persona that is damaged, changed or of a newer schema."""
 

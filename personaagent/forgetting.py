@@ -7,8 +7,10 @@ cleaned. So a kill, or a server that is down, leaves nothing undone for good: th
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -19,6 +21,16 @@ from personaagent.memory import Store, exports
 from personaagent.memory.erasure import Erased, erase
 from personaagent.memory.schema import unfinished
 from personaagent.memory.tombstones import owner_of
+from personaagent.tracking import connection as mlflow
+
+_LOG = (
+    "PostgreSQL keeps what was deleted in its write-ahead log, in backups and on replicas until it "
+    "recycles them: ask its administrator"
+)
+_TRASH = (
+    "the MLflow server keeps numbers of deleted runs and models, and the user's name as their tag, "
+    "until its administrator runs 'mlflow gc'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,10 @@ class Receipt:
         outside: by place, how many files, entries or responses were deleted.
         left: by place, why something may be left there; may name paths, and is not in `to_dict`
             but for the places.
+        beyond: by place, what no program of the user's can reach, or can find; nothing of it
+            makes the receipt incomplete.
+        moved: files that are not where they were written; may name the user, and is not in
+            `to_dict`.
     """
 
     owner: str
@@ -39,6 +55,8 @@ class Receipt:
     erased: Erased
     outside: dict[str, int]
     left: dict[str, str]
+    beyond: dict[str, str] = field(default_factory=dict)
+    moved: tuple[Path, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -58,6 +76,7 @@ class Receipt:
             **self.outside,
             "complete": self.complete,
             "left": sorted(self.left),
+            "beyond": self.beyond,
         }
 
 
@@ -73,8 +92,9 @@ def forget(
     """Erase a user's interactions, and all that was derived from them, wherever it is known to be.
 
     Deletes the rows (in quarantine too), vectors, journals and persona texts in the database,
-    exported files that hold some of it, all of the user's runs, traces, prompts and models in
-    MLflow, and DSPy's response cache; then compacts the database file. Personas lose what rested
+    exported files that hold some of it, databases of unfinished searches of settings, all of the
+    user's runs, traces, prompts and models in MLflow, and DSPy's response cache; then compacts the
+    database file. docs/erasure.md lists every place. Personas lose what rested
     on the interactions; the next alignment derives it again from what remains. Doing it again
     finishes what was left.
 
@@ -93,9 +113,23 @@ def forget(
     if everything and not _known(store, user):
         raise DataError(f"nothing is known of user '{user}' in {store.name}")
     erased = erase(store, user, ids=ids, source=source, everything=everything)
-    outside, left = finish(store, user, tracking_uri=tracking_uri)
+    done = finish(store, user, tracking_uri=tracking_uri)
     time = store.now().isoformat(timespec="seconds")
-    return Receipt(owner_of(user), time, erased, outside, left)
+    beyond = {}
+    if store.database.keeps_log:
+        beyond["database"] = _LOG
+    if done.outside.get("mlflow") and _is_server(tracking_uri):
+        beyond["mlflow"] = _TRASH
+    if done.moved:
+        count = len(done.moved)
+        beyond["files"] = (
+            f"{count} file is not where it was written: delete it where it is, if it was moved or "
+            "is on another machine"
+            if count == 1
+            else f"{count} files are not where they were written: delete them where they are, if "
+            "they were moved or are on another machine"
+        )
+    return Receipt(owner_of(user), time, erased, done.outside, done.left, beyond, done.moved)
 
 
 def unfinished_users(store: Store) -> list[str]:
@@ -104,15 +138,23 @@ def unfinished_users(store: Store) -> list[str]:
         return sorted(connection.scalars(sa.select(unfinished.c.user)))
 
 
-def finish(
-    store: Store, user: str, *, tracking_uri: str | None = None
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Clean the places outside of the database after an erasure; by place what was deleted, and
-    why something may be left. Without an unfinished erasure nothing is done."""
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What was cleaned outside of the database: `outside`, `left` and `moved` as in `Receipt`."""
+
+    outside: dict[str, int] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    moved: tuple[Path, ...] = ()
+
+
+def finish(store: Store, user: str, *, tracking_uri: str | None = None) -> Finished:
+    """Clean the places outside of the database after an erasure. Without an unfinished erasure
+    nothing is done."""
     if user not in unfinished_users(store):
-        return {}, {}
+        return Finished()
     outside: dict[str, int] = {}
     left: dict[str, str] = {}
+    moved: list[Path] = []
 
     def clean(place: str, work: Callable[[], int]) -> None:
         try:
@@ -122,12 +164,18 @@ def finish(
             left[place] = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
     def files() -> int:
-        deleted, changed = exports.delete_doomed(store, user)
-        if changed:
+        found = exports.delete_doomed(store, user)
+        if found.changed:
             left["exports"] = "changed since they were exported, so they are left to you: " + (
-                ", ".join(map(str, changed))
+                ", ".join(map(str, found.changed))
             )
-        return deleted
+        moved.extend(found.moved)
+        return found.deleted
+
+    def searches() -> int:
+        found = exports.delete_work(store, user)
+        moved.extend(found.moved)
+        return found.deleted
 
     def compacted() -> int:
         if not store.database.compact():
@@ -135,6 +183,7 @@ def finish(
         return 1
 
     clean("exports", files)
+    clean("workfiles", searches)
     clean("mlflow", lambda: untracking.forget(user, tracking_uri=tracking_uri))
     clean("responses", clear_responses)
     clean("compacted", compacted)
@@ -142,7 +191,11 @@ def finish(
         with store.database.write() as connection:
             connection.execute(unfinished.delete().where(unfinished.c.user == user))
         store.database.compact()  # its name stood in what was just deleted
-    return outside, left
+    return Finished(outside, left, tuple(moved))
+
+
+def _is_server(tracking_uri: str | None) -> bool:
+    return urlsplit(mlflow.address(tracking_uri)).scheme in ("http", "https")
 
 
 def _known(store: Store, user: str) -> bool:

@@ -14,7 +14,7 @@ from standins import HashEmbedder
 
 from personaagent import artifacts
 from personaagent.artifacts import Artifact, export, load, restore
-from personaagent.data import Action, Directive, Persona, Trust
+from personaagent.data import Action, Classification, Directive, Persona, Rating, Trust
 from personaagent.errors import ArtifactError, ConflictError, DataError
 from personaagent.memory import Store
 from personaagent.optimizers.log import AlignmentLog
@@ -184,6 +184,27 @@ def test_a_missing_field_is_named(change: Callable[..., Path], name: str):
 def test_a_changed_value_breaks_the_checksum(change: Callable[..., Path]):
     with pytest.raises(ArtifactError, match=r"the checksum is wrong, so it was changed: export"):
         load(change(sign=False, scores={"last_loss": 0.0}))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [{}, {"kind": "poem"}, {"kind": "rating", "labels": "abc"}, {"kind": "text", "labels": []}],
+)
+def test_a_task_that_is_none_is_refused(change: Callable[..., Path], task: dict[str, Any]):
+    with pytest.raises(ArtifactError, match="field 'task': no task of ours"):
+        load(change(task=task))
+
+
+def test_a_file_of_before_tasks_were_in_it_is_read(change: Callable[..., Path]):
+    assert load(change(drop="task")).defined is None
+
+
+def test_the_task_goes_with_the_persona(tmp_path: Path):
+    task = Classification("inbox", "Which folder?", labels=("work", "home"), item="m", answer="f")
+    path, _ = export(tmp_path / "a.json", Artifact.of(FIRST, task=task))
+    assert load(path).defined == task
+    with pytest.raises(DataError, match="for task 'inbox', not 'stars'"):
+        Artifact.of(FIRST, task=Rating("stars", "How many?"))
 
 
 def test_a_newer_schema_asks_for_an_upgrade(change: Callable[..., Path]):

@@ -236,14 +236,20 @@ def answer_held_out(
 def track(
     agent: PersonaAgent, log: AlignmentLog, lm: PersonaLM, run: str, note: Callable[[str], None]
 ) -> str | None:
-    """The id of the MLflow run that the alignment was written to, None where there is none."""
+    """The id of the MLflow run that the alignment was written to, None where there is none.
+
+    The same alignment of another database is a run of its own.
+    """
     from personaagent import artifacts, tracking, untracking
 
-    artifact = artifacts.Artifact.of(log.last, log=log, lm=lm, embedder=agent.memory.embedder)
+    artifact = artifacts.Artifact.of(
+        log.last, log=log, lm=lm, embedder=agent.memory.embedder, task=agent.task
+    )
+    key = f"{run}-{agent.memory.store.database.identity()[:12]}"
     with TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", tracking.TrackingWarning)
         path, _ = artifacts.export(Path(folder), artifact)
-        tracked = tracking.track(log, artifact=path, run=run)
+        tracked = tracking.track(log, artifact=path, run=key)
     for warning in caught:
         if issubclass(warning.category, tracking.TrackingWarning):
             note(str(warning.message))

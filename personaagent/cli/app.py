@@ -6,6 +6,7 @@ it runs.
 
 from __future__ import annotations
 
+import signal
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -29,6 +30,10 @@ from personaagent.cli.worker import queue, worker
 from personaagent.errors import PersonaAgentError
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what it holds is given back."""
+
+
 class Commands(TyperGroup):
     """Commands in the order of a first use, whose errors are messages and not tracebacks."""
 
@@ -38,9 +43,9 @@ class Commands(TyperGroup):
         except PersonaAgentError as error:
             _complain("error", str(error))
             raise typer.Exit(1) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             _complain("stopped", "the same command goes on from here", sign=";", style="yellow")
-            raise typer.Exit(130) from None
+            raise typer.Exit(143 if isinstance(stop, Terminated) else 130) from None
 
 
 app = typer.Typer(
@@ -76,7 +81,12 @@ def personaagent(
 
 def main() -> None:
     """Run the command line."""
+    signal.signal(signal.SIGTERM, _terminate)
     app(prog_name="personaagent")
+
+
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
 def _complain(what: str, message: str, *, sign: str = ":", style: str = "bold red") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -176,16 +176,23 @@ def _one(
 ) -> None:
     from personaagent.cli import align, intake, render, session
     from personaagent.cli.learning import Material, learn
+    from personaagent.cli.leasing import held
     from personaagent.cli.steps import Display, scores
     from personaagent.data import Account
 
     screen = render.screen(as_json=as_json)
-    with redirect_stdout(screen.file), session.open_store(db) as store:
+    fresh = lamp[0] is not None  # their histories may be the first data
+    with (
+        redirect_stdout(screen.file),
+        session.open_store(db, create=fresh) as store,
+        ExitStack() as holding,
+    ):
         questions, outputs, skip_malformed = lamp
         account = Account(skip_malformed)
         asked = align.import_lamp(store, user, task, questions, outputs, account)
         intake.report(account)
         kind = session.task_of(store, user, task)
+        end = holding.enter_context(held(store, user, kind.name))
         material = Material.of(store, user, kind, setting.seed)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
@@ -196,7 +203,9 @@ def _one(
         ):
             display.iteration(1)
             lms = connected, second or None
-            learned = learn(agent, material, setting, lms, display, prior=prior, restart=restart)
+            learned = learn(
+                agent, material, setting, lms, display, prior=prior, restart=restart, then=end
+            )
             log, persona = learned.log, learned.log.last
             used = connected.meter.snapshot()
             held_out = align.answer_held_out(agent, asked, log, display)

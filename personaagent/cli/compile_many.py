@@ -14,6 +14,7 @@ from personaagent.cli import align, render, session
 from personaagent.cli.board import Board
 from personaagent.cli.compiled import Compiled, Memo
 from personaagent.cli.learning import Learned, Material, learn
+from personaagent.cli.leasing import held
 from personaagent.errors import BudgetError, DataError, PersonaAgentError
 
 if TYPE_CHECKING:
@@ -90,18 +91,24 @@ class Many:
         began = time.monotonic()
         with session.agent_of(self.store, self.task, self.lm) as agent:
 
-            def learned(user: str) -> Learned:
+            def learned(user: str) -> Learned | Compiled:
+                """What is learned, or what another process has finished meanwhile."""
                 lms = self.lm, self.gradient_lm
                 watcher = board.begin(user)
-                return learn(
-                    agent,
-                    self.todo[user],
-                    self.setting,
-                    lms,
-                    watcher,
-                    prior=self.prior,
-                    restart=restart,
-                )
+                with held(self.store, user, self.task.name) as end:
+                    memo, trainset = self._memo(user), self.todo[user].trainset
+                    if not restart and (known := memo.known(trainset)) is not None:
+                        return known
+                    return learn(
+                        agent,
+                        self.todo[user],
+                        self.setting,
+                        lms,
+                        watcher,
+                        prior=self.prior,
+                        restart=restart,
+                        then=end,
+                    )
 
             with closing(side_by_side(learned, list(self.todo), self.lm)) as everyone:
                 for one in everyone:
@@ -113,12 +120,16 @@ class Many:
                             break
                         continue
                     assert one.result is not None
+                    if isinstance(one.result, Compiled):
+                        self.before[one.user] = one.result
+                        board.end(one.user, verdict(one.result), failed=False)
+                        continue
                     self.done[one.user] = one.result.done
                     board.end(one.user, verdict(one.result.done), failed=False)
                     if tracked:
                         align.track(agent, one.result.log, self.lm, one.result.run, board.note)
         for user in self.todo:
-            if user not in self.done and user not in self.failed:
+            if not any(user in ended for ended in (self.done, self.before, self.failed)):
                 self.failed[user] = _NOT_BEGUN
 
     def _memo(self, user: str) -> Memo:

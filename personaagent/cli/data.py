@@ -110,7 +110,7 @@ def import_files(
     if user is not None and origin is None:
         raise typer.BadParameter("--user goes with --from: other files name the user on every line")
     account, questions, vectors, stopped = Account(skip_malformed), None, None, False
-    with session.open_store(db) as store:
+    with session.open_store(db, create=True) as store:
         defined = read_tasks(tasks) if tasks else {}
         if origin and task in (None, CHAT.name):
             defined[CHAT.name] = CHAT
@@ -265,15 +265,17 @@ def users(
     personaagent users --task inbox --json
     """
     from personaagent.cli import render, session
+    from personaagent.memory import UserSummary
     from personaagent.memory.tasks import load_tasks
 
     with session.open_store(db) as store:
         names = [session.task_named(store, task).name] if task else sorted(load_tasks(store))
-        found = [
-            (one, name, store.of(one.user).persona(name))
-            for name in names
-            for one in store.users(name)
-        ]
+        found = []
+        for name in names:
+            known = store.users(name)
+            bare = store.with_persona(name) - {one.user for one in known}
+            known += [UserSummary(user, 0, None, None) for user in bare]
+            found += [(one, name, store.of(one.user).persona(name)) for one in known]
     found.sort(key=lambda row: (row[0].user, row[1]))
     if as_json:
         render.print_json(

@@ -80,7 +80,8 @@ def export(
         elif form == "dspy":
             files = _save_program(store, kind, personas[0], out or Path())
         else:
-            files = _save_files(store, personas[0], out or Path())
+            files = _save_files(store, kind, personas[0], out or Path())
+        session.note_unrecorded(store)
     prompts = _register(personas) if registry else []
     if as_json:
         said = [{"user": one.user, "version": one.version, "hash": one.hash} for one in personas]
@@ -98,11 +99,12 @@ def export(
         screen.print(f"  {path}", soft_wrap=True)
 
 
-def _save_files(store: Store, persona: Persona, out: Path) -> dict[str, Path]:
+def _save_files(store: Store, task: Task, persona: Persona, out: Path) -> dict[str, Path]:
     from personaagent import artifacts
     from personaagent.memory import exports
 
-    written, prompt = artifacts.export(out, artifacts.Artifact.of(persona))
+    artifact = artifacts.Artifact.known(store.of(persona.user), persona, task)
+    written, prompt = artifacts.export(out, artifact)
     exports.record(store, persona.user, (written, prompt), persona.hash)
     return {"json": written, "markdown": prompt}
 
@@ -120,9 +122,15 @@ def _save_model(
     from personaagent.memory import exports
     from personaagent.tracking import save_agent
 
-    found = [Artifact.of(persona) for persona in personas]
-    out = out or Path(file_name(task.name, suffix="-model"))
-    folder = save_agent(out, task, found, lm=lm, api_base=api_base)
+    found = [Artifact.known(store.of(one.user), one, task) for one in personas]
+    folder = save_agent(
+        out or Path(file_name(task.name, suffix="-model")),
+        task,
+        found,
+        lm=lm,
+        api_base=api_base,
+        extras=("postgres",) if store.database.keeps_log else (),
+    )
     for persona in personas:
         exports.record(store, persona.user, folder.rglob(f"{persona.hash}.json"), persona.hash)
     return {"model": folder}
@@ -168,6 +176,9 @@ def restore(
 ) -> None:
     """Publish an exported persona, after verifying it, as the user's next version.
 
+    The file describes its task, so a database that does not know the task, or
+    is not there yet, can take it too.
+
     [bold]Examples[/bold]
 
     personaagent restore amira-inbox-v2.json
@@ -175,10 +186,13 @@ def restore(
     """
     from personaagent import artifacts
     from personaagent.cli import render, session
-    from personaagent.memory.tasks import load_tasks
+    from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks
 
     artifact = artifacts.load(file)
-    with session.open_store(db) as store:
+    with session.open_store(db, create=True) as store:
+        defined = [artifact.defined] if artifact.defined else []
+        check_tasks(store, defined)
+        save_tasks(store, [one for one in defined if one.name not in load_tasks(store)])
         memory = store.of(user or artifact.persona.user)
         before = memory.persona(artifact.persona.task)
         now = artifacts.restore(memory, artifact, source=file)

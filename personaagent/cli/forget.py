@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from personaagent.forgetting import Receipt
 
 _PLACES = {
-    "exports": "exported file",
-    "mlflow": "entry in MLflow",
-    "responses": "cached LM response",
+    "exports": ("exported file", "exported files"),
+    "workfiles": ("database of an unfinished search", "databases of unfinished searches"),
+    "mlflow": ("entry in MLflow", "entries in MLflow"),
+    "responses": ("cached LM response", "cached LM responses"),
 }
 
 
@@ -38,8 +39,9 @@ def forget(
     """Erase interactions of a user, and all that was derived from them.
 
     Deletes the rows (in quarantine too), vectors and journals, exported files
-    that hold some of it, the user's runs, traces, prompts and models in
-    MLflow, and DSPy's response cache (its entries cannot be told apart).
+    that hold some of it, databases of unfinished searches ('tune'), the
+    user's runs, traces, prompts and models in MLflow, and DSPy's response
+    cache (its entries cannot be told apart).
     Persona versions that rested on it keep their hash and lose their text; a
     new version says what still stands, and the next `compile` derives the rest
     again. What was erased does not come back by an import or a sync. The JSON
@@ -88,11 +90,15 @@ def _tell(receipt: Receipt, screen: Console) -> None:
         versions = render.counted(len(erased.personas), "persona version")
         screen.print(f"emptied {versions}; {len(erased.published)} published anew")
     for name, count in erased.derived.items():
-        screen.print(f"dropped {render.counted(count, 'row')} of {name}")
-    for place, noun in _PLACES.items():
-        if receipt.outside.get(place):
-            screen.print(f"deleted {render.counted(receipt.outside[place], noun)}")
+        screen.print(f"dropped {render.counted(count, 'row')} of the table '{name}'")
+    for place, (one, several) in _PLACES.items():
+        if deleted := receipt.outside.get(place):
+            screen.print(f"deleted {deleted:,} {one if deleted == 1 else several}")
     for place, problem in receipt.left.items():
         screen.print(f"left in {place}: {render.plain(problem)}", style="yellow", soft_wrap=True)
+    for place, limit in receipt.beyond.items():
+        screen.print(f"out of reach, {place}: {limit}", style="yellow", soft_wrap=True)
+    for path in receipt.moved:
+        screen.print(render.plain(f"  {path}"), style="yellow", soft_wrap=True)
     if receipt.left.keys() - {"exports"}:
         screen.print("the same command goes on with what is left", style="yellow")

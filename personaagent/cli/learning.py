@@ -107,6 +107,7 @@ def learn(
             alignment is kept.
         LMError: the LM failed, or its budget is used up; the same call goes on from there.
     """
+    from personaagent.artifacts import Artifact
     from personaagent.memory.queue import note_alignment
     from personaagent.optimizers import follow
 
@@ -129,13 +130,18 @@ def learn(
     log, run = align.align(
         agent, material.trainset, setting, lms[1], watcher.step, prior=prior, restart=restart
     )
+    embedder = agent.memory.embedder
+    made = Artifact.of(log.last, log=log, lm=lms[0], embedder=embedder)
     done = Compiled.of(log, champion, align.reason(log), time.monotonic() - started)
+
+    made = replace(made, persona=done.persona)
 
     def finished(connection: sa.Connection) -> None:
         note_alignment(store, connection, user, task.name, material.newest)
         memo.keep(connection, material.trainset, done)
         origin = align.origin(log, run, done.persona, material.trainset[-1])
         origins.write(connection, f"{done.persona.hash}/{run}", origin)
+        made.keep(memory, connection)
         if then is not None:
             then(connection)
 

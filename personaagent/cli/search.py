@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from personaagent.optimizers.heldout import FEWEST, HeldOut, Outcome, Split
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.space import Space
 from personaagent.optimizers.tuner import Cost, Tried, Tuner
+from personaagent.private import private_folder
 from personaagent.tracking import TrackingWarning
 
 if TYPE_CHECKING:
@@ -34,9 +35,12 @@ class Search:
 
     Args:
         lm: answers; `gradient_lm`, where there is one, criticizes and rewrites.
-        folder: holds Optuna's journal and, per cohort, a database of what was asked.
+        folder: holds Optuna's journal and, while the search is not finished, a database of what
+            was asked for each cohort, which holds the users' texts.
         held_out: interactions of a user that judge, at most.
         screen: where people read.
+        begin_work, end_work: called with such a database, and with its users, before it is made,
+            and when it is gone.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class Search:
         held_out: int,
         seed: int,
         screen: Console,
+        begin_work: Callable[[Iterable[str], Path], None] = lambda _users, _path: None,
+        end_work: Callable[[Path], None] = lambda _path: None,
     ) -> None:
         self.task = task
         self.lm = lm
@@ -63,7 +69,10 @@ class Search:
         self.held_out = held_out
         self.seed = seed
         self.screen = screen
+        self.begin_work = begin_work
+        self.end_work = end_work
         self.name = ""  # of the study, once there is one
+        self._asked: set[Path] = set()
 
     def cohorts(
         self,
@@ -105,7 +114,7 @@ class Search:
         self.name = f"{self.task.name}-{digest([self._run(cohort), said])[:12]}"
         with self._judging(cohort) as judge, render.progress(on=self.screen) as bar:
             watched = _Watched(judge, bar)
-            tuner = Tuner(
+            self._tuner = tuner = Tuner(
                 watched,
                 self.space,
                 self.folder,
@@ -114,6 +123,7 @@ class Search:
                 cost=self.cost,
                 seed=self.seed,
                 report=self._tell,
+                note=lambda said: self.screen.print(said, soft_wrap=True),
             )
             tried = tuner(trials)
         if not any(not one.dropped for one in tried):
@@ -125,10 +135,47 @@ class Search:
     def check(self, findings: Findings, unseen: Splits) -> Checked:
         """Try the winner and the defaults on users that the search did not see."""
         self.screen.print(f"checking on {render.counted(len(unseen), 'further user')}")
-        with self._judging(unseen) as judge, render.progress(on=self.screen) as bar:
+        tuner, run = self._tuner, self._run(unseen)
+        with (
+            tuner.at_work(),
+            self._judging(unseen) as judge,
+            render.progress(on=self.screen) as bar,
+        ):
             watched = _Watched(judge, bar)
-            both = [dict(watched(one)) for one in (findings.winner.setting, findings.default)]
+            both = []
+            for setting in (findings.winner.setting, findings.default):
+                key = f"checked {run[:12]} {digest(setting.to_dict())[:12]}"
+                outcomes = tuner.kept(key, judge.users)
+                if outcomes is None:
+                    outcomes = dict(watched(setting))
+                    tuner.keep(key, outcomes)
+                both.append(outcomes)
         return Checked(len(unseen), *both)
+
+    def make_place(self) -> Path:
+        """The folder for the report, made; another search is never replaced."""
+        place = self._tuner.place
+        if place != self.folder:
+            self.screen.print(
+                f"{self.folder} holds the search of another cohort or other options, so this one "
+                f"goes to {place}",
+                soft_wrap=True,
+            )
+        private_folder(place)
+        return place
+
+    def clear(self) -> None:
+        """Delete the databases of what was asked, unless others are at work: what they were for is
+        in the journal, as numbers."""
+
+        def delete() -> None:
+            from personaagent.memory.exports import delete_database
+
+            for path in self._asked:
+                delete_database(path)
+                self.end_work(path)
+
+        self._tuner.when_alone(delete)
 
     def track(
         self,
@@ -157,8 +204,11 @@ class Search:
         from personaagent import memory
 
         run = self._run(splits)
+        path = self.folder / f"asked-{run[:12]}.db"
+        self.begin_work(splits, path)
+        self._asked.add(path)
         with (
-            memory.Store(self.folder / f"asked-{run[:12]}.db") as store,
+            memory.Store(path) as store,
             dspy.context(lm=self.lm),
         ):
             episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())

@@ -23,11 +23,25 @@ if TYPE_CHECKING:
     from personaagent.programs import PersonaAgent
 
 
-def open_store(where: str | None) -> Store:
-    """The memory database, by default the one of `Store`."""
+def open_store(where: str | None, *, create: bool = False) -> Store:
+    """The memory database, by default the one of `Store`; only what brings first data makes one.
+
+    Raises:
+        StoreError: there is none, or it cannot be opened.
+    """
     from personaagent import memory
 
-    return memory.Store(where)
+    return memory.Store(where, create=create)
+
+
+def note_unrecorded(store: Store) -> None:
+    """Say on stderr where an export could not be written down."""
+    if store.database.readonly:
+        typer.echo(
+            f"note: {store.name} is read-only, so it does not know of what was written here, and "
+            "'personaagent forget' will not delete it",
+            err=True,
+        )
 
 
 def task_named(store: Store, name: str) -> Task:

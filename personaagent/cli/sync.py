@@ -40,6 +40,7 @@ def export_all(
 
     with session.open_store(db) as store:
         entries = archive.export_all(store, user, out)
+        session.note_unrecorded(store)
     if as_json:
         render.print_json({"user": user, "file": str(out), "entries": entries})
         return
@@ -78,9 +79,9 @@ def sync(
     from personaagent.forgetting import finish, unfinished_users
     from personaagent.memory import sync as syncing
 
-    with session.open_store(db) as store:
+    with session.open_store(db, create=True) as store:
         done = [syncing.sync(store, one) for one in _replicas(store, other, user)]
-        left = {name: finish(store, name)[1] for name in unfinished_users(store)}
+        left = {name: finish(store, name).left for name in unfinished_users(store)}
     changed = [one for one in done if one.changed]
     if as_json:
         render.print_json({"users": [asdict(one) for one in changed]})
@@ -112,7 +113,7 @@ def _replicas(store: Store, other: str, user: str | None) -> Iterator[Replica]:
         if user in (None, found.user):
             yield found
         return
-    with Store(other) as theirs:
+    with Store(other, create=False) as theirs:
         if theirs.name == store.name:
             raise DataError(f"{other}: this is the database itself: name the other one")
         _learn_tasks(store, load_tasks(theirs))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -112,8 +113,10 @@ def tune(
     paper's defaults and yours are tried first. Stop it at any time: the same
     command goes on from there, and run in several terminals it shares the work.
 
-    The folder holds report.html, report.md, and setting.json, which
-    'compile --config' takes.
+    The folder holds report.html, report.md, and, if a setting was found that is
+    better than the defaults, setting.json, which 'compile --config' takes. A
+    search of other users or options in the same folder gets one of its own in
+    it. What was asked is kept only until the search is done.
 
     [bold]Examples[/bold]
 
@@ -148,6 +151,7 @@ def tune(
             held_out=held_out,
             seed=seed,
             screen=screen,
+            **({} if questions else _noted(db)),
         )
         cohort, unseen = tuning.cohorts(histories, users, check, half)
         try:
@@ -155,7 +159,8 @@ def tune(
             checked = tuning.check(findings, unseen) if unseen else None
         except BudgetError as error:
             raise BudgetError(f"{error}; the same command goes on from there") from error
-        findings.winner.setting.write(out / "setting.json")
+        place = tuning.make_place()
+        setting = tuning_report.write_setting(findings, checked, place)
         about = {
             "task": kind.name,
             "LM": connected.spec,
@@ -163,10 +168,11 @@ def tune(
             "trials": f"{len(findings.tried)}, of which "
             f"{sum(one.dropped for one in findings.tried)} dropped early",
         }
-        written = tuning_report.write_tuning_report(findings, checked, about, out)
-        files = [*written, *sorted(out.glob("*.svg")), out / "setting.json"]
+        written = [*tuning_report.write_tuning_report(findings, checked, about, place), *setting]
+        files = [*written, *sorted(place.glob("*.svg"))]
         tracked = tuning.track(findings, checked, about, files) if track else None
-    shown = [str(path) for path in (*written, out / "setting.json")]
+        tuning.clear()
+    shown = [str(path) for path in written]
     if as_json:
         render.print_json(
             {**tuning_report.summary(findings, checked), "files": shown, "tracked": tracked}
@@ -175,6 +181,8 @@ def tune(
     screen.print(tuning_report.verdict(findings), soft_wrap=True)
     if checked:
         screen.print(tuning_report.checked_verdict(checked), soft_wrap=True)
+    if not setting:
+        screen.print(tuning_report.NO_SETTING, soft_wrap=True)
     screen.print(render.spent(connected.meter.snapshot()))
     for path in shown:
         screen.print(path, soft_wrap=True)
@@ -205,6 +213,23 @@ def _lamp(
     return kind, {
         user: sorted(mine, key=lambda one: one.time or epoch) for user, mine in found.items()
     }
+
+
+def _noted(db: str | None) -> dict[str, Any]:
+    """What tells the memory database of files with its users' texts, so that an erasure finds
+    them."""
+    from personaagent.cli import session
+    from personaagent.memory import exports
+
+    def begin(users: Iterable[str], path: Path) -> None:
+        with session.open_store(db) as store:
+            exports.begin_work(store, users, path)
+
+    def end(path: Path) -> None:
+        with session.open_store(db) as store:
+            exports.end_work(store, path)
+
+    return {"begin_work": begin, "end_work": end}
 
 
 def _own(task: str | None, db: str | None) -> tuple[Task, dict[str, list[Interaction]]]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -95,7 +92,8 @@ def worker(
     """Align the personas that are due, one after another, and publish them.
 
     What is due is kept in the database: `queue` shows it. Any number of
-    workers may run; no two of them work for the same user. One that dies is
+    workers may run; no two of them, nor one and a `compile`, work for the
+    same user. One that is stopped gives its job back, and one that dies is
     replaced by the next, which goes on from there. `ask` takes the persona
     that is published and waits for nobody.
 
@@ -109,6 +107,7 @@ def worker(
     from personaagent.cli import render, session
     from personaagent.forgetting import finish, unfinished_users
     from personaagent.memory import SentenceEmbedder
+    from personaagent.memory.holder import Holder
     from personaagent.memory.queue import NewInteractions, Queue, Schedule
     from personaagent.optimizers import HabitsChanged, Setting, read_prior
 
@@ -118,7 +117,7 @@ def worker(
     setting = Setting.read(config) if config else Setting()
     start = read_prior(prior) if prior else None
     screen = render.screen(as_json=True)
-    name = uuid.uuid4().hex
+    name = str(Holder.new("worker"))
     work: Work | None = None
     with redirect_stdout(screen.file), session.open_store(db) as store:
         jobs = Queue(store)
@@ -130,6 +129,9 @@ def worker(
                 work = work or Work(setting, session.connect(choice), start, not no_track)
                 screen.print(_attempt(store, jobs, job, work, screen), soft_wrap=True)
             elif once:
+                for left in jobs.jobs():
+                    said = f"{_who(left)}: left alone: {left.waiting(store.now())}"
+                    screen.print(render.plain(said), soft_wrap=True)
                 return
             else:
                 time.sleep(POLL)
@@ -156,6 +158,7 @@ def queue(
     personaagent queue --retry
     """
     from personaagent.cli import render, session
+    from personaagent.memory.holder import described
     from personaagent.memory.queue import Queue
 
     with session.open_store(db) as store:
@@ -177,6 +180,8 @@ def queue(
                         "created": render.instant(one.created),
                         "due": render.instant(one.due),
                         "attempts": one.attempts,
+                        "held_by": described(one.worker) if one.held(now) else None,
+                        "until": render.instant(one.lease) if one.held(now) else None,
                         "problem": one.problem or None,
                     }
                     for one in found
@@ -188,7 +193,7 @@ def queue(
     if not found:
         screen.print("nothing is due")
         return
-    shown = render.table("user", "task", "state", "trigger", "since", "due", "problem")
+    shown = render.table("user", "task", "state", "trigger", "since", "due", "details")
     for one in found:
         shown.add_row(
             render.plain(one.user),
@@ -197,7 +202,7 @@ def queue(
             one.trigger,
             f"{one.created:%Y-%m-%d %H:%M}",
             f"{one.due:%Y-%m-%d %H:%M}",
-            render.short(one.problem),
+            render.short(described(one.worker) if one.held(now) else one.problem),
         )
     screen.print(shown)
 
@@ -208,11 +213,11 @@ def _attempt(store: Store, jobs: Queue, job: Job, work: Work, screen: Console) -
     Raises:
         BudgetError: the budget is used up; the job stays in the queue.
     """
-    from personaagent.cli import render
+    from personaagent.cli.leasing import renewed
 
-    who = render.plain(f"{job.user} · {job.task}")
+    who = _who(job)
     try:
-        with _leased(jobs, job):
+        with renewed(jobs, job):
             done = _align(store, jobs, job, work, _Line(screen, who))
     except ConflictError as error:
         jobs.again(job)
@@ -226,7 +231,15 @@ def _attempt(store: Store, jobs: Queue, job: Job, work: Work, screen: Console) -
     except BaseException:
         jobs.again(job)
         raise
+    from personaagent.cli import render
+
     return f"{who}: {render.name_of(done.persona)}, {done.reason}"
+
+
+def _who(job: Job) -> str:
+    from personaagent.cli import render
+
+    return render.plain(f"{job.user} · {job.task}")
 
 
 def _align(store: Store, jobs: Queue, job: Job, work: Work, line: _Line) -> Compiled:
@@ -248,23 +261,3 @@ def _align(store: Store, jobs: Queue, job: Job, work: Work, line: _Line) -> Comp
         if work.tracked:
             align.track(agent, learned.log, work.lm, learned.run, line.note)
     return learned.done
-
-
-@contextmanager
-def _leased(jobs: Queue, job: Job) -> Iterator[None]:
-    """Renew the lease of a job while the block works on it."""
-    from personaagent.memory.queue import LEASE
-
-    over = threading.Event()
-
-    def renew() -> None:
-        while not over.wait(LEASE.total_seconds() / 4) and jobs.renew(job):
-            pass
-
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

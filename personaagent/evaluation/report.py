@@ -30,6 +30,7 @@ from personaagent.evaluation.wording import (
     titles,
     verdict,
 )
+from personaagent.private import private_file
 
 TITLE = "PersonaAgent: evaluation"
 
@@ -78,6 +79,9 @@ def write_report(
     ]
     folder.mkdir(parents=True, exist_ok=True)
     page, twin = folder / "report.html", folder / "report.md"
+    if traces:  # they quote
+        private_file(page)
+        private_file(twin)
     page.write_text(document.to_html(TITLE, blocks), encoding="utf-8")
     twin.write_text(document.to_markdown(TITLE, blocks, folder), encoding="utf-8")
     return page, twin

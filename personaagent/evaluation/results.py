@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from personaagent.errors import StoreError
+from personaagent.private import private_file, private_folder
 
 BUSY_SECONDS = 30
 
@@ -153,7 +154,9 @@ class Results:
         self.path = path
         if must_exist and not path.is_file():
             raise StoreError(f"{path}: there is no such results database")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
+        if not path.exists():
+            private_file(path)
         url = sa.URL.create("sqlite", database=str(path))
         self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         with self._explained():

@@ -17,6 +17,8 @@ from personaagent.optimizers.heldout import Outcome
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.tuner import Tried
 
+_SAME = 1e-9  # nats; means of the same losses may differ in their last bits
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -87,6 +89,17 @@ class Findings:
     def baseline(self) -> Tried | None:
         """The trial of the defaults."""
         return next((one for one in self.complete if one.setting == self.default), None)
+
+    def improves(self, checked: Checked | None) -> bool:
+        """Whether the winner has a lower held-out loss than the defaults, or the same one at a
+        lower cost: where the search looked, and where it was checked."""
+        gap = self.against_default(self.winner)
+        if gap is None or self.baseline is None:
+            return False
+        same = abs(gap.value) < _SAME
+        better = gap.value < 0 and not same
+        cheaper = same and self.winner.cost < self.baseline.cost
+        return (better or cheaper) and (checked is None or checked.loss.value < _SAME)
 
     def against_default(self, one: Tried, what: str = "loss") -> Difference | None:
         """A trial minus the defaults, user by user; None for the defaults themselves."""

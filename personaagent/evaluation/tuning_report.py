@@ -47,6 +47,23 @@ def write_tuning_report(
     return page, twin
 
 
+NO_SETTING = (
+    "No setting.json: the winner's held-out loss is not lower than that of the defaults, so the "
+    "defaults stand."
+)
+
+
+def write_setting(findings: Findings, checked: Checked | None, folder: Path) -> list[Path]:
+    """Write `setting.json` if the winner is better than the defaults, and else see that there is
+    none; the file."""
+    path = folder / "setting.json"
+    if findings.improves(checked):
+        findings.winner.setting.write(path)
+        return [path]
+    path.unlink(missing_ok=True)  # of this very search, when it had seen less
+    return []
+
+
 def verdict(findings: Findings) -> str:
     """The winner and how it compares with the defaults, in a sentence."""
     winner = findings.winner
@@ -96,7 +113,11 @@ def summary(findings: Findings, checked: Checked | None) -> dict[str, Any]:
         "cost": findings.cost,
         "trials": trials,
         "dropped": len(findings.tried) - len(trials),
-        "winner": {"number": findings.winner.number, "setting": findings.winner.setting.to_dict()},
+        "winner": {
+            "number": findings.winner.number,
+            "setting": findings.winner.setting.to_dict(),
+            "better": findings.improves(checked),
+        },
         "importances": findings.importances,
         "checked": checked
         and {
@@ -110,7 +131,8 @@ def summary(findings: Findings, checked: Checked | None) -> dict[str, Any]:
 def _blocks(
     findings: Findings, checked: Checked | None, about: Mapping[str, str]
 ) -> Iterator[Block]:
-    yield Items([verdict(findings), *([checked_verdict(checked)] if checked else [])])
+    said = [verdict(findings), *([checked_verdict(checked)] if checked else [])]
+    yield Items(said if findings.improves(checked) else [*said, NO_SETTING])
     yield Items([f"{name}: {value}" for name, value in about.items()])
     yield Heading("Loss against cost")
     yield Figure("front", tuning_plots.front(findings), "Held-out loss against cost")

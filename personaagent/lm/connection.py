@@ -95,6 +95,10 @@ def connect(
     import dspy
 
     from personaagent.lm.model import Identity, PersonaLM
+    from personaagent.lm.responses import hide_responses
+
+    if cache:
+        hide_responses()
 
     identity = Identity(
         spec=spec,

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 _PATIENCE = 30.0  # seconds that another process may be writing
+
+
+def hide_responses() -> None:
+    """Let only its owner into the folder of the cache: DSPy makes it readable by all."""
+    import dspy
+
+    folder = Path(dspy.cache.disk_cache_dir or "")
+    if dspy.cache.enable_disk_cache and folder.is_dir() and folder.stat().st_mode & 0o077:
+        with suppress(OSError):  # somebody else's, or a read-only disk
+            folder.chmod(0o700)
 
 
 def clear_responses() -> int:

@@ -1,5 +1,8 @@
 """Open a database and give out transactions: SQLite by default, PostgreSQL by its URL.
 
+A SQLite file is made for its owner alone. Where it or its folder cannot be written to, it is opened
+to be read, without a log or a lock beside it.
+
 Writers take turns (SQLite: BEGIN IMMEDIATE, PostgreSQL: an advisory lock). So no writer fails
 half way because another one holds the lock, and rows become visible in the order of their `seq`,
 which the caches of `index.py` rely on.
@@ -7,8 +10,10 @@ which the caches of `index.py` rely on.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,24 +25,38 @@ from sqlalchemy.engine import URL, make_url
 
 from personaagent.errors import StoreError
 from personaagent.memory import schema
+from personaagent.private import private_file, private_folder
 
 BUSY_SECONDS = 30
+_IDENTITY = "database"  # a key of `meta`
 _WRITERS_LOCK = 0x9E12_50A4  # any constant that every PersonaAgent process agrees on
 
 
 class Database:
     """An engine, the name it is reported under, and its read and write transactions.
 
+    Args:
+        where: a file or a URL.
+        create: make a SQLite file, and its folder, that is not there.
+
+    Attributes:
+        readonly: whether nothing can be written: the file, or the folder that it is in, is
+            read-only.
+
     Raises:
         StoreError: the database cannot be opened, is not ours, or is of a newer schema.
     """
 
-    def __init__(self, where: str | Path) -> None:
+    def __init__(self, where: str | Path, *, create: bool = True) -> None:
         url = _url(where)
         sqlite_file = url.database if url.drivername == "sqlite" else None
         self.name = sqlite_file or url.render_as_string()
+        self.readonly = sqlite_file is not None and _is_readonly(Path(sqlite_file))
+        if sqlite_file is not None:
+            _prepare(Path(sqlite_file), create)
         try:
-            self._engine = _engine(url)
+            with _explained(self.name):
+                self._engine = _engine(url, _readable(sqlite_file) if self.readonly else None)
         except ModuleNotFoundError as error:
             raise StoreError(
                 f"{self.name}: the driver '{error.name}' is not installed: "
@@ -47,11 +66,17 @@ class Database:
         self._writer = self._engine.execution_options(personaagent_write=True)
         self.insert: Callable[[sa.Table], Any] = (sqlite if sqlite_file else postgresql).insert
         try:
-            with _explained(self.name):
-                _use_wal(self._engine)
+            if not self.readonly:
+                with _explained(self.name):
+                    _use_wal(self._engine)
             with self.read() as connection:
                 current = self._checked(connection) == schema.SCHEMA_VERSION
             if not current:
+                if self.readonly:
+                    raise StoreError(
+                        f"{self.name}: it is read-only, and empty or of an older PersonaAgent: "
+                        "copy it to a folder that you may write to, and name the copy"
+                    )
                 with self.write() as connection:
                     self._upgrade(connection, self._checked(connection))
         except BaseException:
@@ -67,8 +92,34 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that commits at the end of the block, or leaves nothing behind."""
+        if self.readonly:
+            raise StoreError(
+                f"{self.name}: it is read-only: check that you may write to the file and its "
+                "folder, or name a copy of it"
+            )
         with _explained(self.name), self._writer.begin() as connection:
             yield connection
+
+    def identity(self) -> str:
+        """A name that this database keeps wherever it is moved, and that no other one has.
+
+        Raises:
+            StoreError: it has none yet, and cannot be written to.
+        """
+        key = schema.meta.c.key == _IDENTITY
+        with self.read() as connection:
+            known = connection.scalar(sa.select(schema.meta.c.value).where(key))
+        if known is not None:
+            return str(known)
+        row = {"key": _IDENTITY, "value": uuid.uuid4().hex}
+        with self.write() as connection:
+            connection.execute(self.insert(schema.meta).on_conflict_do_nothing(), row)
+            return str(connection.scalar(sa.select(schema.meta.c.value).where(key)))
+
+    @property
+    def keeps_log(self) -> bool:
+        """Whether what was deleted lives on in a log that only an administrator can clear."""
+        return self._engine.dialect.name != "sqlite"
 
     def upsert(self, connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> None:
         """Insert a row, or replace the one that has its primary key."""
@@ -130,7 +181,7 @@ class Database:
         schema.metadata.create_all(connection)
         if version == 1:
             schema.from_version_1(connection)
-        if version:
+        if version in (1, 2):
             schema.to_version_3(connection)
         row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
         self.upsert(connection, schema.meta, row)
@@ -155,18 +206,74 @@ def _url(where: str | Path) -> URL:
     )
 
 
-def _engine(url: URL) -> sa.Engine:
+def _prepare(file: Path, create: bool) -> None:
+    """See that the file is there, for its owner alone where it is new."""
+    if file.exists():
+        return
+    if not create:
+        raise StoreError(
+            f"{file}: there is no such database: check the path, or make it with 'personaagent "
+            "import FILE --tasks tasks.json'"
+        )
+    try:
+        private_folder(file.parent)
+    except OSError as error:
+        raise StoreError(f"{file}: its folder cannot be created: {error}") from error
+    try:
+        private_file(file)
+    except OSError as error:
+        raise StoreError(f"{file}: it cannot be created: {error}") from error
+
+
+def _is_readonly(file: Path) -> bool:
+    """Whether nobody can write to a file that is there. A log beside it takes its folder."""
+    return file.is_file() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def _readable(file: str | None) -> Callable[[], sqlite3.Connection]:
+    """Makes connections that only read.
+
+    SQLite wants to write beside a database that is in WAL mode even to read it. Where it may not,
+    the file is taken as one that nobody changes; but then what is still in its log is not seen,
+    so a log that is there must be readable.
+
+    Raises:
+        StoreError: a log is there, and cannot be read.
+    """
+    path = Path(str(file)).absolute()
+    plain, still = (f"{path.as_uri()}?{said}" for said in ("mode=ro", "mode=ro&immutable=1"))
+
+    def connect(uri: str) -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
+
+    try:
+        probe = connect(plain)
+        try:
+            probe.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        finally:
+            probe.close()
+    except sqlite3.OperationalError as error:
+        log = path.with_name(f"{path.name}-wal")
+        if log.exists() and log.stat().st_size:
+            raise StoreError(
+                f"{path}: it is read-only, and its log {log.name} holds changes that cannot be "
+                f"read ({error}): copy both to a folder that you may write to, and name the copy"
+            ) from error
+        return lambda: connect(still)
+    return lambda: connect(plain)
+
+
+def _engine(url: URL, creator: Callable[[], sqlite3.Connection] | None) -> sa.Engine:
     if url.drivername != "sqlite":
         engine = sa.create_engine(url)
         sa.event.listen(engine, "begin", _lock_writers)
         return engine
-    assert url.database is not None
-    try:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{url.database}: its folder cannot be created: {error}") from error
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    sa.event.listen(engine, "connect", _configure)
+    if creator is not None:
+        engine = sa.create_engine(url, creator=creator)
+        sa.event.listen(engine, "connect", _configure_reading)
+    else:
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
@@ -183,6 +290,10 @@ def _configure(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     # What is deleted is overwritten with zeros.
     connection.execute("PRAGMA secure_delete = ON")
+
+
+def _configure_reading(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
 
 
 def _begin(connection: sa.Connection) -> None:

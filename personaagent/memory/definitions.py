@@ -23,6 +23,11 @@ def saved_tasks(connection: sa.Connection) -> dict[str, Task]:
     return {task.name: task for task in tasks}
 
 
+def is_ours(task: Task) -> bool:
+    """Whether a task is of a kind that can be described; one of a class of its user's is not."""
+    return _KINDS.get(type(task).__name__.lower()) is type(task)
+
+
 def definition(task: Task) -> dict[str, object]:
     """A task as JSON data; `task_from` makes the task of it."""
     return {"kind": type(task).__name__.lower(), **asdict(task)}

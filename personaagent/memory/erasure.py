@@ -38,9 +38,9 @@ _IDS_AT_ONCE = 10_000
 # that is added later cannot be forgotten here.
 _NOT_DERIVED = {
     "interactions", "quarantine", "personas", "champions", "evidence", "branches", "merges",
-    "exports", "unfinished", "alignments",
+    "exports", "unfinished", "alignments", "workfiles",
 }  # fmt: skip
-_KEPT = {"exports", "unfinished"}  # needed until the places outside are clean
+_KEPT = {"exports", "unfinished", "workfiles"}  # needed until the places outside are clean
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,40 @@
-"""The files that were written about a user, so that an erasure finds them."""
+"""The files that were written about a user, so that an erasure finds them.
+
+What somebody asked for is theirs once they change it. Files of our own unfinished work are deleted
+whatever is in them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from personaagent.memory.rows import microseconds
-from personaagent.memory.schema import exports
+from personaagent.memory.schema import exports, workfiles
 from personaagent.memory.store import Store
 
 EVERYTHING = ""
 """Stands for the hash of a persona where a file holds all that is known of a user."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What became of the files that hold what was erased: how many were `deleted`; those that stand
+    there `changed` were left, they may be something else by now; those that are not where they were
+    written may have been `moved`, or be on another machine."""
+
+    deleted: int
+    changed: tuple[Path, ...]
+    moved: tuple[Path, ...]
+
+
 def record(store: Store, user: str, paths: Iterable[Path], hash: str) -> None:
-    """Remember files of a user that have just been written.
+    """Remember files of a user that have just been written; not where the database can only be
+    read, whose erasures are of a copy.
 
     Args:
         store: the database that they come from.
@@ -25,6 +42,8 @@ def record(store: Store, user: str, paths: Iterable[Path], hash: str) -> None:
         paths: the files.
         hash: of the persona in them, or `EVERYTHING`.
     """
+    if store.database.readonly:
+        return
     now = microseconds(store.now())
     written = [
         {
@@ -42,12 +61,50 @@ def record(store: Store, user: str, paths: Iterable[Path], hash: str) -> None:
             store.database.upsert(connection, exports, row)
 
 
-def delete_doomed(store: Store, user: str) -> tuple[int, list[Path]]:
-    """Delete the files of a user that hold what was erased.
+def begin_work(store: Store, users: Iterable[str], path: Path) -> None:
+    """Remember a database of unfinished work, before a text of these users is in it."""
+    rows = [{"path": str(path.absolute()), "user": user} for user in users]
+    with store.database.write() as connection:
+        connection.execute(store.database.insert(workfiles).on_conflict_do_nothing(), rows)
 
-    Returns:
-        How many were deleted, and those that stand there changed and were left: they may be
-        something else by now.
+
+def end_work(store: Store, path: Path) -> None:
+    """Forget a database of unfinished work, once it is gone."""
+    with store.database.write() as connection:
+        connection.execute(workfiles.delete().where(workfiles.c.path == str(path.absolute())))
+
+
+def delete_work(store: Store, user: str) -> Deleted:
+    """Delete the databases of unfinished work that hold texts of a user.
+
+    Raises:
+        OSError: one cannot be deleted.
+    """
+    with store.database.read() as connection:
+        select = sa.select(workfiles.c.path).where(workfiles.c.user == user)
+        found = [Path(one) for one in connection.scalars(select)]
+    moved = []
+    for path in found:
+        if not delete_database(path):
+            moved.append(path)
+        end_work(store, path)
+    return Deleted(len(found) - len(moved), (), tuple(moved))
+
+
+def delete_database(path: Path) -> bool:
+    """Delete a SQLite file and its logs; whether it was there.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    there = path.is_file()
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return there
+
+
+def delete_doomed(store: Store, user: str) -> Deleted:
+    """Delete the files of a user that hold what was erased.
 
     Raises:
         OSError: one cannot be deleted.
@@ -55,7 +112,9 @@ def delete_doomed(store: Store, user: str) -> tuple[int, list[Path]]:
     doomed = sa.and_(exports.c.user == user, exports.c.doomed)
     with store.database.read() as connection:
         found = connection.execute(sa.select(exports.c.path, exports.c.sha256).where(doomed)).all()
-    deleted, changed = 0, []
+    deleted = 0
+    changed: list[Path] = []
+    moved: list[Path] = []
     for name, sha256 in found:
         path = Path(name)
         if path.is_file():
@@ -64,9 +123,11 @@ def delete_doomed(store: Store, user: str) -> tuple[int, list[Path]]:
                 deleted += 1
             else:
                 changed.append(path)
+        else:
+            moved.append(path)
         with store.database.write() as connection:
             connection.execute(exports.delete().where(exports.c.path == name))
-    return deleted, changed
+    return Deleted(deleted, tuple(changed), tuple(moved))
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,9 @@
 """The queue of alignments that are due: durable, and one at a time for a user.
 
 A worker takes a job for as long as its lease lasts and renews it while it works; when it dies the
-lease runs out and the next worker goes on, with what the journal kept.
+next worker goes on, with what the journal kept: at once where the dead one ran on the same machine,
+else when the lease runs out. `compile` holds the same lease, so that nobody works for a user whose
+persona somebody else is about to publish.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from personaagent.errors import BusyError
+from personaagent.memory.holder import described, gone, same_process
 from personaagent.memory.rows import microseconds, moment, moment_or_none
 from personaagent.memory.schema import alignments, interactions, jobs
 from personaagent.memory.store import Store
@@ -20,6 +24,9 @@ from personaagent.memory.store import Store
 LEASE = timedelta(minutes=2)
 ATTEMPTS = 3
 """Failures after which a job waits for a person, or for the next trigger."""
+
+BY_HAND = "compile"
+"""The trigger of a job that is there only while somebody works on it."""
 
 _PAUSE = timedelta(minutes=1)  # after the first failure; twice as long after each further one
 
@@ -32,7 +39,7 @@ class Job:
         trigger: why: `interactions`, `schedule` or what else asked for it.
         due: not before this moment.
         attempts: how often it failed.
-        worker: who works on it; None while it waits.
+        worker: who works on it, the text of a `Holder`; None while it waits.
         lease: until when, unless it is renewed.
         problem: how the last attempt failed.
     """
@@ -50,8 +57,28 @@ class Job:
     def state(self, now: datetime) -> str:
         """`running`, `waiting`, `failed`, or `interrupted` where its worker is gone."""
         if self.worker is not None:
-            return "running" if self.lease and self.lease > now else "interrupted"
+            return "running" if self.held(now) else "interrupted"
         return "failed" if self.attempts >= ATTEMPTS else "waiting"
+
+    def held(self, now: datetime) -> bool:
+        """Whether somebody works on it, as far as can be known."""
+        running = self.worker is not None and self.lease is not None and self.lease > now
+        return running and not gone(self.worker or "")
+
+    def waiting(self, now: datetime) -> str:
+        """What has to come before it is worked on, in words."""
+        if self.worker is not None and self.held(now):
+            until = f"{self.lease:%H:%M:%S} UTC" if self.lease else "it ends"
+            return (
+                f"{described(self.worker)} is at work on it; were it to die unseen, the job would "
+                f"be free at {until}"
+            )
+        if self.state(now) == "failed":
+            return (
+                f"it failed {self.attempts} times ({self.problem}): 'personaagent queue --retry' "
+                "gives it another chance"
+            )
+        return f"it is tried again at {self.due:%H:%M:%S} UTC ({self.problem or self.trigger})"
 
 
 class Trigger(Protocol):
@@ -104,8 +131,10 @@ class Queue:
     def jobs(self) -> list[Job]:
         """Every job, the one that is due first before the others."""
         select = sa.select(jobs).order_by(jobs.c.due, jobs.c.user, jobs.c.task)
+        now = self.store.now()
         with self.store.database.read() as connection:
-            return [_job(row) for row in connection.execute(select).mappings()]
+            found = [_job(row) for row in connection.execute(select).mappings()]
+        return [one for one in found if one.trigger != BY_HAND or one.held(now)]
 
     def trigger(self, triggers: Iterable[Trigger]) -> int:
         """Add what the triggers find due; the number of new jobs."""
@@ -127,8 +156,33 @@ class Queue:
         with self.store.database.write() as connection:
             return connection.execute(jobs.update().where(failed).values(again)).rowcount
 
+    def hold(self, user: str, task: str, holder: str) -> Job:
+        """Take a job of one's own, for a user whom nobody works for; one process may do so for
+        several tasks of a user.
+
+        Raises:
+            BusyError: somebody does; it says who, and until when.
+        """
+        now = self.store.now()
+        with self.store.database.write() as connection:
+            self._release_dead(connection, microseconds(now))
+            busy = sa.select(jobs).where(jobs.c.user == user, jobs.c.lease > microseconds(now))
+            for job in map(_job, connection.execute(busy).mappings().all()):
+                if job.task != task and same_process(job.worker, holder):
+                    continue
+                raise BusyError(
+                    f"user '{user}', task '{job.task}': {described(job.worker)} is at work on "
+                    "this user's persona: wait until it is done, or stop it; were it to die "
+                    f"unseen, the user would be free at {job.lease:%H:%M:%S} UTC"
+                )
+            add(self.store, connection, user, task, BY_HAND)
+            leased = {"owner": holder, "lease": microseconds(now + LEASE)}
+            connection.execute(jobs.update().where(_mine(user, task)).values(leased))
+            row = connection.execute(sa.select(jobs).where(_mine(user, task))).mappings().one()
+        return _job(row)
+
     def take(self, worker: str) -> Job | None:
-        """The job that is due first and whose user no other worker is busy with, leased."""
+        """The job that is due first and whose user nobody else is busy with, leased."""
         now = self.store.now()
         at = microseconds(now)
         other = jobs.alias()
@@ -136,6 +190,7 @@ class Queue:
         free = (jobs.c.due <= at, jobs.c.attempts < ATTEMPTS, ~busy)
         select = sa.select(jobs).where(*free).order_by(jobs.c.due, jobs.c.user, jobs.c.task)
         with self.store.database.write() as connection:
+            self._release_dead(connection, at)
             row = connection.execute(select.limit(1)).mappings().first()
             if row is None:
                 return None
@@ -166,8 +221,19 @@ class Queue:
         self._change(job, later)
 
     def again(self, job: Job) -> None:
-        """Put a job back that must start again, or was stopped; it has not failed."""
-        self._change(job, {"owner": None, "lease": None})
+        """Put a job back that must start again, or was stopped; it has not failed. One that was
+        there only by hand goes."""
+        held = sa.and_(_mine(job.user, job.task), jobs.c.owner == job.worker)
+        with self.store.database.write() as connection:
+            _release(connection, held)
+
+    def _release_dead(self, connection: sa.Connection, now: int) -> None:
+        """Free the jobs whose holder is dead, and drop those that were there only by hand."""
+        held = sa.select(jobs.c.owner, jobs.c.lease).where(jobs.c.owner.is_not(None)).distinct()
+        for owner, lease in connection.execute(held).all():
+            if (lease or 0) > now and not gone(owner):
+                continue
+            _release(connection, jobs.c.owner == owner)
 
     def _change(self, job: Job, values: Mapping[str, object]) -> bool:
         held = sa.and_(_mine(job.user, job.task), jobs.c.owner == job.worker)
@@ -201,7 +267,10 @@ def behind(store: Store, new: int = 1) -> list[tuple[str, str, int]]:
 
 def add(store: Store, connection: sa.Connection, user: str, task: str, trigger: str) -> bool:
     """`Queue.add` within a transaction."""
-    if connection.execute(sa.select(jobs).where(_mine(user, task))).first():
+    known = connection.execute(sa.select(jobs.c.trigger).where(_mine(user, task))).first()
+    if known is not None:
+        if known.trigger == BY_HAND:  # to be done even if whoever is at it gives up
+            connection.execute(jobs.update().where(_mine(user, task)).values(trigger=trigger))
         return False
     now = microseconds(store.now())
     row = {"user": user, "task": task, "trigger": trigger, "created": now, "due": now}
@@ -215,6 +284,11 @@ def note_alignment(
     """Note, in the transaction that publishes it, up to which interaction a persona is aligned."""
     row = {"user": user, "task": task, "seq": newest, "time": microseconds(store.now())}
     store.database.upsert(connection, alignments, row)
+
+
+def _release(connection: sa.Connection, held: sa.ColumnElement[bool]) -> None:
+    connection.execute(jobs.delete().where(held, jobs.c.trigger == BY_HAND))
+    connection.execute(jobs.update().where(held).values(owner=None, lease=None))
 
 
 def _mine(user: str, task: str) -> sa.ColumnElement[bool]:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from personaagent.data.interaction import ABSTRACT
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -189,6 +189,14 @@ exports = Table(
     Column("sha256", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("doomed", Boolean, nullable=False),
+)
+
+# Files of unfinished work that hold texts of users: an erasure deletes them, whatever is in them.
+workfiles = Table(
+    "workfiles",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("user", Text, primary_key=True),
 )
 
 jobs = Table(

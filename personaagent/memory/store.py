@@ -64,6 +64,7 @@ class Store:
             environment variable PERSONAAGENT_DB, else `memory.db` in the user's data folder.
         now: the clock; decides what is in the future and what has expired.
         screening: which interactions are put aside instead of stored; None stores everything.
+        create: make a SQLite file, and its folder, that is not there.
 
     Raises:
         StoreError: the database cannot be opened, is not ours, or is of a newer schema.
@@ -75,9 +76,10 @@ class Store:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         screening: Screening | None = Screening(),  # noqa: B008  (frozen)
+        create: bool = True,
     ) -> None:
         default = os.environ.get("PERSONAAGENT_DB") or user_data_path("personaagent") / "memory.db"
-        self.database = Database(where or default)
+        self.database = Database(where or default, create=create)
         self.now = now
         self.screening = screening
 
@@ -165,6 +167,12 @@ class Store:
             ),
             key=lambda summary: summary.user,
         )
+
+    def with_persona(self, task: str) -> set[str]:
+        """The users who have a persona for a task, with interactions or without."""
+        select = sa.select(champions.c.user).where(champions.c.task == task)
+        with self.database.read() as connection:
+            return set(connection.scalars(select))
 
     def everyone(self) -> set[str]:
         """The users who have interactions, a persona, or something in quarantine."""

@@ -262,7 +262,7 @@ class PersonaAlignment(Teleprompter):
             steps=tuple(steps),
             judged=tuple(one.id for one in judging),
             stopped=stopped,
-            settings=self.settings(),
+            settings=self.settings() | self._means(agent),
             usage=sum((one.snapshot() for one in used), Usage()).to_dict(),
         )
         agent._compiled = True
@@ -278,6 +278,22 @@ class PersonaAlignment(Teleprompter):
         numbers = {name: getattr(self, name) for name in NUMBERS}
         prior = {"prior": self.prior.digest} if self.prior else {}
         return {**numbers, "intake": self.intake.__name__, **named, **prior}
+
+    def _means(self, agent: Student) -> dict[str, Any]:
+        """What a run works with beside its parameters, by name; `k` and `retriever` are those of
+        the standing recall, where there may be one."""
+        recall: dict[str, Any] = {}
+        for action in (one for policy in self.policies for one in policy if one.tool == "recall"):
+            recall = dict(action.arguments)
+        lms = {"lm": dspy.settings.lm, "gradient_lm": self.gradient_lm or dspy.settings.lm}
+        names = {name: getattr(lm, "spec", None) or lm.model for name, lm in lms.items()}
+        return {
+            **names,
+            **{f"{name}.fingerprint": getattr(lm, "fingerprint", "") for name, lm in lms.items()},
+            "embedder": agent.memory.embedder.fingerprint,
+            "k": recall.get("k", agent.retrieve.k),
+            "retriever": recall.get("retriever", agent.retrieve.retriever),
+        }
 
     def key(self, student: Student, trainset: Sequence[Interaction], lm: str) -> str:
         """Names a run: the same settings, LM, start and interactions give the same key."""

@@ -2,13 +2,14 @@
 
 Every setting is tried on the same users and the same held-out interactions, so that users are
 paired blocks. The folder holds everything: whoever is killed, and whoever works on it at the same
-time, the same command goes on from there.
+time, the same command goes on from there. A folder may hold several studies; none of them holds a
+text or a name of a user, who is a hash there.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,12 @@ from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from personaagent.errors import DataError
+from personaagent.memory.tombstones import owner_of
 from personaagent.optimizers.heldout import Outcome
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.space import Space
+from personaagent.private import private_folder
 
 Cost = Literal["tokens", "seconds"]
 STARTUP = 5  # trials before the Gaussian process takes over
@@ -73,7 +77,8 @@ class Tuner:
         single: the held-out loss alone; hopeless settings are dropped before all users were tried.
         cost: what is spent a user, learning and answering together.
         seed: of the sampler; each worker goes on from it in its own way.
-        report: called with every trial that ends, and the number of trials so far.
+        report: called with every trial that ends.
+        note: called with what else should be known.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Tuner:
         cost: Cost = "tokens",
         seed: int = 0,
         report: Callable[[Tried], None] = lambda _: None,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.judge = judge
         self.space = space
@@ -94,7 +100,7 @@ class Tuner:
         self.single = single
         self.cost = cost
         self.report = report
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         self._seed = seed
         self._claims = FileLock(folder / "claim.lock")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -102,7 +108,7 @@ class Tuner:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # the pruner
             self.study = optuna.create_study(
                 study_name=name,
-                storage=storage(folder),
+                storage=storage(folder, note),
                 directions=["minimize"] if single else ["minimize", "minimize"],
                 pruner=optuna.pruners.WilcoxonPruner(
                     p_threshold=SURE, n_startup_steps=FEWEST_BLOCKS
@@ -116,10 +122,36 @@ class Tuner:
         Raises:
             PersonaAgentError: a setting could not be tried; it is queued to be tried again.
         """
-        with self._at_work() as worker:
+        with self.at_work() as worker:
             while (claimed := self._claim(trials, worker)) is not None:
                 self._try(*claimed)
         return self.tried()
+
+    @property
+    def place(self) -> Path:
+        """Where the report of this study belongs: the folder, or where another study was there
+        first, a folder of its own in it."""
+        names = optuna.get_all_study_names(self.study._storage)
+        own = self.study.study_name
+        return self.folder if names[0] == own else self.folder / own
+
+    def keep(self, key: str, outcomes: Mapping[str, Outcome]) -> None:
+        """Write down what else was tried, by user."""
+        self.study.set_user_attr(
+            key, {owner_of(user): one.to_dict() for user, one in outcomes.items()}
+        )
+
+    def kept(self, key: str, users: Sequence[str]) -> dict[str, Outcome] | None:
+        """What `keep` wrote down, None where that is nothing."""
+        known = self.study.user_attrs.get(key)
+        return known and {user: Outcome(**known[owner_of(user)]) for user in users}
+
+    def when_alone(self, work: Callable[[], None]) -> None:
+        """Do something unless somebody else works in the folder; nobody can begin meanwhile."""
+        with self._claims:
+            locks = self.folder.glob("worker-*.lock")
+            if not any(self._alive(int(one.stem.removeprefix("worker-"))) for one in locks):
+                work()
 
     def tried(self) -> list[Tried]:
         """The trials that are finished, dropped ones too, in order."""
@@ -178,7 +210,7 @@ class Tuner:
             with self._claims:
                 self._requeue(trial.number)
             raise
-        ordered = {user: outcomes[user].to_dict() for user in places if user in outcomes}
+        ordered = {owner_of(user): outcomes[user].to_dict() for user in places if user in outcomes}
         trial.set_user_attr(_OUTCOMES, ordered)
         trial.set_user_attr(_DROPPED, dropped)
         loss = self._estimate(outcomes) if dropped else fmean(o.loss for o in outcomes.values())
@@ -198,7 +230,10 @@ class Tuner:
         return fmean(float(getattr(one, self.cost)) for one in outcomes.values())
 
     def _tried(self, trial: optuna.trial.FrozenTrial) -> Tried:
-        outcomes = {user: Outcome(**values) for user, values in trial.user_attrs[_OUTCOMES].items()}
+        names = {owner_of(user): user for user in self.judge.users}
+        outcomes = {
+            names[owner]: Outcome(**values) for owner, values in trial.user_attrs[_OUTCOMES].items()
+        }
         return Tried(
             trial.number,
             self.space.suggest(optuna.trial.FixedTrial(trial.params)),
@@ -211,7 +246,7 @@ class Tuner:
     # Workers: each holds a lock for as long as it lives, whatever ends it
 
     @contextmanager
-    def _at_work(self) -> Iterator[int]:
+    def at_work(self) -> Iterator[int]:
         """Be a worker; its number."""
         with self._claims:
             number = self.study.user_attrs.get(_WORKERS, 0)
@@ -250,11 +285,65 @@ class Tuner:
         return FileLock(self.folder / f"worker-{worker}.lock")
 
 
-def storage(folder: Path) -> optuna.storages.JournalStorage:
-    """The journal of a folder, which several processes may write to."""
+def storage(
+    folder: Path, note: Callable[[str], None] = lambda _: None
+) -> optuna.storages.JournalStorage:
+    """The journal of a folder, which several processes may write to.
+
+    Raises:
+        DataError: the journal is damaged.
+    """
     path = folder / "study.log"
     lock = _Lock(str(path.with_suffix(".lock")))
-    return optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    backend = _Journal(path, lock, note)
+    try:
+        return optuna.storages.JournalStorage(backend)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: a line in its middle is damaged ({error}): name another folder with --out, "
+            "or take that line out"
+        ) from error
+
+
+class _Journal(JournalFileBackend):
+    """Optuna's journal, which a kill in the middle of a write does not spoil.
+
+    Half a line at the end is what its writer was about to say and nobody has read: it is dropped
+    before anything is written behind it, or both would be one line that nobody can read.
+    """
+
+    def __init__(self, path: Path, lock: _Lock, note: Callable[[str], None]) -> None:
+        super().__init__(str(path), lock_obj=lock)
+        self._held = lock
+        self._note = note
+        self._mend()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._held.acquire()
+        try:
+            self._mend()
+            super().append_logs(logs)
+        finally:
+            self._held.release()
+
+    def _mend(self) -> None:
+        path = Path(self._file_path)
+        self._held.acquire()
+        try:
+            with path.open("rb+") as file:
+                size = file.seek(0, 2)
+                file.seek(max(0, size - 1))
+                if file.read(1) in (b"", b"\n"):
+                    return
+                file.seek(0)
+                whole = file.read().rfind(b"\n") + 1
+                file.truncate(whole)
+        finally:
+            self._held.release()
+        self._note(
+            f"{path}: dropped {size - whole} bytes at its end, half a line: whoever wrote it was "
+            "killed"
+        )
 
 
 class _Lock:

@@ -35,7 +35,8 @@ def track(
     run: str | None = None,
     texts: bool = True,
 ) -> str | None:
-    """Write an alignment to MLflow; the same one is written to the same run.
+    """Write an alignment to MLflow; the same one is written to the same run, and one that was made
+    anew and went otherwise to a run of its own.
 
     Its last persona becomes the `champion` among the user's prompts, and the best candidate that
     was replayed and turned down the `challenger`.
@@ -50,8 +51,8 @@ def track(
         experiment: MLflow's name for the group of runs.
         tracking_uri: a server or a database; default: MLFLOW_TRACKING_URI, else SQLite in the
             user's data folder.
-        run: what names the alignment (`PersonaAlignment.key`); default: a digest of its start,
-            settings and judging interactions.
+        run: what names the alignment, such as `PersonaAlignment.key` with the database's
+            `identity`; default: a digest of its start, settings and judging interactions.
         texts: keep the responses, the truths and the texts of the gradients.
 
     Returns:
@@ -73,17 +74,27 @@ def track(
 
 
 def _run(client: MlflowClient, uri: str, experiment: str, log: AlignmentLog, key: str) -> Run:
-    """The run of this key; a new one if there is none."""
+    """The run of this key that went as this one did; a new one if there is none."""
     group = connection.experiment_of(client, uri, experiment)
     filter_string = f"tags.`{RUN}` = '{key}'"
-    if known := client.search_runs([group], filter_string=filter_string, max_results=1):
-        return known[0]
+    for known in client.search_runs([group], filter_string=filter_string):
+        if _agrees(client, known, log):
+            return known
     took = float(log.usage.get("busy_seconds", 0.0))
     return client.create_run(
         group,
         start_time=round((time.time() - took) * 1000),
         run_name=f"{log.user} {log.task} v{log.last.version}",
         tags={RUN: key, connection.USER: log.user, "personaagent.task": log.task},
+    )
+
+
+def _agrees(client: MlflowClient, run: Run, log: AlignmentLog) -> bool:
+    """Whether a run has no other loss at a step than the alignment: two would be no curve."""
+    losses = [values["loss"] for values in _curve(log)]
+    return all(
+        one.step >= len(losses) or math.isclose(one.value, losses[one.step])
+        for one in client.get_metric_history(run.info.run_id, "loss")
     )
 
 

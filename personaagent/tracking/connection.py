@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
+from personaagent.private import private_file, private_folder
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -80,7 +82,10 @@ def experiment_of(client: MlflowClient, uri: str, name: str) -> str:
     if found := client.get_experiment_by_name(name):
         return str(found.experiment_id)
     try:
-        return str(client.create_experiment(name, artifact_location=_files_of(uri)))
+        files = _files_of(uri)
+        if files is not None:
+            private_folder(files)
+        return str(client.create_experiment(name, files and files.as_uri()))
     except MlflowException:
         if found := client.get_experiment_by_name(name):  # somebody made it in between
             return str(found.experiment_id)
@@ -122,7 +127,9 @@ def _open(uri: str) -> None:
 
     url = sa.make_url(uri)
     if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        private_folder(Path(url.database).parent)
+        if url.database != ":memory:" and not Path(url.database).exists():
+            private_file(Path(url.database))
     engine = sa.create_engine(url)
     try:
         sa.inspect(engine).get_table_names()
@@ -130,7 +137,7 @@ def _open(uri: str) -> None:
         engine.dispose()
 
 
-def _files_of(uri: str) -> str | None:
+def _files_of(uri: str) -> Path | None:
     """Where the files of a local database's runs go; elsewhere the server decides."""
     if not urlsplit(uri).scheme.startswith("sqlite"):
         return None
@@ -138,7 +145,7 @@ def _files_of(uri: str) -> str | None:
 
     database = make_url(uri).database
     folder = Path(database).absolute().parent if database else _home()
-    return (folder / "mlartifacts").as_uri()
+    return folder / "mlartifacts"
 
 
 def _home() -> Path:

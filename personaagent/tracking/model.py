@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personaagent.errors import ArtifactError
+from personaagent.private import private_folder
 from personaagent.tracking import connection
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def log_agent(
     lm: str = "embedded",
     api_base: str | None = None,
     name: str = "personaagent",
+    extras: Sequence[str] = (),
     experiment: str = connection.EXPERIMENT,
     tracking_uri: str | None = None,
 ) -> str:
@@ -48,6 +50,8 @@ def log_agent(
             says otherwise there.
         api_base: likewise, and PERSONAAGENT_API_BASE.
         name: of the logged model.
+        extras: those of the package that are needed where it is served, such as `postgres`; the
+            one of an embedded LM is added.
         experiment: MLflow's name for the group of runs.
         tracking_uri: as for `track`.
 
@@ -69,7 +73,9 @@ def log_agent(
             import mlflow
 
             with mlflow.start_run(run.info.run_id):
-                logged = mlflow.pyfunc.log_model(name=name, **_parts(folder))
+                logged = mlflow.pyfunc.log_model(
+                    name=name, **_parts(folder, _requirement(lm, api_base, extras))
+                )
     return str(logged.model_uri)
 
 
@@ -80,6 +86,7 @@ def save_agent(
     *,
     lm: str = "embedded",
     api_base: str | None = None,
+    extras: Sequence[str] = (),
 ) -> Path:
     """Write the same model to a folder, which must be new or empty; the folder.
 
@@ -93,7 +100,8 @@ def save_agent(
     with _written(task, personas, lm, api_base) as folder:
         import mlflow
 
-        mlflow.pyfunc.save_model(str(path), **_parts(folder))
+        private_folder(path)
+        mlflow.pyfunc.save_model(str(path), **_parts(folder, _requirement(lm, api_base, extras)))
     return path
 
 
@@ -104,6 +112,7 @@ def load_agent(folder: Path) -> tuple[PersonaAgent, dict[str, Persona], PersonaL
 
     Raises:
         ArtifactError: a persona was changed.
+        StoreError: the database that is named is not there.
         LMError: the LM cannot be had.
     """
     from personaagent import artifacts, memory
@@ -115,8 +124,9 @@ def load_agent(folder: Path) -> tuple[PersonaAgent, dict[str, Persona], PersonaL
     found = [artifacts.load(file).persona for file in sorted((folder / _PERSONAS).iterdir())]
     lm = os.environ.get("PERSONAAGENT_LM") or settings["lm"]
     api_base = os.environ.get("PERSONAAGENT_API_BASE") or settings["api_base"]
-    where = os.environ.get("PERSONAAGENT_DB") or _nowhere()
-    remembered = memory.EpisodicMemory(memory.Store(where), memory.SentenceEmbedder())
+    named = os.environ.get("PERSONAAGENT_DB")
+    store = memory.Store(named, create=False) if named else memory.Store(_nowhere())
+    remembered = memory.EpisodicMemory(store, memory.SentenceEmbedder())
     agent = PersonaAgent(task_from(settings["task"]), remembered)
     return agent, {one.user: one for one in found}, connect(lm, api_base=api_base)
 
@@ -152,12 +162,21 @@ def _written(
         yield folder
 
 
-def _parts(folder: Path) -> dict[str, Any]:
+def _requirement(lm: str, api_base: str | None, extras: Sequence[str]) -> str:
+    """What pip installs where the model is served."""
     from personaagent.artifacts import package_version
 
+    local = api_base is None and (lm == "embedded" or lm.lower().endswith(".gguf"))
+    names = ",".join(sorted({*extras, *(["embedded"] if local else [])}))
+    version = package_version()
+    pinned = "" if version == "unknown" else f"=={version}"
+    return f"personaagent{f'[{names}]' if names else ''}{pinned}"
+
+
+def _parts(folder: Path, requirement: str) -> dict[str, Any]:
     return {
         "python_model": str(_CODE),
         "artifacts": {"agent": str(folder)},
         # Given, because MLflow would load the LM to find out.
-        "pip_requirements": [f"personaagent=={package_version()}"],
+        "pip_requirements": [requirement],
     }

@@ -171,7 +171,7 @@ def test_the_users_are_listed_with_their_interactions(run: Run, told, imported):
 
 
 def test_an_empty_memory_says_what_to_do(run: Run):
-    assert "personaagent import" in run("users").stdout
+    assert "personaagent import" in run("users", ok=False).stderr
 
 
 def test_an_observation_is_remembered_once(run: Run, told, imported):

@@ -11,7 +11,7 @@ import pytest
 from cli_world import Engine, rows, write
 from mlflow import MlflowClient
 
-from personaagent.forgetting import finish, forget, unfinished_users
+from personaagent.forgetting import Finished, finish, forget, unfinished_users
 from personaagent.memory import Store
 
 CANARY = "xyzzycanary"
@@ -147,7 +147,7 @@ def test_without_mlflow_the_rest_is_done_and_the_same_command_goes_on(
     again = forget(store, "amira", ids=["amira-3"])
     assert (again.complete, again.outside["mlflow"]) == (True, 2)
     assert holding(tmp_path) == []
-    assert finish(store, "amira") == ({}, {})
+    assert finish(store, "amira") == Finished()
 
 
 def test_an_export_that_its_user_changed_is_left_and_named(run, planted, tmp_path):
@@ -159,6 +159,46 @@ def test_an_export_that_its_user_changed_is_left_and_named(run, planted, tmp_pat
     assert str(notes) in result.stdout
     assert notes.read_text() == "My notes."
     assert not notes.with_suffix(".json").exists()
+
+
+def test_an_export_that_is_not_where_it_was_written_is_named(run, told, planted, tmp_path):
+    notes = tmp_path / "out" / "amira-inbox-v0.md"
+    notes.rename(tmp_path / "elsewhere.md")
+    shown = run("forget", "--user", "amira", "--id", "amira-3", "--yes").stdout
+    assert "out of reach, files: 1 file is not where it was written" in shown
+    assert str(notes) in shown
+    assert "deleted 1 exported file\n" in shown
+    assert "deleted 2 entries in MLflow\n" in shown
+    assert "deleted 2 cached LM responses\n" in shown
+
+
+class Log:
+    """A database that keeps a log of its own, as PostgreSQL does."""
+
+    keeps_log = True
+
+    def __init__(self, database):
+        self.database = database
+
+    def __getattr__(self, name):
+        return getattr(self.database, name)
+
+
+def test_a_server_of_mlflow_has_a_trash_of_its_own(planted, tmp_path, monkeypatch):
+    monkeypatch.setattr("personaagent.untracking.forget", lambda *_, **__: 2)
+    with Store(tmp_path / "memory.db") as store:
+        receipt = forget(store, "amira", ids=["amira-3"], tracking_uri="http://mlflow.example")
+    assert "mlflow gc" in receipt.to_dict()["beyond"]["mlflow"]
+
+
+def test_what_no_program_can_reach_is_named_in_the_receipt(planted, tmp_path, monkeypatch):
+    with Store(tmp_path / "memory.db") as store:
+        store.database = Log(store.database)
+        receipt = forget(store, "amira", ids=["amira-3"])
+    assert receipt.complete is True
+    said = receipt.to_dict()["beyond"]
+    assert list(said) == ["database"]
+    assert "write-ahead log, in backups and on replicas" in said["database"]
 
 
 def test_it_asks_first(run, told, imported):

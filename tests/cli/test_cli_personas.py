@@ -11,6 +11,7 @@ from standins import HashEmbedder
 from test_cli_data import lamp_files
 from typer.testing import CliRunner
 
+from personaagent.artifacts import Artifact, export
 from personaagent.cli.app import app
 from personaagent.data import LAMP_TASKS, Interaction, Persona
 from personaagent.memory import EpisodicMemory, Store
@@ -143,6 +144,38 @@ def test_compile_is_tracked_unless_told_otherwise(told, imported):
     assert (imported.parent / "mlflow.db").is_file()
 
 
+def test_the_same_history_in_two_databases_is_two_runs_with_one_loss_a_step(
+    run, told, imported, tasks, tmp_path
+):
+    from mlflow import MlflowClient
+
+    elsewhere = ("--db", tmp_path / "other.db")
+    run("import", imported, "--tasks", tasks, *elsewhere)
+    tracked = (*COMPILE[:-1], "-k", "2")
+    runs = {told(*tracked)["tracked"], told(*tracked, *elsewhere)["tracked"]}
+    assert len(runs) == 2
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    for one in runs:
+        losses = [metric.step for metric in client.get_metric_history(one, "loss")]
+        assert losses == sorted(set(losses))
+        found = client.get_run(one).data
+        assert found.metrics["tokens"] > 0
+        said = {name: found.params[name] for name in ("lm", "gradient_lm", "k", "retriever")}
+        assert said == {"lm": "embedded", "gradient_lm": "embedded", "k": "2", "retriever": "dense"}
+        assert found.params["embedder"] == HashEmbedder().fingerprint
+        assert found.params["lm.fingerprint"] == "stand-in"
+
+
+def test_another_gradient_lm_is_recorded(told, imported, tmp_path):
+    from mlflow import MlflowClient
+
+    said = told(*COMPILE[:-1], "--gradient-lm", "openai/large", "--retriever", "bm25")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    params = client.get_run(said["tracked"]).data.params
+    assert (params["lm"], params["gradient_lm"]) == ("embedded", "openai/large")
+    assert params["retriever"] == "bm25"
+
+
 def test_compile_imports_a_user_of_lamp_and_asks_the_held_out_question(told, tmp_path, monkeypatch):
     monkeypatch.setattr("cli_world.Engine.answers", {"Which tag": '{"answer": "comedy"}'})
     questions, outputs = lamp_files(tmp_path)
@@ -250,14 +283,57 @@ def test_export_and_restore_carry_a_persona_over(run, told, compiled, tasks, tmp
     assert (restored["user"], restored["changed"]) == ("amira-at-work", True)
     again = run("restore", said["json"], "--user", "amira-at-work", *elsewhere).stdout
     assert "nothing changed" in again
-    run("import", "--tasks", tasks, *elsewhere)
     shown = told("show", "--user", "amira-at-work", *elsewhere)
     assert shown["directives"] == told("show", "--user", "amira")["directives"]
 
 
-def test_restore_says_when_the_task_is_not_known(run, compiled, tmp_path):
+def test_a_restored_persona_lives_in_a_fresh_database(run, told, compiled, tmp_path):
     run("export", "--user", "amira")
-    shown = run("restore", "amira-inbox-v0.json", "--db", tmp_path / "other.db").stdout
+    fresh = ("--db", tmp_path / "new" / "other.db")
+    run("restore", "amira-inbox-v0.json", *fresh)
+    (user,) = told("users", *fresh)["users"]
+    assert (user["user"], user["task"], user["interactions"]) == ("amira", "inbox", 0)
+    assert user["persona"]["version"] == 0
+    assert told("users", "--task", "inbox", *fresh)["users"] == [user]
+    assert CAR in run("show", "--user", "amira", *fresh).stdout
+    assert told("ask", "the car is old", "--user", "amira", *fresh)["answer"] == "money"
+    run("export", "--user", "amira", "--out", "again", *fresh)
+    first, again = (
+        json.loads((tmp_path / part / "amira-inbox-v0.json").read_text()) for part in ("", "again")
+    )
+    for name in ("lm", "lm_fingerprint", "embedder", "task"):
+        assert first[name] == again[name]
+        assert first[name] is not None
+
+
+def test_an_export_says_what_the_persona_was_made_with(run, told, compiled, tmp_path):
+    run("export", "--user", "amira")
+    data = json.loads((tmp_path / "amira-inbox-v0.json").read_text())
+    assert (data["lm"], data["lm_fingerprint"]) == ("embedded", "stand-in")
+    assert data["embedder"] == HashEmbedder().fingerprint
+    assert data["scores"]["last_loss"] == compiled["loss"]["last"]
+    assert (data["task"]["name"], data["task"]["kind"]) == ("inbox", "classification")
+    run("rollback", "--user", "amira", "--to", 0)
+    publish_more = told("show", "--user", "amira")
+    assert publish_more["version"] == 0  # nothing to roll back
+
+
+def test_a_task_that_is_known_here_with_other_answers_is_not_replaced(run, compiled, tmp_path):
+    run("export", "--user", "amira")
+    other = [{"name": "inbox", "kind": "rating", "instruction": "Stars?", "low": 1, "high": 5}]
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    elsewhere = ("--db", tmp_path / "other.db")
+    run("import", "--tasks", "other.json", *elsewhere)
+    said = run("restore", "amira-inbox-v0.json", *elsewhere, ok=False).stderr
+    assert "task 'inbox' is known as a rating" in said
+    assert "no users yet" in run("users", *elsewhere).stdout
+
+
+def test_a_file_without_its_task_is_restored_and_says_what_is_missing(run, compiled, tmp_path):
+    with Store(tmp_path / "memory.db") as store:
+        persona = store.of("amira").persona("inbox")
+    export(tmp_path / "bare.json", Artifact.of(persona))
+    shown = run("restore", "bare.json", "--db", tmp_path / "other.db").stdout
     assert "task 'inbox' is not known here yet" in shown
 
 
@@ -277,7 +353,7 @@ def test_texts_of_users_are_never_markup_nor_control_characters(run, tasks, tmp_
     assert "\x1b" not in shown
 
 
-def test_every_task_of_lamp_can_be_named(run):
+def test_every_task_of_lamp_can_be_named(run, imported):
     for name in LAMP_TASKS:
         run("users", "--task", name)
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
-from cli_world import rows, write
+from cli_world import Engine, rows, write
 
 from personaagent.errors import LMError
 from personaagent.memory import Store
+from personaagent.memory.holder import Holder
+from personaagent.memory.queue import Queue
 
 WORK = ("worker", "--once", "--no-track")
 
@@ -95,3 +105,82 @@ def test_a_schedule_takes_in_less(run, imported, tmp_path):
     run("import", write(tmp_path / "more.jsonl", rows(count=19)[18:]))
     assert "amira" not in run(*WORK).stderr
     assert "amira" in run(*WORK, "--every", 0).stderr
+
+
+def begun(folder, *arguments):
+    """A command in a process of its own, after its first LM call."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("compiler.py")), *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(
+                [*(str(one) for one in Path(__file__).parents[:2]), str(Path(__file__).parents[2])]
+            ),
+            "CALLS": str(folder / "calls"),
+            "SECONDS": "0.2",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 90
+    while not (folder / "calls").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (folder / "calls").exists()
+    return process
+
+
+@pytest.mark.parametrize("command", [("compile", "--user", "amira"), ("worker",)])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_whoever_is_stopped_keeps_nobody_waiting(run, told, imported, tmp_path, command, how):
+    process = begun(tmp_path, *command, "--no-track")
+    process.send_signal(how)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (143 if how == signal.SIGTERM else -9)
+    assert ("goes on from here" in said) is (how == signal.SIGTERM)
+    with Store(tmp_path / "memory.db") as store:
+        assert [one.state(store.now()) for one in Queue(store).jobs()] in (
+            [[]] if command[0] == "compile" else [["waiting"], ["interrupted"]]
+        )
+    assert "amira · inbox: version 0" in run(*WORK).stderr
+    assert jobs(told) == []
+
+
+def test_a_compile_says_who_is_at_it_before_it_asks_the_lm(
+    run, told, imported, tmp_path, monkeypatch
+):
+    def asked(*_):
+        raise AssertionError("the LM was asked")
+
+    process = begun(tmp_path, "worker", "--no-track")
+    try:
+        monkeypatch.setattr(Engine, "complete", asked)
+        said = run("compile", "--user", "amira", "--no-track", ok=False).stderr
+        assert f"'worker', process {process.pid} on " in said
+        many = run("compile", "--users", "amira", "--no-track", "--json", ok=None)
+        assert many.exit_code == 1
+        (user,) = json.loads(many.stdout)["users"]
+        assert f"process {process.pid}" in user["problem"]
+        (job,) = told("queue")["jobs"]
+        assert (job["state"], job["held_by"]) == (
+            "running",
+            Holder.read(str(worker_of(tmp_path))).described(),
+        )
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def worker_of(folder):
+    with Store(folder / "memory.db") as store:
+        return Queue(store).jobs()[0].worker
+
+
+def test_a_worker_says_what_it_leaves_alone_and_until_when(run, imported, tmp_path):
+    with Store(tmp_path / "memory.db") as store:
+        Queue(store).hold("amira", "inbox", str(Holder.new("compile")))
+        lease = Queue(store).jobs()[0].lease
+    said = run(*WORK).stderr
+    assert f"amira · inbox: left alone: 'compile', process {os.getpid()} on " in said
+    assert f"{lease:%H:%M:%S} UTC" in said

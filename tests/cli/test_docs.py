@@ -6,26 +6,31 @@ import json
 import re
 import shlex
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import dspy
+import pytest
 from cli_world import Run
 from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
 
 from personaagent.data import Persona
 from personaagent.importers import IMPORTERS
-from personaagent.memory import EpisodicMemory, Store
+from personaagent.memory import EpisodicMemory, Store, erasure
+from personaagent.memory.schema import metadata
 from personaagent.memory.tasks import load_tasks
 from personaagent.programs import PersonaAgent
 from personaagent.tracking import register
-from personaagent.tracking.connection import current
+from personaagent.tracking.connection import address, current
 from personaagent.tracking.served import Question
 
 DOCS, CASES = Path(__file__).parents[2] / "docs", Path(__file__).parents[1] / "cases"
-MLFLOW, IMPORTS = ((DOCS / name).read_text() for name in ("mlflow.md", "imports.md"))
+MLFLOW, IMPORTS, STORES = (
+    (DOCS / name).read_text() for name in ("mlflow.md", "imports.md", "stores.md")
+)
 
 
 def commands(text: str) -> list[str]:
@@ -77,3 +82,22 @@ def test_the_commands_about_imports_run(run: Run, imported: Path, tmp_path: Path
         (command,) = [one for one in said_so if f"--from {name} " in one]
         assert "new interaction" in said_so[command]
     assert any("--skip-malformed" in command for command in said_so)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the path in the documents is Linux's")
+def test_the_data_folder_is_where_the_documents_say(tmp_path, monkeypatch):
+    for name in ("XDG_DATA_HOME", "MLFLOW_TRACKING_URI", "PERSONAAGENT_DB"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (shown,) = re.findall(r"^mlflow ui --backend-store-uri (.+)$", MLFLOW, re.M)
+    assert shown.replace("$HOME", str(tmp_path)) == address(None)
+    assert "`~/.local/share/personaagent` on Linux" in STORES
+    with Store() as store:
+        assert store.name == str(tmp_path / ".local" / "share" / "personaagent" / "memory.db")
+
+
+def test_every_table_that_holds_a_users_data_is_erased_or_kept_on_purpose():
+    """A table that is added is looked at: it is dropped with its user unless it says why not."""
+    named = {table.name for table in metadata.sorted_tables if "user" in table.c}
+    assert named - erasure._NOT_DERIVED == {"journal", "turns", "jobs"}
+    assert erasure._KEPT <= erasure._NOT_DERIVED <= named | {"merges"}

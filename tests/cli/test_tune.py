@@ -208,3 +208,58 @@ def test_a_tracking_server_that_is_down_is_said_and_the_search_is_complete(run, 
     said = run("tune", "--users", 2, "--trials", 1, "--track").stdout
     assert "cannot be used, so this search is not tracked" in said
     assert "The winner is" in said
+
+
+def holding(folder: Path, text: str) -> list[str]:
+    files = [one for one in folder.rglob("*") if one.is_file()]
+    return sorted(one.name for one in files if text.encode() in one.read_bytes())
+
+
+@pytest.mark.usefixtures("six")
+def test_what_was_asked_is_gone_when_the_search_is_done(run, tmp_path):
+    run("tune", "--trials", 2, "--users", 3, "--check", 3)
+    assert list((tmp_path / "tuning").glob("asked-*")) == []
+    for text in ("needs part", "amira", "farid"):
+        assert holding(tmp_path / "tuning", text) == []
+
+
+@pytest.mark.usefixtures("six")
+def test_a_check_that_was_made_is_not_made_again(told, asked):
+    command = ("tune", "--trials", 2, "--users", 3, "--check", 3)
+    first = told(*command)
+    spent = len(asked)
+    assert told(*command) == first
+    assert len(asked) == spent
+
+
+@pytest.mark.usefixtures("six")
+def test_what_an_interrupted_search_has_asked_goes_with_its_user(run, told, tmp_path):
+    run("tune", "--trials", 2, "--users", 6, "--max-calls", 40, ok=False)
+    assert holding(tmp_path / "tuning", "needs part") != []
+    receipt = told("forget", "--user", "amira", "--id", "amira-3", "--yes")
+    assert receipt["workfiles"] == 1
+    assert receipt["complete"] is True
+    assert holding(tmp_path / "tuning", "needs part") == []
+    assert told("forget", "--user", "bela", "--all", "--yes")["workfiles"] == 0
+    assert holding(tmp_path, "bela-1") == ["six.jsonl"]
+    run("tune", "--trials", 2, "--users", 5)
+
+
+@pytest.mark.usefixtures("six")
+def test_a_search_on_other_users_keeps_the_first_ones_report(run, told, tmp_path):
+    first = told("tune", "--trials", 2, "--users", 2)
+    before = {one: one.read_bytes() for one in map(Path, first["files"])}
+    second = told("tune", "--trials", 2, "--users", 3)
+    assert {one: one.read_bytes() for one in before} == before
+    assert not set(first["files"]) & set(second["files"])
+    (folder,) = {Path(one).parent for one in second["files"]}
+    assert folder.parent == Path("tuning")
+    assert str(folder) in run("tune", "--trials", 2, "--users", 3).stdout.replace("\n", "")
+    assert told("tune", "--trials", 2, "--users", 2) == first
+
+
+@pytest.mark.usefixtures("six")
+def test_a_winner_that_is_no_better_leaves_no_setting_and_says_so(run, tmp_path):
+    said = run("tune", "--trials", 1, "--users", 3).stdout  # the paper's, and no defaults
+    assert "No setting.json" in said
+    assert not (tmp_path / "tuning" / "setting.json").exists()

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personaagent.evaluation.tuning import Checked, Findings
-from personaagent.evaluation.tuning_report import summary, verdict, write_tuning_report
+from personaagent.evaluation.tuning_report import (
+    NO_SETTING,
+    summary,
+    verdict,
+    write_setting,
+    write_tuning_report,
+)
 from personaagent.optimizers.heldout import Outcome
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.tuner import Tried
@@ -102,3 +108,29 @@ def test_dropped_settings_are_faint_and_never_win(tmp_path):
     assert "users that the search did not see: loss -0.200" in text
     assert "all users were tried (faint): 1" in text
     assert page.read_text().count('class="faint"') == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "cost", "better"),
+    [(0.9, 900, True), (1.0, 90, True), (1.0, 100, False), (1.1, 90, False)],
+)
+def test_only_a_winner_that_is_better_than_the_defaults_becomes_a_file(
+    tmp_path, loss, cost, better
+):
+    wobble = (0.9, -0.9) * 5  # so that a cheaper one wins though it is no better
+    found = findings(tried(0, 1.0, 100, DEFAULT), tried(1, loss, cost, noise=wobble))
+    (tmp_path / "setting.json").write_text("{}")  # when less was known
+    written = write_setting(found, None, tmp_path)
+    expected = better and found.winner.number == 1
+    assert bool(written) is expected
+    assert (tmp_path / "setting.json").exists() is expected
+    write_tuning_report(found, None, {}, tmp_path)
+    assert (NO_SETTING in (tmp_path / "report.md").read_text()) is not expected
+
+
+def test_a_winner_that_fails_its_check_becomes_no_file(tmp_path):
+    found = findings(tried(0, 1.0, 100, DEFAULT), tried(1, 0.5, 90))
+    worse = Checked(10, outcomes(1.249), outcomes(1.0))
+    assert write_setting(found, Checked(10, outcomes(0.9), outcomes(1.0)), tmp_path)
+    assert not write_setting(found, worse, tmp_path)
+    assert summary(found, worse)["winner"]["better"] is False

@@ -13,7 +13,7 @@ from worlds import interaction
 
 from personaagent.data import Action, Directive, Interaction, Persona
 from personaagent.errors import ConflictError, DataError
-from personaagent.memory import EpisodicMemory, Store
+from personaagent.memory import EpisodicMemory, Store, exports
 from personaagent.memory.erasure import erase, without
 
 CANARY = "xyzzycanary"
@@ -246,3 +246,38 @@ def test_a_database_of_version_1_is_upgraded_in_place(tmp_path: Path) -> None:
         assert store.of("ann").count() == 1
         assert len(erase(store, "ann", ids=["i1"]).personas) == 1  # nobody knows what it is made of
         assert CANARY not in said(store)
+
+
+def test_only_a_database_that_keeps_a_log_has_a_limit_to_name(store: Store) -> None:
+    assert store.database.keeps_log is (not store.name.endswith(".db"))
+
+
+def test_files_of_unfinished_work_go_with_every_erasure_of_their_users(
+    store: Store, tmp_path: Path
+) -> None:
+    store.add([interaction(n, user=user) for user in ("ann", "bob") for n in range(2)])
+    file = tmp_path / "asked.db"
+    exports.begin_work(store, ["ann", "bob"], file)
+    exports.begin_work(store, ["ann"], file)  # once more is once
+    for suffix in ("", "-wal", "-shm"):
+        file.with_name(file.name + suffix).write_text(CANARY)
+    assert exports.delete_work(store, "cem") == exports.Deleted(0, (), ())
+    erase(store, "ann", ids=["i1"])
+    assert exports.delete_work(store, "ann") == exports.Deleted(1, (), ())
+    assert list(tmp_path.glob("asked.db*")) == []
+    assert exports.delete_work(store, "bob") == exports.Deleted(0, (), ())
+
+
+def test_work_that_is_not_where_it_was_is_named(store: Store, tmp_path: Path) -> None:
+    exports.begin_work(store, ["ann"], tmp_path / "asked.db")
+    assert exports.delete_work(store, "ann").moved == (tmp_path / "asked.db",)
+    assert exports.delete_work(store, "ann").moved == ()
+
+
+def test_work_that_is_done_is_not_looked_for(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "asked.db"
+    exports.begin_work(store, ["ann"], file)
+    exports.end_work(store, file)
+    file.write_text("somebody else's by now")
+    assert exports.delete_work(store, "ann") == exports.Deleted(0, (), ())
+    assert file.exists()

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from worlds import NOON, interaction
 
 from personaagent.data import Persona
+from personaagent.errors import BusyError
 from personaagent.memory import Store
 from personaagent.memory.erasure import erase
+from personaagent.memory.holder import Holder, gone
 from personaagent.memory.queue import (
     ATTEMPTS,
     LEASE,
@@ -143,4 +147,89 @@ def test_an_erasure_asks_for_what_it_emptied(queue: Queue) -> None:
         queue.done(connection, job)  # the worker that knew the erased one
     assert len(queue.jobs()) == 1
     erase(store, "ann", everything=True)
+    assert queue.jobs() == []
+
+
+def dead() -> Holder:
+    """A process of this machine that has ended."""
+    if not (child := os.fork()):
+        os._exit(0)
+    os.waitpid(child, 0)
+    return replace(Holder.new("worker"), process=child)
+
+
+def test_a_holder_is_gone_only_where_that_can_be_known() -> None:
+    mine = Holder.new("worker")
+    assert Holder.read(str(mine)) == mine
+    assert not mine.gone
+    assert dead().gone
+    assert not replace(dead(), place="elsewhere").gone
+    assert not gone("a name in another form")
+
+
+def test_the_job_of_a_dead_worker_is_free_at_once(queue: Queue, clock: Clock) -> None:
+    queue.store.add([interaction(1)])
+    queue.add("ann", "films", "request")
+    queue.take(str(dead()))
+    assert queue.jobs()[0].state(clock()) == "interrupted"
+    assert queue.take("other") is not None
+
+
+def test_the_job_of_a_worker_that_died_elsewhere_is_free_at_the_end_of_its_lease(
+    queue: Queue, clock: Clock
+) -> None:
+    queue.store.add([interaction(1)])
+    queue.add("ann", "films", "request")
+    queue.take(str(replace(dead(), place="elsewhere", host="attic")))
+    (job,) = queue.jobs()
+    assert job.state(clock()) == "running"
+    assert "attic" in job.waiting(clock())
+    assert f"{clock() + LEASE:%H:%M:%S}" in job.waiting(clock())
+    assert queue.take("other") is None
+    clock.moment += LEASE
+    assert queue.take("other") is not None
+
+
+def test_who_compiles_and_who_works_keep_each_other_away(queue: Queue) -> None:
+    queue.store.add([interaction(1)])
+    queue.add("ann", "films", "request")
+    job = queue.take(str(Holder.new("worker")))
+    with pytest.raises(BusyError, match=f"'worker', process {os.getpid()} on "):
+        queue.hold("ann", "films", "me")
+    with pytest.raises(BusyError):
+        queue.hold("ann", "books", "me")  # the same user
+    queue.hold("bob", "films", "me")
+    assert job is not None
+    queue.again(job)
+    queue.hold("ann", "films", "me")
+    assert queue.take("worker") is None
+
+
+def test_one_process_may_compile_several_tasks_of_a_user(queue: Queue) -> None:
+    mine, again = str(Holder.new("compile")), str(Holder.new("compile"))
+    queue.hold("ann", "films", mine)
+    queue.hold("ann", "books", again)
+    with pytest.raises(BusyError):
+        queue.hold("ann", "films", again)
+    other = str(replace(Holder.new("compile"), process=os.getppid()))
+    with pytest.raises(BusyError):
+        queue.hold("ann", "music", other)
+
+
+def test_what_is_held_by_hand_leaves_no_job_behind(queue: Queue) -> None:
+    queue.again(queue.hold("ann", "films", "me"))
+    assert queue.jobs() == []
+    queue.hold("ann", "films", str(dead()))
+    assert queue.jobs() == []
+    assert queue.take("worker") is None
+
+
+def test_a_job_that_comes_while_somebody_works_by_hand_is_there_afterwards(queue: Queue) -> None:
+    held = queue.hold("ann", "films", "me")
+    queue.add("ann", "films", "erasure")
+    queue.again(held)
+    assert [(one.trigger, one.worker) for one in queue.jobs()] == [("erasure", None)]
+    held = queue.hold("ann", "films", "me")
+    with queue.store.database.write() as connection:
+        queue.done(connection, held)
     assert queue.jobs() == []

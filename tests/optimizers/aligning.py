@@ -19,5 +19,7 @@ def align(agent, history, rules=None, *, lm=None, valset=None, **options):
 
 
 def content(log):
-    """All of a log that is not time or money."""
-    return {key: value for key, value in log.to_dict().items() if key != "usage"}
+    """All of a log that is not time or money, nor the name of the stand-in."""
+    said = {key: value for key, value in log.to_dict().items() if key != "usage"}
+    settings = said["settings"].items()
+    return said | {"settings": {name: one for name, one in settings if "lm" not in name}}

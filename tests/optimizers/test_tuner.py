@@ -187,3 +187,64 @@ def test_two_workers_share_the_trials_and_do_not_take_each_others(tmp_path):
     assert one
     assert two
     assert states(folder) == {TrialState.COMPLETE: 9}
+
+
+def journal(folder):
+    return folder / "study.log"
+
+
+@pytest.mark.parametrize("left", [1, 10, -1])  # bytes of the last line; -1: all but its end
+def test_half_a_line_at_the_end_is_dropped_and_the_search_goes_on(tmp_path, left):
+    first = tuner(tmp_path)(4)
+    whole = journal(tmp_path).read_bytes()
+    last = whole.splitlines(keepends=True)[-1]
+    torn = last[:left]
+    journal(tmp_path).write_bytes(whole + torn)
+    notes = []
+    again = tuner(tmp_path, note=notes.append)(6)
+    assert again[:4] == first
+    assert len(again) == 6
+    (said,) = notes
+    assert f"dropped {len(torn)} bytes" in said
+    assert tuner(tmp_path)(6) == again
+
+
+def test_a_worker_writes_nothing_behind_the_half_line_of_one_that_was_killed(tmp_path):
+    notes = []
+    mine = tuner(tmp_path, note=notes.append)
+    mine(3)
+    with journal(tmp_path).open("ab") as file:
+        file.write(b'{"op_code":5,"work')
+    assert len(mine(5)) == 5
+    assert len(notes) == 1
+    assert tuner(tmp_path).tried() == mine.tried()
+
+
+def test_a_line_that_is_damaged_in_the_middle_is_said(tmp_path):
+    tuner(tmp_path)(3)
+    lines = journal(tmp_path).read_bytes().splitlines(keepends=True)
+    journal(tmp_path).write_bytes(b"".join([*lines[:4], b"}{\n", *lines[4:]]))
+    with pytest.raises(DataError, match=r"study\.log: a line in its middle is damaged"):
+        tuner(tmp_path)
+
+
+def test_no_user_is_named_in_the_journal(tmp_path):
+    tuner(tmp_path)(3)
+    assert b"user-0" not in journal(tmp_path).read_bytes()
+
+
+def test_another_study_in_the_folder_has_a_place_of_its_own(tmp_path):
+    first = tuner(tmp_path)
+    second = Tuner(Formula(), SPACE, tmp_path, "other")
+    assert first.place == tmp_path
+    assert second.place == tmp_path / "other"
+    assert tuner(tmp_path).place == tmp_path
+
+
+def test_what_is_done_alone_waits_for_nobody_and_is_left_where_others_work(tmp_path):
+    done = []
+    mine, other = tuner(tmp_path), tuner(tmp_path)
+    with other.at_work():
+        mine.when_alone(lambda: done.append("too soon"))
+    mine.when_alone(lambda: done.append("alone"))
+    assert done == ["alone"]

@@ -23,7 +23,7 @@ from worlds_of_mail import INBOX, book
 
 from personaagent.artifacts import Artifact
 from personaagent.data import Directive, Persona, Rating
-from personaagent.errors import ArtifactError
+from personaagent.errors import ArtifactError, StoreError
 from personaagent.tracking import log_agent, save_agent
 from personaagent.tracking.model import load_agent
 
@@ -110,12 +110,43 @@ def test_a_saved_model_holds_json_and_no_pickle(tmp_path: Path):
     assert lm.fingerprint == "openai/tiny@http://x/v1"
 
 
+@pytest.mark.parametrize(
+    ("lm", "api_base", "extras", "needed"),
+    [
+        ("embedded", None, (), "personaagent[embedded]"),
+        ("my.GGUF", None, (), "personaagent[embedded]"),
+        ("openai/gpt-4o-mini", None, (), "personaagent"),
+        ("embedded", "http://x/v1", (), "personaagent"),
+        ("embedded", None, ("postgres",), "personaagent[embedded,postgres]"),
+        ("openai/gpt-4o-mini", None, ("postgres",), "personaagent[postgres]"),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.2.3", "unknown"])
+def test_pip_installs_what_the_models_own_lm_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lm, api_base, extras, needed, version
+):
+    monkeypatch.setattr("personaagent.artifacts.package_version", lambda: version)
+    folder = save_agent(
+        tmp_path / "model", INBOX, PERSONAS, lm=lm, api_base=api_base, extras=extras
+    )
+    pinned = "" if version == "unknown" else "==1.2.3"
+    assert f"{needed}{pinned}" in (folder / "requirements.txt").read_text().splitlines()
+
+
 def test_where_it_runs_another_lm_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = save_agent(tmp_path / "model", INBOX, PERSONAS)
     (settings,) = folder.rglob("agent.json")
     monkeypatch.setenv("PERSONAAGENT_LM", "big")
     monkeypatch.setenv("PERSONAAGENT_API_BASE", "http://y/v1")
     assert load_agent(settings.parent)[2].fingerprint == "openai/big@http://y/v1"
+
+
+def test_a_memory_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = save_agent(tmp_path / "model", INBOX, PERSONAS)
+    monkeypatch.setenv("PERSONAAGENT_DB", str(tmp_path / "typo" / "memory.db"))
+    with pytest.raises(StoreError, match="there is no such database"):
+        load_agent(next(folder.rglob("agent.json")).parent)
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_changed_persona_is_refused(tmp_path: Path):

@@ -148,6 +148,17 @@ def test_a_resumed_alignment_goes_on_in_its_run(uri: str, client: Any):
     assert client.get_run(run).data.metrics["calls"] == 7
 
 
+def test_one_that_is_made_anew_and_goes_otherwise_has_a_run_of_its_own(client: Any, uri: str):
+    first = track(LOG, tracking_uri=uri, run="again")
+    other = replace(LOG, steps=(step(1, 1, 0.4), step(2, None, 0.4)))
+    second = track(other, tracking_uri=uri, run="again")
+    assert first != second
+    assert track(LOG, tracking_uri=uri, run="again") == first
+    assert track(other, tracking_uri=uri, run="again") == second
+    for run, expected in ((first, [0.9, 0.5, 0.5]), (second, [0.9, 0.4, 0.4])):
+        assert [one.value for one in client.get_metric_history(run, "loss")] == expected
+
+
 def test_another_alignment_is_another_run(uri: str, tracked: str):
     assert track(LOG, tracking_uri=uri) == tracked
     assert track(replace(LOG, settings={"batch": 8}), tracking_uri=uri) != tracked
