@@ -18,9 +18,9 @@ from typing import Self
 import sqlalchemy as sa
 from platformdirs import user_data_path
 
-from personaagent.data import LAMP_TASKS, Interaction, Task
+from personaagent.data import LAMP_TASKS, Interaction, Task, arguments
 from personaagent.data.screening import Screening
-from personaagent.errors import DataError
+from personaagent.errors import DataError, StoreError
 from personaagent.memory import rows, tombstones
 from personaagent.memory.database import Database
 from personaagent.memory.definitions import saved_tasks
@@ -29,6 +29,7 @@ from personaagent.memory.schema import champions, interactions, quarantine, vect
 from personaagent.memory.user import UserMemory
 
 _ROWS_AT_ONCE = 1_000
+GIVE = "give a list of Interaction objects, as 'read_interactions' reads them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,10 @@ class Store:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         screening: Screening | None = Screening(),  # noqa: B008  (frozen)
     ) -> None:
+        if where is not None and not isinstance(where, str | Path):
+            raise StoreError(
+                f"a database of type {type(where).__name__} cannot be opened: give a file or a URL"
+            )
         default = os.environ.get("PERSONAAGENT_DB") or user_data_path("personaagent") / "memory.db"
         self.database = Database(where or default)
         self.now = now
@@ -94,7 +99,8 @@ class Store:
         """Store interactions, all of them or none; adding one twice is adding it once.
 
         What the screening suspects is put aside in the same transaction. One that was erased is
-        left out: a file that still has it does not bring it back.
+        left out: a file that still has it does not bring it back. Where the task is known, labels
+        are stored in its spelling.
 
         Args:
             interactions: in the order in which they happened, where they have no time.
@@ -103,12 +109,15 @@ class Store:
             even_erased: store erased ones too, because their user wants them back.
 
         Raises:
-            DataError: an interaction breaks the contract, or its id is known with other content.
+            DataError: an interaction breaks the contract, its response is none of its task's
+                answers, or its id is known with other content.
         """
         # Everything is read and checked first: the one writer's lock is not held meanwhile.
         now = self.now()
-        checked = [rows.checked(interaction, now) for interaction in interactions]
-        suspects = self._suspects(checked, tasks or {})
+        known = self._tasks(tasks or {})
+        each = arguments.every("interactions", interactions, Interaction, GIVE)
+        checked = [_fitting(rows.checked(one, now), known) for one in each]
+        suspects = self._suspects(checked, known)
         done = new = 0
         with self.database.write() as connection:
             if even_erased:
@@ -163,10 +172,9 @@ class Store:
         """One user's data.
 
         Raises:
-            DataError: the user is empty.
+            DataError: the user is empty, or no text.
         """
-        if not user.strip():
-            raise DataError("the user is empty: data belongs to a user, name one")
+        arguments.text("the user", user)
         return UserMemory(self.database, self.now, user)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
@@ -197,15 +205,17 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _tasks(self, given: Mapping[str, Task]) -> dict[str, Task]:
+        with self.database.read() as connection:
+            return {**LAMP_TASKS, **saved_tasks(connection), **given}
+
     def _suspects(
         self, checked: Sequence[Interaction], tasks: Mapping[str, Task]
     ) -> dict[tuple[str, str, str], tuple[Interaction, str]]:
         """The interactions that are not accepted, with the reason, by their key."""
-        if self.screening is None or not checked:
+        if self.screening is None:
             return {}
-        with self.database.read() as connection:
-            known = {**LAMP_TASKS, **saved_tasks(connection), **tasks}
-        verdicts = ((one, self.screening.verdict(one, known.get(one.task))) for one in checked)
+        verdicts = ((one, self.screening.verdict(one, tasks.get(one.task))) for one in checked)
         return {
             _key(one): (one, verdict.reason) for one, verdict in verdicts if not verdict.accepted
         }
@@ -239,6 +249,11 @@ class Store:
                         f"content (differs in: {fields}): interactions are immutable, give the "
                         "changed one an id of its own; nothing was stored"
                     )
+
+
+def _fitting(one: Interaction, tasks: Mapping[str, Task]) -> Interaction:
+    task = tasks.get(one.task)
+    return task.checked(one) if task else one
 
 
 def _key(one: Interaction) -> tuple[str, str, str]:

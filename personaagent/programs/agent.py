@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data import Directive, Interaction, Persona, Task, arguments
+from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
 from personaagent.programs.consult import consult
 from personaagent.programs.fusion import serve
 from personaagent.programs.habits import label_posterior
-from personaagent.programs.persona import PersonaParameter
+from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
-from personaagent.programs.tools import Observation, personal_tools, run
+from personaagent.programs.tools import Observation, general_tools, personal_tools, run
 
 
 class PersonaAgent(dspy.Module):
@@ -31,10 +32,14 @@ class PersonaAgent(dspy.Module):
         task: what an answer is.
         memory: episodic memory with its store.
         persona: the program's own persona; saved and loaded with the program.
-        tools: the general tools A, the user's `dspy.Tool`s and MCP tools among them.
+        tools: the general tools A: `dspy.Tool`s, MCP tools, or plain functions, which are called by
+            their name and described by their docstring.
         rounds: how often π_P may choose actions for one query; 0 leaves it to standing actions.
         k: memories that a recall returns unless the LM says otherwise.
         retriever: a name of `personaagent.memory.RETRIEVERS`.
+
+    Raises:
+        DataError: an argument is not what it is to be.
     """
 
     def __init__(
@@ -43,14 +48,15 @@ class PersonaAgent(dspy.Module):
         memory: EpisodicMemory,
         *,
         persona: Persona | None = None,
-        tools: Sequence[dspy.Tool] = (),
+        tools: Sequence[dspy.Tool | Callable[..., Any]] = (),
         rounds: int = 1,
         k: int = 4,
         retriever: str = "dense",
     ) -> None:
         super().__init__()
-        self.task = task
-        self.tools = list(tools)
+        arguments.whole("rounds", rounds, 0)
+        self.task = given(task)
+        self.tools = general_tools(tools)
         self.rounds = rounds
         self.persona = PersonaParameter(persona)
         self.retrieve = MemoryRetriever(memory, k=k, retriever=retriever)
@@ -87,10 +93,11 @@ class PersonaAgent(dspy.Module):
             LM sees the first; `persona`, its hash.
 
         Raises:
+            DataError: the query or the user is empty.
             LMError: the LM failed after its retries, or answered in no usable form.
         """
-        situation = Situation(user, self.task, query, before, tuple(exclude))
-        persona = persona or self.persona_of(user)
+        situation = Situation.of(query, user, self.task, before, exclude)
+        persona = checked(persona) or self.persona_of(user)
         prompt = persona.standing_prompt()
         observations = self.act(situation, persona, prompt)
         directives = consult(self.memory, persona, query)
@@ -164,9 +171,10 @@ class PersonaAgent(dspy.Module):
         """Close the loop: what the user really answered enters memory (known ones change nothing).
 
         Raises:
-            DataError: the interaction breaks the contract, or its id is known with other content.
+            DataError: the interaction breaks the contract, its response is none of the task's
+                answers, or its id is known with other content.
         """
-        self.memory.add([interaction])
+        self.memory.add([interaction], tasks={self.task.name: self.task})
 
 
 def _shown(

@@ -10,13 +10,14 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data import Directive, Interaction, Persona, Task, arguments
+from personaagent.data.task import given
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.consult import consult
 from personaagent.programs.fusion import fuse
 from personaagent.programs.habits import label_posterior
-from personaagent.programs.persona import PersonaParameter
+from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.reading import ReadingAdapter
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
@@ -58,13 +59,14 @@ class Personal(dspy.Module):
         answer: str = "answer",
     ) -> None:
         super().__init__()
+        arguments.instance("program", program, dspy.Module, "give a DSPy program")
         if not any("persona" in one.signature.input_fields for one in program.predictors()):
             raise DataError(
                 f"{type(program).__name__}: no predictor has an input field 'persona': add it to "
                 "the signature, as in 'persona, query -> answer'"
             )
         self.program = program
-        self.task = task
+        self.task = given(task)
         self.persona = PersonaParameter(persona)
         self.retrieve = MemoryRetriever(memory)
         self.query = query
@@ -101,7 +103,8 @@ class Personal(dspy.Module):
         Raises:
             LMError: the LM failed, or the program's answer is none of the task's.
         """
-        persona = persona or self.persona_of(user)
+        situation = Situation.of(query, user, self.task, before, exclude)
+        persona = checked(persona) or self.persona_of(user)
         directives = consult(self.memory, persona, query)
         said, read = self._ask(query, _as_text(persona, directives))
         try:
@@ -113,7 +116,6 @@ class Personal(dspy.Module):
         distribution, habit = lm, None
         if lm is not None:
             if persona.trust.habit:
-                situation = Situation(user, self.task, query, before, tuple(exclude))
                 habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
             distribution = fuse(lm, habit, persona.trust)
             answer = self.task.decide(distribution)
