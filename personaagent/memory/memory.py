@@ -60,6 +60,9 @@ class EpisodicMemory:
         self._indexes = IndexCache(resident, self._forget)
         self._forget()
 
+    def __repr__(self) -> str:
+        return f"EpisodicMemory({self.store!r}, {self.embedder!r})"
+
     def _forget(self) -> None:
         """Begin with empty caches: what was erased may be in them."""
         self._embedded = lru_cache(maxsize=4_096)(lambda text: self.embedder.encode([text])[0])

@@ -88,6 +88,13 @@ class Store:
         """The file, or the URL without its password."""
         return self.database.name
 
+    def __repr__(self) -> str:
+        try:
+            counts = [one.interactions for one in self.users()]
+        except StoreError:
+            return f"Store({self.name!r}: cannot be read)"
+        return f"Store({self.name!r}: {len(counts):,} users, {sum(counts):,} interactions)"
+
     def add(
         self,
         interactions: Iterable[Interaction],

@@ -144,6 +144,10 @@ class PersonaAlignment(Teleprompter):
         self.report = report
         self.writers = Writers(gradient_lm, profile)
 
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings().items())
+        return f"PersonaAlignment({settings})"
+
     def compile(
         self,
         student: S,

@@ -63,6 +63,9 @@ class PersonaAgent(dspy.Module):
         self.choose = ActionChooser()
         self.answer = Answerer(task)
 
+    def __repr__(self) -> str:
+        return f"PersonaAgent({self.task.name!r}, {self.memory!r}, {_whose(self.persona.value)})"
+
     @property
     def memory(self) -> EpisodicMemory:
         """The memory that the agent reads and `observe` writes."""
@@ -175,6 +178,13 @@ class PersonaAgent(dspy.Module):
                 answers, or its id is known with other content.
         """
         self.memory.add([interaction], tasks={self.task.name: self.task})
+
+
+def _whose(persona: Persona | None) -> str:
+    """Whose persona a program has of its own."""
+    if persona is None:
+        return "each user's published persona"
+    return f"version {persona.version} of {persona.user!r}"
 
 
 def _shown(
