@@ -49,7 +49,7 @@ class EpisodicMemory:
 
     def __init__(self, store: Store, embedder: Embedder, *, resident: int = 1_700_000_000) -> None:
         arguments.instance("store", store, Store, 'give a Store, such as Store("memory.db")')
-        if not callable(getattr(embedder, "encode", None)):
+        if isinstance(embedder, str) or not callable(getattr(embedder, "encode", None)):
             raise DataError(
                 f"embedder is of type {type(embedder).__name__}: give one, such as "
                 "SentenceEmbedder()"

@@ -92,8 +92,8 @@ class Store:
         try:
             counts = [one.interactions for one in self.users()]
         except StoreError:
-            return f"Store({self.name!r}: cannot be read)"
-        return f"Store({self.name!r}: {len(counts):,} users, {sum(counts):,} interactions)"
+            return f"Store({self.name!r}, cannot be read)"
+        return f"Store({self.name!r}, users={len(counts)}, interactions={sum(counts)})"
 
     def add(
         self,

@@ -55,10 +55,10 @@ class UserMemory:
 
     def __repr__(self) -> str:
         try:
-            known = f"{self.count():,} interactions"
+            known = f"interactions={self.count()}"
         except StoreError:
             known = "cannot be read"
-        return f"UserMemory({self.user!r} in {self.database.name!r}: {known})"
+        return f"UserMemory({self.user!r} in {self.database.name!r}, {known})"
 
     # Interactions
 
