@@ -103,7 +103,7 @@ class PersonaAgent(dspy.Module):
         persona = checked(persona) or self.persona_of(user)
         prompt = persona.standing_prompt()
         observations = self.act(situation, persona, prompt)
-        directives = consult(self.memory, persona, query)
+        directives = consult(self.memory, persona, situation)
         said = self.answer(query=query, **_shown(prompt, observations, directives))
         answer, distribution, habit = said.answer, said.distribution, None
         if distribution is not None:

@@ -105,7 +105,7 @@ class Personal(dspy.Module):
         """
         situation = Situation.of(query, user, self.task, before, exclude)
         persona = checked(persona) or self.persona_of(user)
-        directives = consult(self.memory, persona, query)
+        directives = consult(self.memory, persona, situation)
         said, read = self._ask(query, _as_text(persona, directives))
         try:
             answer = self.task.parse(str(said[self.answer]))
