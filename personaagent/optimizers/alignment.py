@@ -77,7 +77,8 @@ class PersonaAlignment(Teleprompter):
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
-        report: called with every step as it ends.
+        report: called with every step as it ends, and with an empty one for an iteration that found
+            nothing to learn from.
     """
 
     def __init__(
@@ -259,6 +260,8 @@ class PersonaAlignment(Teleprompter):
                 )
                 stopped = "all iterations done" if batch else "nothing left to learn from"
                 if not batch:
+                    if self.report:  # told, and not kept: no step was made
+                        self.report(Step(iteration, (), (), (), None, *means(judged)))
                     continue
                 tried.update(one.interaction.id for one in batch)
 

