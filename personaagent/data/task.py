@@ -88,7 +88,12 @@ class Task:
         not name them."""
         if all(label in self.instruction for label in self.labels):
             return self.instruction
-        return f"{self.instruction} {self.answer}s: [{', '.join(self.labels)}]"
+        return f"{self.instruction} {self.answers}: [{', '.join(self.labels)}]"
+
+    @property
+    def answers(self) -> str:
+        """The noun for several answers; one that ends in s may be said of several already."""
+        return self.answer if self.answer.endswith("s") else f"{self.answer}s"
 
     def question(self, query: str) -> str:
         """What changes: the query under its noun."""
@@ -216,6 +221,8 @@ class Rating(Task):
         object.__setattr__(self, "labels", labels)
 
     def _answered(self, query: str, response: str) -> str:
+        if self.answer.endswith("s"):  # "2 is the stars"
+            return f'the {self.answer} for "{query}": {response}'
         return f'{response} is the {self.answer} for "{query}"'
 
     def decide(self, distribution: Mapping[str, float]) -> str:

@@ -70,7 +70,7 @@ def personal_tools(
         )
         counts = Counter(one.response for one in past if one.id not in situation.exclude)
         said = ", ".join(f"{label} ({n})" for label, n in counts.most_common() if label)
-        return f"The user's {task.answer}s so far: {said}" if said else "", ()
+        return f"The user's {task.answers} so far: {said}" if said else "", ()
 
     def read_profile() -> tuple[str, tuple[Memory, ...]]:
         """Read the summary of this user."""
