@@ -91,7 +91,7 @@ class HashEmbedder:
 
 def instant_lm(label: str) -> PersonaLM:
     """The stand-in, metered like any other LM."""
-    identity = Identity("instant", None, "instant", 1, 60.0, 0, True, 5, False, 0.0)
+    identity = Identity("instant", None, "instant", 1, 60.0, 0, 0.0)
     return PersonaLM(
         "sim/instant", identity, meter=Meter(), budget=None, cache=False, engine=Instant(label)
     )

@@ -81,7 +81,7 @@ class FixedLatency:
 
 def stand_in(task: Task, latency: float, slots: int) -> PersonaLM:
     """An LM of this latency that is metered like any other."""
-    identity = Identity("fixed", None, "fixed", slots, 60.0, 0, True, 20, False, 0.0)
+    identity = Identity("fixed", None, "fixed", slots, 60.0, 0, 0.0)
     return PersonaLM(
         "sim/fixed",
         identity,

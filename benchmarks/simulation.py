@@ -163,7 +163,7 @@ class GullibleLM:
 
 def simulated_lm() -> PersonaLM:
     """The simulated LM, metered like any other."""
-    identity = Identity("simulated", None, "simulated", 1, 60.0, 0, True, 20, False, 0.0)
+    identity = Identity("simulated", None, "simulated", 1, 60.0, 0, 0.0)
     return PersonaLM(
         "sim/gullible", identity, meter=Meter(), budget=None, cache=False, engine=GullibleLM()
     )

@@ -19,6 +19,7 @@ import jsonschema
 from dspy import lm15
 
 from personaagent.data import Choice, Task
+from personaagent.lm.capabilities import Known
 from personaagent.lm.meter import Budget, Meter
 from personaagent.lm.model import Identity, PersonaLM
 
@@ -86,7 +87,6 @@ class RuleBook:
                 asked = Asked("held", system, text)
                 said: Any = Held(only, asked.everything)
             elif config.logprobs is not None:
-                assert config.max_tokens == 1
                 asked = Asked("labels", system, text)
                 said = self.distribution(asked)
             elif form is not None:
@@ -175,10 +175,13 @@ def stand_in(
 ) -> PersonaLM:
     """An LM that answers from the book; it does not retry."""
     name = f"rule-book-{next(NUMBERS)}"
-    identity = Identity(name, None, name, slots, 5.0, 0, likelihoods, 20, texts, 0.0)
+    identity = Identity(name, None, name, slots, 5.0, 0, 0.0)
+    given = {"alternatives": 20 if likelihoods else 0, "prefills": texts}
+    known = Known(given, name=name, fixed=True)
     return PersonaLM(
         f"sim/{name}",
         identity,
+        known=known,
         meter=meter or Meter(),
         budget=budget,
         cache=False,

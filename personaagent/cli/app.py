@@ -22,6 +22,7 @@ from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
 from personaagent.cli.forget import forget
 from personaagent.cli.interactions import interactions
+from personaagent.cli.lm import lm
 from personaagent.cli.observe import observe
 from personaagent.cli.personas import personas
 from personaagent.cli.pool import pool
@@ -133,6 +134,7 @@ app.command("queue")(queue)
 app.command("export-all")(export_all)
 app.command("sync")(sync)
 app.command("forget")(forget)
+app.command("lm")(lm)
 app.command("evaluate")(evaluate)
 app.command("pool")(pool)
 app.command("tune")(tune)

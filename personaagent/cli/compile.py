@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from personaagent.cli.options import (
     Batch,
     Config,
     Database,
+    GradientBase,
     GradientLM,
     Iterations,
     Json,
@@ -103,6 +103,7 @@ def compile_persona(
     *,
     choice: LMChoice,
     gradient_lm: GradientLM = None,
+    gradient_api_base: GradientBase = None,
     as_json: Json = False,
 ) -> None:
     """Learn a user's persona, or many users', and publish it as the next version.
@@ -133,6 +134,7 @@ def compile_persona(
     options: dict[str, Any] = {
         "task": task,
         "gradient_lm": gradient_lm,
+        "gradient_api_base": gradient_api_base,
         "prior": read_prior(prior) if prior else None,
         "tracked": not no_track,
         "restart": restart,
@@ -161,6 +163,7 @@ def _one(
     questions: Path | None,
     outputs: Path | None,
     gradient_lm: str | None,
+    gradient_api_base: str | None,
     prior: Prior | None,
     tracked: bool,
     restart: bool,
@@ -178,7 +181,7 @@ def _one(
         material = Material.of(store, user, kind, setting.seed)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
-        second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
+        second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
         with (
             session.agent_of(store, kind, connected) as agent,
             Display(screen, connected.meter, setting.iterations, champion) as display,
@@ -239,6 +242,7 @@ def _many(
     new: bool,
     dry_run: bool,
     gradient_lm: str | None,
+    gradient_api_base: str | None,
     prior: Prior | None,
     tracked: bool,
     restart: bool,
@@ -253,7 +257,7 @@ def _many(
         users = compile_many.chosen_users(store, named, task)
         kind = compile_many.task_of_all(store, users, task)
         connected = session.connect(choice)
-        second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
+        second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
         many = compile_many.Many(store, kind, setting, connected, second or None, prior)
         many.choose(users, new=new, restart=restart and not dry_run)
         estimate = many.estimate()

@@ -132,12 +132,13 @@ def answer(
     from personaagent.evaluation.lineup import entrants
     from personaagent.evaluation.runner import Experiment
     from personaagent.evaluation.trace import workplace
+    from personaagent.lm.probe import settle
 
     data = given.data()
     forgotten, again = _redone(given.redo)
-    lm = session.connect(given.choice)
-    if given.sampled:
-        lm.identity = replace(lm.identity, likelihoods=False)
+    choice = replace(given.choice, likelihoods=False) if given.sampled else given.choice
+    lm = session.connect(choice)
+    settle(lm)
     embedder = memory.SentenceEmbedder()
 
     @contextmanager

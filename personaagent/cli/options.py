@@ -68,6 +68,15 @@ GradientLM = Annotated[
         rich_help_panel=_LM,
     ),
 ]
+GradientBase = Annotated[
+    str | None,
+    typer.Option(
+        "--gradient-api-base",
+        help="The address of the server that serves the gradient LM. Without it a model without a "
+        "provider's name is asked where --lm is.",
+        rich_help_panel=_LM,
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(
@@ -165,6 +174,51 @@ class LMChoice:
             rich_help_panel=_LM,
         ),
     ] = 2
+    likelihoods: Annotated[
+        bool | None,
+        typer.Option(
+            "--likelihoods/--no-likelihoods",
+            help="Whether the LM gives log-probabilities. Found out by asking where not said.",
+            rich_help_panel=_LM,
+            show_default=False,
+        ),
+    ] = None
+    reasoning: Annotated[
+        bool | None,
+        typer.Option(
+            "--reasoning/--no-reasoning",
+            help="Whether the LM thinks before it answers, and needs room for that. Found out by "
+            "asking where not said.",
+            rich_help_panel=_LM,
+            show_default=False,
+        ),
+    ] = None
+    max_output: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="The most tokens that the LM writes at once, thought included.",
+            rich_help_panel=_LM,
+        ),
+    ] = None
+    fallback_lm: Annotated[
+        str | None,
+        typer.Option(
+            "--fallback-lm",
+            envvar="PERSONAAGENT_FALLBACK_LM",
+            help="Another LM, which answers while the first is down or out of quota.",
+            rich_help_panel=_LM,
+        ),
+    ] = None
+    fallback_api_base: Annotated[
+        str | None,
+        typer.Option(
+            "--fallback-api-base",
+            envvar="PERSONAAGENT_FALLBACK_API_BASE",
+            help="The address of the server that serves it.",
+            rich_help_panel=_LM,
+        ),
+    ] = None
     max_calls: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many calls.", rich_help_panel=_BUDGET)
     ] = None

@@ -244,6 +244,13 @@ def spent(usage: Usage) -> str:
     ]
     if usage.money:
         parts.append(f"${usage.money:.4f}")
+    if usage.thought_tokens:
+        thought = f"{usage.thought_tokens:,} tokens of thought"
+        parts.append(f"{thought} (about {usage.thought_seconds:.1f} s)")
+    if usage.unmetered:
+        parts.append(f"{usage.unmetered:,} of unknown size")
+    if usage.fallbacks:
+        parts.append(f"{usage.fallbacks:,} answered by the fallback LM")
     if usage.failed:
         parts.append(f"{usage.failed:,} failed")
     return ", ".join(parts)

@@ -80,8 +80,35 @@ def connect(choice: LMChoice, *, like: PersonaLM | None = None) -> PersonaLM:
 
     budget, meter = (like.budget, like.meter) if like else (choice.budget, None)
     return lm.connect(
-        choice.lm, api_base=choice.api_base, slots=choice.slots, budget=budget, meter=meter
+        choice.lm,
+        api_base=choice.api_base,
+        slots=choice.slots,
+        budget=budget,
+        meter=meter,
+        likelihoods=choice.likelihoods,
+        reasoning=choice.reasoning,
+        max_output=choice.max_output,
+        fallback=choice.fallback_lm,
+        fallback_api_base=choice.fallback_api_base,
     )
+
+
+def connect_gradient(
+    name: str | None, api_base: str | None, choice: LMChoice, like: PersonaLM
+) -> PersonaLM | None:
+    """The LM that writes gradients and updates, None without a name of one.
+
+    What the options say of --lm is not said of it. A model without a provider's name is asked where
+    --lm is, unless it has an address of its own.
+    """
+    if name is None:
+        return None
+    elsewhere = "/" in name or name == "embedded" or name.lower().endswith(".gguf")
+    where = api_base or (None if elsewhere else choice.api_base)
+    own = replace(
+        choice, lm=name, api_base=where, likelihoods=None, reasoning=None, max_output=None
+    )
+    return connect(own, like=like)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,6 +11,7 @@ import typer
 from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
     Database,
+    GradientBase,
     GradientLM,
     Json,
     LMChoice,
@@ -100,6 +100,7 @@ def tune(
     *,
     choice: LMChoice,
     gradient_lm: GradientLM = None,
+    gradient_api_base: GradientBase = None,
     as_json: Json = False,
 ) -> None:
     """Search batch size, iterations and top-k for low held-out loss and low cost.
@@ -133,7 +134,7 @@ def tune(
         space = Space.of(kind, base, (one.strip() for one in search.split(",") if one.strip()))
         # An answer of the response cache would cost no tokens and no seconds.
         connected = session.connect(choice).copy(cache=False)
-        second = gradient_lm and session.connect(replace(choice, lm=gradient_lm), like=connected)
+        second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
         tuning = Search(
             kind,
             connected,

@@ -1,7 +1,7 @@
 """One normal form for what people and programs write differently and mean alike.
 
-Labels and user ids are compared in it: "café" typed with a combining accent, or with a right-to-left
-mark before it, is the same label.
+Labels and user ids are compared in it: "café" typed with a combining accent, or with a
+right-to-left mark before it, is the same label.
 """
 
 from __future__ import annotations

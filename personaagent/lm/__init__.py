@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from personaagent.lazy import lazy
 
 if TYPE_CHECKING:
+    from personaagent.lm.capabilities import Capabilities
     from personaagent.lm.connection import connect
     from personaagent.lm.gguf import verify_gguf
     from personaagent.lm.likelihood import (
+        Reading,
         label_distribution,
+        read_answer,
         read_labels,
         read_text,
         truncation_expected,
@@ -19,16 +22,21 @@ if TYPE_CHECKING:
     from personaagent.lm.meter import Budget, Meter, Usage
     from personaagent.lm.model import PersonaLM
     from personaagent.lm.weights import ensure_weights
+    from personaagent.lm.written import written_label
 
 _HOME = {
     "Budget": "meter",
+    "Capabilities": "capabilities",
     "Meter": "meter",
     "PersonaLM": "model",
+    "Reading": "likelihood",
     "Usage": "meter",
     "connect": "connection",
     "ensure_weights": "weights",
     "label_distribution": "likelihood",
+    "read_answer": "likelihood",
     "read_labels": "likelihood",
+    "written_label": "written",
     "read_text": "likelihood",
     "truncation_expected": "likelihood",
     "verify_gguf": "gguf",
@@ -36,16 +44,20 @@ _HOME = {
 
 __all__ = [
     "Budget",
+    "Capabilities",
     "Meter",
     "PersonaLM",
+    "Reading",
     "Usage",
     "connect",
     "ensure_weights",
     "label_distribution",
+    "read_answer",
     "read_labels",
     "read_text",
     "truncation_expected",
     "verify_gguf",
+    "written_label",
 ]
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from dspy import lm15
 
 from personaagent.lm.adapted import AdaptedModel, Adapter, Completion
+from personaagent.lm.capabilities import Known
 from personaagent.lm.connection import EMBEDDED_TOP_LOGPROBS
 from personaagent.lm.embedded import to_chat
 from personaagent.lm.model import PersonaLM
@@ -66,16 +67,15 @@ def adapted_lm(like: PersonaLM, model: AdaptedModel, adapter: Adapter) -> Person
         api_base=None,
         fingerprint=f"{like.fingerprint}+{adapter.key}",
         retries=0,
-        likelihoods=like.identity.likelihoods is not False,
-        top_logprobs=EMBEDDED_TOP_LOGPROBS,
-        prefills=True,
         price=0.0,
     )
+    read = EMBEDDED_TOP_LOGPROBS if like.reads_likelihoods else 0
     return PersonaLM(
         f"{PROVIDER}/{adapter.key[:12] or 'untrained'}",
         identity,
         meter=like.meter,
         budget=like.budget,
+        known=Known({"alternatives": read, "prefills": True}, name=like.spec, fixed=True),
         cache=False,
         temperature=0.0,
         max_tokens=like.kwargs.get("max_tokens"),

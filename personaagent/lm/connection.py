@@ -12,7 +12,8 @@ from personaagent.errors import LMError
 from personaagent.lm.meter import Budget, Meter
 
 if TYPE_CHECKING:
-    from personaagent.lm.model import PersonaLM
+    from personaagent.lm.capabilities import Known
+    from personaagent.lm.model import Identity, PersonaLM
 
 FORMS = (
     "'embedded' (a local model, no key), a path to a .gguf file, a LiteLLM name with its provider "
@@ -20,7 +21,7 @@ FORMS = (
     "api_base= for an OpenAI-compatible server"
 )
 NO_KEY = "no-key-needed"
-EMBEDDED_TOP_LOGPROBS, REMOTE_TOP_LOGPROBS = 100, 20
+EMBEDDED_TOP_LOGPROBS = 100
 
 
 def connect(
@@ -37,9 +38,16 @@ def connect(
     budget: Budget | None = None,
     meter: Meter | None = None,
     likelihoods: bool | None = None,
+    reasoning: bool | None = None,
+    max_output: int | None = None,
+    fallback: str | PersonaLM | None = None,
+    fallback_api_base: str | None = None,
     **options: Any,
 ) -> PersonaLM:
     """An LM for DSPy: `dspy.configure(lm=connect())`.
+
+    What the LM can do beyond answering is found out on the way and remembered
+    (`personaagent.lm.capabilities`); three options say it beforehand.
 
     Args:
         spec: which one: see `FORMS`.
@@ -49,14 +57,19 @@ def connect(
         slots: calls that an embedded model runs side by side; elsewhere a hint for the number of
             threads.
         temperature: 0 for the most probable answer.
-        max_tokens: the longest answer, in tokens.
+        max_tokens: the longest answer, in tokens, without thought.
         timeout: seconds that one attempt may take.
         retries: attempts after the first, when the failure may be a passing one (time-out, rate
             limit, network, 5xx), after 1, 2, 4 … seconds or what the server asks for.
         cache: keep answers in DSPy's response cache.
         budget: checked against the meter before each call.
         meter: count into this one; by default a new one.
-        likelihoods: whether token log-probabilities can be read, where the provider does not say.
+        likelihoods: whether the LM gives token log-probabilities.
+        reasoning: whether the LM thinks before it answers, and so needs room for that.
+        max_output: the most tokens that the LM writes at once, thought included.
+        fallback: another LM, by name or connected, that answers while this one is down or out of
+            quota. Where it is named it counts into the same meter and budget.
+        fallback_api_base: its address.
         options: further generation parameters of `dspy.LM`, such as `top_p`.
 
     Raises:
@@ -65,7 +78,11 @@ def connect(
     """
     if not isinstance(spec, str) or not spec.strip():
         raise LMError(f"no LM named: {spec!r}; give {FORMS}")
-    for name, number, least in (("slots", slots, 1), ("retries", retries, 0)):
+    for name, number, least in (
+        ("slots", slots, 1), ("retries", retries, 0), ("max_output", max_output, 1),
+    ):  # fmt: skip
+        if name == "max_output" and number is None:
+            continue
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise LMError(f"{name} must be a whole number of at least {least}, not {number!r}")
     if not timeout > 0:
@@ -86,17 +103,35 @@ def connect(
         slots=slots,
         timeout=timeout,
         retries=retries,
-        likelihoods=True if local and likelihoods is None else likelihoods,
-        top_logprobs=EMBEDDED_TOP_LOGPROBS if local else REMOTE_TOP_LOGPROBS,
-        prefills=local,
         price=0.0 if local else None,
+        likelihoods=likelihoods,
+        reasoning=reasoning,
+        max_output=max_output,
     )
+    meter = meter or Meter()
+    if isinstance(fallback, str):
+        fallback = connect(
+            fallback,
+            api_base=fallback_api_base,
+            slots=slots,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            timeout=timeout,
+            retries=retries,
+            cache=cache,
+            budget=budget,
+            meter=meter,
+        )
+    if fallback is not None:
+        fallback = fallback.standing_in()
     try:
         return PersonaLM(
             model,
             identity,
-            meter=meter or Meter(),
+            meter=meter,
             budget=budget,
+            known=_known(identity, model, local),
+            fallback=fallback,
             temperature=temperature,
             max_tokens=max_tokens,
             cache=cache,
@@ -105,6 +140,34 @@ def connect(
         )
     except (dspy.LMError, ValueError) as error:
         raise LMError(f"{spec}: cannot be configured: {error}") from error
+
+
+def _known(identity: Identity, model: str, local: bool) -> Known:
+    """What the options and the provider's metadata say of an LM."""
+    from personaagent.lm.capabilities import Known
+    from personaagent.lm.providers import REASONING_ROOM, REMOTE_ALTERNATIVES, known
+
+    given: dict[str, Any] = {}
+    if identity.likelihoods is not None:
+        most = EMBEDDED_TOP_LOGPROBS if local else REMOTE_ALTERNATIVES
+        given["alternatives"] = most if identity.likelihoods else 0
+    if identity.reasoning is not None:
+        given["room"] = REASONING_ROOM if identity.reasoning else 0
+        if identity.reasoning and identity.likelihoods is None:
+            given["alternatives"] = 0
+    if identity.max_output is not None:
+        given["output"] = identity.max_output
+    if local:
+        certain = {"alternatives": EMBEDDED_TOP_LOGPROBS, "prefills": True}
+        return Known(given, certain, name=identity.spec, fixed=True)
+    # A server may serve anything under any name, unless the name says whose model it is.
+    named = identity.spec == model
+    return Known(
+        given,
+        known(model) if named else {},
+        name=identity.spec,
+        fingerprint=identity.fingerprint,
+    )
 
 
 def _local(spec: str, slots: int, timeout: float) -> tuple[str, str, dict[str, Any]]:
@@ -135,6 +198,8 @@ def _remote(
     spec: str, api_base: str | None, api_key: str | None, timeout: float
 ) -> tuple[str, str, dict[str, Any]]:
     """Model name, fingerprint and client settings of a provider or server."""
+    from personaagent.lm.providers import COMPATIBLE, is_provider
+
     if api_base is not None:
         if spec == "embedded":
             raise LMError(f"api_base={_public(api_base)!r} needs the name of a model it serves")
@@ -142,31 +207,21 @@ def _remote(
             raise LMError(f"api_base={_public(api_base)!r} is not an http(s) address")
         if "@" in urlsplit(api_base).netloc:
             raise LMError(f"api_base={_public(api_base)!r}: pass the secret as api_key=, not in it")
-        model = spec if _is_provider(spec.partition("/")[0]) and "/" in spec else f"openai/{spec}"
+        provider, _, name = spec.partition("/")
+        model = spec if name and is_provider(provider) else f"openai/{spec}"
+        if provider in COMPATIBLE and name:
+            model = f"openai/{name}"
         key = api_key or os.environ.get("OPENAI_API_KEY") or NO_KEY
         client: dict[str, Any] = {"api_base": api_base, "api_key": key, "timeout": timeout}
         return model, f"{model}@{_public(api_base)}", client
     provider, _, model = spec.partition("/")
-    if not model or not _is_provider(provider):
+    if not model or not is_provider(provider):
         hint = f" ('openai/{spec}'?)" if "/" not in spec else ""
         raise LMError(f"{spec!r} is no LM that is known{hint}; give {FORMS}")
     client = {"timeout": timeout}
     if api_key is not None:
         client["api_key"] = api_key
     return spec, spec, client
-
-
-def _is_provider(prefix: str) -> bool:
-    """Whether a prefix names a provider, to DSPy's native engine or to LiteLLM."""
-    from dspy._vendor.lm15.registry import lookup
-
-    if lookup(prefix) is not None:
-        return True
-    # LiteLLM fetches a price list from the network when it is imported; the one it carries will do.
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    from litellm import LlmProviders
-
-    return prefix in {provider.value for provider in LlmProviders}
 
 
 def _public(address: str) -> str:

@@ -1,11 +1,12 @@
 """Likelihoods: what the LM believes, not what it would write.
 
-A label's is read from one forward pass, a text's by letting the LM write nothing else.
+A label's is read from one answer, a text's by letting the LM write nothing else.
 
-The probability of a label is read off the first token of the answer: the summed probability of the
-listed tokens that begin it. Where labels begin alike ("science fact", "science fiction"), the mass
-of the token that they share is split equally, and `read_labels` tells them apart by a second pass
-in which the answer is already begun.
+The probability of a label is read off the tokens that begin the answer: the summed probability of
+the listed tokens that begin it, as bytes, without case and without the quotes or the markdown
+around an answer. Where labels begin alike ("science fact", "science fiction"), the mass of the
+token that they share is divided by what follows: in the answer itself where the LM wrote it out, by
+a second pass in which the answer is already begun where the LM goes on with one, else equally.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from personaagent.errors import LMError
+from personaagent.lm.tokens import bare, begun, folded, spellings
+from personaagent.lm.written import written_label
 
 if TYPE_CHECKING:
     from personaagent.lm.model import PersonaLM
 
 AMBIGUOUS_MASS = 0.05
 """Probability shared by labels that is worth a second pass."""
+SLACK = 16
+"""Tokens beyond those of the longest label that an answer may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +48,59 @@ class Ambiguity:
     mass: float
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an LM's answer says of the labels.
+
+    Attributes:
+        distribution: label to probability, summing to 1; None where no log-probabilities came, or
+            none that belong to a label.
+        label: the label that the LM wrote, where that is unmistakable; None where the LM was asked
+            for one token only, or wrote something else.
+        text: what it wrote.
+    """
+
+    distribution: dict[str, float] | None
+    label: str | None
+    text: str
+
+
 def label_distribution(
     logprobs: Any, labels: Sequence[str], *, floor: float | None = None
 ) -> dict[str, float] | None:
-    """How probable each label is as the answer that begins with the scored token.
+    """How probable each label is as the answer that begins with the scored tokens.
 
-    A token belongs to a label when, without case and surrounding space, it is not empty and begins
-    the label, or, where it begins no label, when the label begins it (of several, the longest).
-    A token that begins several labels is split equally among them.
+    A token belongs to a label when, without case and what may stand around an answer, it is not
+    empty and begins the label, or, where it begins no label, when the label begins it (of several,
+    the longest). A token that is a label belongs to it alone; one that begins several labels is
+    divided by the tokens after it where it was written, else equally.
 
     Args:
-        logprobs: the scored tokens of an answer, the first of which counts: the `logprobs` of a
-            DSPy output or of a Response, or one position's list of alternatives; entries with
-            `token` and `logprob`, as attributes or keys.
+        logprobs: the scored tokens of an answer: the `logprobs` of a DSPy output or of a Response,
+            or one position's list of alternatives; entries with `token` and `logprob`, and `bytes`
+            where they are known, as attributes or keys.
         labels: the possible answers, at least one.
         floor: the least probability of a label before normalising; by default the smallest listed
-            one, which bounds what is not listed.
+            one, which bounds what is not listed, or an equal part of what is left to the labels
+            that are not listed, where that is less.
 
     Returns:
         A probability for every label, in the labels' order, summing to 1; None when no listed token
         belongs to any label, for then nothing has been learned.
     """
-    return _distribution(_tokens(logprobs), _distinct(labels), floor, {})
+    keys = _keys(_distinct(labels))
+    return _distribution(_positions(logprobs), keys, floor, {})
 
 
-def ambiguities(logprobs: Any, labels: Sequence[str]) -> list[Ambiguity]:
-    """The groups of labels that share first tokens, by falling mass."""
-    shared: dict[tuple[str, ...], list[tuple[str, float]]] = {}
-    for token, probability in _tokens(logprobs):
-        owners = _owners(token, _distinct(labels))
+def ambiguities(logprobs: Any, labels: Sequence[str], *, plain: bool = False) -> list[Ambiguity]:
+    """The groups of labels that share first tokens, by falling mass; `plain` tokens only, which
+    have nothing but space around them."""
+    keys = _keys(_distinct(labels))
+    shared: dict[tuple[str, ...], list[tuple[bytes, float]]] = {}
+    for one in _answering(_positions(logprobs)).alternatives:
+        token, owners = _owned(one.spellings, keys, plain)
         if len(owners) > 1:
-            shared.setdefault(owners, []).append((token.strip(), probability))
+            shared.setdefault(owners, []).append((token, one.probability))
     groups = [
         Ambiguity(
             _common_prefix(owners, max(tokens, key=lambda item: item[1])[0]),
@@ -88,33 +115,54 @@ def ambiguities(logprobs: Any, labels: Sequence[str]) -> list[Ambiguity]:
 def read_labels(
     lm: PersonaLM, messages: Sequence[Mapping[str, str]], labels: Sequence[str]
 ) -> dict[str, float] | None:
-    """The LM's distribution over the labels as the next message of the conversation.
-
-    One call of one token, and one more for every group of labels that begin alike and share more
-    than `AMBIGUOUS_MASS`; the latter only with an LM that continues a begun answer (the embedded
-    one), elsewhere such labels share equally.
-
-    Args:
-        lm: an LM with `reads_likelihoods`.
-        messages: OpenAI-style, `role` and `content`; the last one from the user.
-        labels: the possible answers, at least one.
-
-    Returns:
-        Label to probability, summing to 1; None when the LM's answer begins like none of them.
+    """The LM's distribution over the labels as the next message of the conversation: `read_answer`
+    for those who want nothing else.
 
     Raises:
         LMError: the LM gives no log-probabilities, or failed.
     """
     if not lm.reads_likelihoods:
         raise LMError(f"{lm.spec} gives no log-probabilities; ask it for an answer instead")
+    return read_answer(lm, messages, labels).distribution
+
+
+def read_answer(
+    lm: PersonaLM, messages: Sequence[Mapping[str, str]], labels: Sequence[str]
+) -> Reading:
+    """Ask for one of the labels as the next message of the conversation, in the LM's own words.
+
+    An LM that goes on with a begun answer (the embedded one) is asked for one token, and once more
+    for every group of labels that begin alike and share more than `AMBIGUOUS_MASS`. Any other
+    writes its answer out, in one call: its log-probabilities count where they lead to the label
+    that it wrote.
+
+    Args:
+        lm: asked for log-probabilities where it is not known that it gives none.
+        messages: OpenAI-style, `role` and `content`; the last one from the user.
+        labels: the possible answers, at least one.
+
+    Raises:
+        LMError: the LM failed.
+    """
     labels = _distinct(labels)
-    tokens = _first_token(lm, messages)
-    divisions = {}
-    for group in ambiguities(tokens, labels) if lm.identity.prefills else ():
-        if group.mass > AMBIGUOUS_MASS:
-            begun = [*messages, {"role": "assistant", "content": group.prefix}]
-            divisions[group.labels] = _division(_tokens(_first_token(lm, begun)), group)
-    return _distribution(_tokens(tokens), labels, None, divisions)
+    keys = _keys(labels)
+    if lm.capabilities.prefills:
+        said = _ask(lm, messages, 1)
+        divisions = {}
+        for group in ambiguities(said.logprobs, labels, plain=True):
+            if group.mass > AMBIGUOUS_MASS:
+                begun_ = [*messages, {"role": "assistant", "content": group.prefix}]
+                divisions[group.labels] = _division(_ask(lm, begun_, 1).logprobs, group)
+        # What personas trust in such an LM was fitted on its plain tokens.
+        read = _distribution(_positions(said.logprobs), keys, None, divisions, plain=True)
+        return Reading(read, None, said.text or "")
+    said = _ask(lm, messages, max(len(label.encode()) for label in labels) + SLACK)
+    text = said.text or ""
+    label = written_label(text, labels, cut=said.finish_reason == "length")
+    positions = _positions(said.logprobs)
+    if label is None or not _leads_to(label, positions, keys):
+        return Reading(None, label, text)
+    return Reading(_distribution(positions, keys, None, {}), label, text)
 
 
 def read_text(lm: PersonaLM, messages: Sequence[Mapping[str, str]], text: str) -> float:
@@ -152,47 +200,124 @@ def read_text(lm: PersonaLM, messages: Sequence[Mapping[str, str]], text: str) -
     return math.fsum(one.logprob for one in scored)
 
 
-_Tokens = list[tuple[str, float]]
+_Keys = Mapping[str, bytes]
+"""Each label with the bytes that tokens are compared with."""
 _Divisions = Mapping[tuple[str, ...], Mapping[str, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A token that may stand at a position: what it may spell, and how probable it is."""
+
+    spellings: tuple[bytes, ...]
+    probability: float
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """A place in an answer, with the tokens that are listed for it."""
+
+    alternatives: tuple[_Token, ...] = ()
+
+    @property
+    def decorates(self) -> bool:
+        """Whether what the LM wrote here only stands before its answer ("**", a quote, a line)."""
+        return any(one.chosen and not begun(one.spellings[-1]) for one in self.alternatives)
+
+
+def _keys(labels: Sequence[str]) -> dict[str, bytes]:
+    """Labels without what may stand around an answer, unless that is what tells them apart."""
+    plain = {label: folded(bare(label.encode("utf-8", "replace"))) for label in labels}
+    if all(plain.values()) and len(set(plain.values())) == len(plain):
+        return plain
+    return {label: folded(label.encode("utf-8", "replace")) for label in labels}
+
+
 def _distribution(
-    tokens: _Tokens, labels: Sequence[str], floor: float | None, divisions: _Divisions
+    positions: Sequence[_Position],
+    keys: _Keys,
+    floor: float | None,
+    divisions: _Divisions,
+    *,
+    plain: bool = False,
 ) -> dict[str, float] | None:
-    """Normalised masses; `divisions` says how labels that share a token share it, else equally."""
-    mass = _masses(tokens, labels, divisions)
+    """Normalised masses; `divisions` says how labels that share a token share it."""
+    positions = _from_answer(positions)
+    mass = _masses(positions, keys, divisions, plain=plain)
     if not any(mass.values()):
         return None
-    least = min(probability for _, probability in tokens) if floor is None else floor
-    mass = {label: max(value, least) for label, value in mass.items()}
+    if floor is None:
+        listed = [one.probability for one in positions[0].alternatives]
+        floor = min(listed)
+        missing = sum(not value for value in mass.values())
+        left = (1 - sum(listed)) / missing if missing else 0.0
+        floor = left if 0 < left < floor else floor
+    mass = {label: max(value, floor) for label, value in mass.items()}
     total = sum(mass.values())
     return {label: value / total for label, value in mass.items()}
 
 
-def _masses(tokens: _Tokens, labels: Sequence[str], divisions: _Divisions) -> dict[str, float]:
-    mass = dict.fromkeys(labels, 0.0)
-    for token, probability in tokens:
-        owners = _owners(token, labels)
-        division = divisions.get(owners)
-        for label in owners:
-            mass[label] += probability * (division[label] if division else 1 / len(owners))
+def _masses(
+    positions: Sequence[_Position], keys: _Keys, divisions: _Divisions, *, plain: bool = False
+) -> dict[str, float]:
+    """What the first position gives each label, and what follows where it does not tell."""
+    mass = dict.fromkeys(keys, 0.0)
+    for one in positions[0].alternatives if positions else ():
+        token, owners = _owned(one.spellings, keys, plain)
+        if not owners:
+            continue
+        if owners in divisions:
+            shares: Mapping[str, float] = divisions[owners]
+        elif len(owners) > 1 and one.chosen and len(positions) > 1:
+            shares = _followed(positions[1:], {label: keys[label] for label in owners}, token)
+        else:
+            exact = [label for label in owners if keys[label] == token]
+            shares = dict.fromkeys(exact or owners, 1 / len(exact or owners))
+        for label, share in shares.items():
+            mass[label] += one.probability * share
     return mass
 
 
-def _owners(token: str, labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels that a token stands for, sorted, so that the labels' order does not matter."""
-    start = token.strip().lower()
-    if not start:
-        return ()
-    begun = [label for label in labels if label.lower().startswith(start)]
-    if not begun:
-        whole = [label for label in labels if label and start.startswith(label.lower())]
-        longest = max(map(len, whole), default=0)
-        begun = [label for label in whole if len(label) == longest]
-    return tuple(sorted(begun))
+def _followed(positions: Sequence[_Position], keys: _Keys, token: bytes) -> dict[str, float]:
+    """How labels that begin with a token share its mass, by the tokens after it."""
+    rest = {label: key[len(token) :] for label, key in keys.items()}
+    spaced = {label: text.lstrip(b" ") for label, text in rest.items() if text}
+    mass = _masses(positions, spaced, {})
+    ended = max(0.0, 1.0 - sum(mass.values()))
+    return mass | {label: ended for label, text in rest.items() if not text}
 
 
-def _common_prefix(labels: Sequence[str], token: str) -> str:
+def _leads_to(label: str, positions: Sequence[_Position], keys: _Keys) -> bool:
+    """Whether the token that the LM wrote begins this label."""
+    first = _answering(positions)
+    return any(label in _owned(one.spellings, keys)[1] for one in first.alternatives if one.chosen)
+
+
+def _owned(
+    candidates: Sequence[bytes], keys: _Keys, plain: bool = False
+) -> tuple[bytes, tuple[str, ...]]:
+    """What a token says, and the labels that it stands for, sorted, so that the labels' order does
+    not matter."""
+    token = b""
+    for spelling in candidates:
+        token = folded(spelling.lstrip(b" \t\r\n") if plain else begun(spelling))
+        token = token.rstrip(b" \t\r\n") or token
+        if token and (owners := _owners(token, keys)):
+            return token, owners
+    return token, ()
+
+
+def _owners(token: bytes, keys: _Keys) -> tuple[str, ...]:
+    owners = [label for label, key in keys.items() if key.startswith(token)]
+    if not owners:
+        whole = [label for label, key in keys.items() if key and token.startswith(key)]
+        longest = max((len(keys[label]) for label in whole), default=0)
+        owners = [label for label in whole if len(keys[label]) == longest]
+    return tuple(sorted(owners))
+
+
+def _common_prefix(labels: Sequence[str], token: bytes) -> str:
     """How all labels begin, cut at the end of a word, or else where the token ends.
 
     Words, because an LM goes on naturally only from where a token of its own would end.
@@ -201,17 +326,18 @@ def _common_prefix(labels: Sequence[str], token: str) -> str:
     columns = takewhile(lambda letters: len(set(letters)) == 1, zip(*lowered, strict=False))
     common = "".join(letters[0] for letters in columns)
     if common not in lowered:
-        common = common[: max(common.rfind(" "), len(token))]
+        common = common[: max(common.rfind(" "), len(token.decode("utf-8", "ignore")))]
     return labels[0][: len(common)].rstrip()
 
 
-def _division(tokens: _Tokens, group: Ambiguity) -> dict[str, float]:
+def _division(logprobs: Any, group: Ambiguity) -> dict[str, float]:
     """How the labels of a group share their mass, from the tokens after their common prefix.
 
     A label that is itself the prefix has every token that does not go on to another label.
     """
     rest = {label: label[len(group.prefix) :].strip() for label in group.labels}
-    mass = _masses(tokens, [text for text in rest.values() if text], {})
+    keys = {text: folded(text.encode()) for text in rest.values() if text}
+    mass = _masses(_positions(logprobs), keys, {}, plain=True)
     ended = max(0.0, 1.0 - sum(mass.values()))
     shares = {label: mass[text] if text else ended for label, text in rest.items()}
     total = sum(shares.values())
@@ -226,20 +352,45 @@ def _distinct(labels: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(labels))
 
 
-def _tokens(logprobs: Any) -> _Tokens:
-    """The first position's tokens with their probabilities, whatever the shape they come in."""
-    positions = list(_field(logprobs, "content") or ()) if _has_content(logprobs) else logprobs
-    if not positions:
+def _positions(logprobs: Any) -> list[_Position]:
+    """The scored tokens, whatever the shape they come in; nothing where they are none."""
+    places = list(_field(logprobs, "content") or ()) if _has_content(logprobs) else logprobs
+    if not places:
         return []
-    first = positions[0]
-    top = _field(first, "top_logprobs")
-    top = _field(first, "top") if top is None else top
-    if top is None:
-        entries = list(positions)  # one position's alternatives
-    else:
-        listed = {_field(entry, "token") for entry in top}
-        entries = [*top, *([] if _field(first, "token") in listed else [first])]
-    return [(_field(entry, "token"), math.exp(_field(entry, "logprob"))) for entry in entries]
+    tops = [_top(place) for place in places]
+    if tops[0] is None:  # one position's alternatives
+        alternatives = tuple(_token(one, chosen=False) for one in places)
+        return [_Position(alternatives)]
+    return [_position(place, top or ()) for place, top in zip(places, tops, strict=True)]
+
+
+def _position(place: Any, top: Sequence[Any]) -> _Position:
+    written = _field(place, "token")
+    listed = tuple(_token(one, chosen=_field(one, "token") == written) for one in top)
+    if any(one.chosen for one in listed):
+        return _Position(listed)
+    return _Position((*listed, _token(place, chosen=True)))
+
+
+def _token(entry: Any, *, chosen: bool) -> _Token:
+    probability = math.exp(min(0.0, float(_field(entry, "logprob"))))
+    return _Token(spellings(_field(entry, "token"), _field(entry, "bytes")), probability, chosen)
+
+
+def _top(place: Any) -> Any:
+    top = _field(place, "top_logprobs")
+    return _field(place, "top") if top is None else top
+
+
+def _answering(positions: Sequence[_Position]) -> _Position:
+    """The position where the answer begins."""
+    return next(iter(_from_answer(positions)), _Position())
+
+
+def _from_answer(positions: Sequence[_Position]) -> Sequence[_Position]:
+    """From where the answer begins: what only stands before it is passed over."""
+    at = next((n for n, one in enumerate(positions) if not one.decorates), 0)
+    return positions[at:]
 
 
 def _has_content(logprobs: Any) -> bool:
@@ -250,22 +401,26 @@ def _field(entry: Any, name: str) -> Any:
     return entry.get(name) if isinstance(entry, Mapping) else getattr(entry, name, None)
 
 
-def _first_token(lm: PersonaLM, messages: Sequence[Mapping[str, str]]) -> Any:
-    """The scored first token of the LM's answer, as `label_distribution` takes it."""
+def _ask(lm: PersonaLM, messages: Sequence[Mapping[str, str]], tokens: int) -> Any:
+    """The LM's answer as a Response of at most so many tokens, scored where the LM does that."""
     from dspy import lm15
 
     request = lm15.request_from_openai_chat(
         {
             "model": lm.model,
             "messages": [dict(message) for message in messages],
-            "max_tokens": 1,
+            "max_tokens": tokens,
             "temperature": 0,
-            "logprobs": True,
-            "top_logprobs": lm.top_logprobs,
+            **_scores(lm),
         }
     )
     with truncation_expected():
-        return lm(request).logprobs
+        return lm(request)
+
+
+def _scores(lm: PersonaLM) -> dict[str, Any]:
+    most = lm.capabilities.alternatives
+    return {"logprobs": True, "top_logprobs": most} if most else {}
 
 
 _READING: ContextVar[bool] = ContextVar("personaagent_reading", default=False)

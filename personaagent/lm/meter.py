@@ -27,7 +27,9 @@ class Usage:
 
     `calls` counts what was asked: `failed` of them after all retries, `hits` of them answered from
     DSPy's response cache, without the LM. `input_tokens` includes `cached_tokens`, those that the
-    LM took from its prompt cache. `seconds` sums the calls' durations, waiting and retries
+    LM took from its prompt cache; `output_tokens` includes `thought_tokens`, those of its thought.
+    `unmetered` calls are those whose tokens the LM did not tell, `fallbacks` those that another LM
+    answered in its place. `seconds` sums the calls' durations, waiting and retries
     included; `busy_seconds` is the time during which at least one call was running. `money` is in
     the price list's unit (dollars); `unpriced` calls are those whose price is unknown.
     """
@@ -39,10 +41,18 @@ class Usage:
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
+    thought_tokens: int = 0
     seconds: float = 0.0
     busy_seconds: float = 0.0
     money: float = 0.0
     unpriced: int = 0
+    unmetered: int = 0
+    fallbacks: int = 0
+
+    @property
+    def thought_seconds(self) -> float:
+        """The share of `seconds` that went into thought, by its share of the tokens written."""
+        return self.seconds * self.thought_tokens / self.output_tokens if self.output_tokens else 0
 
     @property
     def tokens(self) -> int:

@@ -35,6 +35,7 @@ class Replayed:
     `loss` is the negative log-likelihood of the user's true response: in nats where the answer is a
     distribution, fused as it would be served; in nats a word where the LM can be held to a text;
     else, where `likelihoods` is false, 1 minus the task's score. `score` is the task's, 1 is best.
+    `stated` says that the LM told its label only, so that `lm` is what such an answer counts for.
     """
 
     interaction: Interaction
@@ -44,6 +45,7 @@ class Replayed:
     loss: float
     score: float
     likelihoods: bool
+    stated: bool = False
 
 
 class Replay:
@@ -72,7 +74,12 @@ class Replay:
     def _one(self, persona: Persona, past: Interaction) -> Replayed:
         def answer() -> dict[str, Any]:
             said = self.agent.replay(past, persona)
-            return {"answer": said.answer, "lm": said.lm, "nats": said.get("nats")}
+            return {
+                "answer": said.answer,
+                "lm": said.lm,
+                "nats": said.get("nats"),
+                "stated": said.get("stated", False),
+            }
 
         # the view, and so the record, is of what the LM said: it knows nothing of habit and trust
         said = once(self.record, f"replay/{past.id}/{self.view(persona, past)}", answer)
@@ -84,7 +91,7 @@ class Replay:
         situation = Situation.replaying(task, past)
         habit = label_posterior(self.agent.retrieve, situation, persona.trust.meanings)
         response, loss, score = grade(task, (lm, habit, past.response), persona.trust)
-        return Replayed(past, response, lm, habit, loss, score, True)
+        return Replayed(past, response, lm, habit, loss, score, True, said.get("stated", False))
 
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:

@@ -52,7 +52,7 @@ class Writers:
                 f"gradient/{past.id}/{one.answer}",
                 lambda: self._as_lm(self.write_gradient, task, past, one.answer).gradient,
             )
-            likelihood = math.exp(-one.loss) if one.likelihoods else None
+            likelihood = math.exp(-one.loss) if one.likelihoods and not one.stated else None
             return Gradient(past.id, one.answer, past.response, text, likelihood)
 
         return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))

@@ -7,13 +7,23 @@ prompt caches reuse, and the persona stays data: one shared program serves every
 
 from __future__ import annotations
 
-from typing import Any, cast
+import asyncio
+import json
+from typing import Any, Literal, cast, get_args, get_origin
 
 import dspy
+from dspy.clients._deprecation import adapter_message_call
 from dspy.signatures.signature import Signature
 from dspy.utils.exceptions import AdapterParseError
 
 from personaagent.errors import LMError
+from personaagent.lm.written import json_in, unfenced, written_label
+
+ONE_OF = "That is none of the possible answers. Answer with one of them and nothing else: {}"
+JSON_ONLY = (
+    "That is not the JSON object that was asked for. Answer with it and nothing else; its fields: "
+    "{}."
+)
 
 
 class PersonaAdapter(dspy.JSONAdapter):
@@ -21,7 +31,17 @@ class PersonaAdapter(dspy.JSONAdapter):
 
     Every filled input becomes a paragraph of the user message under its title, the field's `desc`;
     an input without a title stands alone. Demos come before, as turns of the conversation.
+
+    An answer in another form is read where it is unmistakable: fenced, chatty, a bare list, a
+    label in words. Where it is not, the LM is shown its answer and asked once more.
+
+    Args:
+        repair: whether to ask once more.
     """
+
+    def __init__(self, *, repair: bool = True) -> None:
+        super().__init__()
+        self.repair = repair
 
     def format(
         self, signature: type[Signature], demos: list[dict[str, Any]], inputs: dict[str, Any]
@@ -55,27 +75,58 @@ class PersonaAdapter(dspy.JSONAdapter):
             paragraphs.append(f"Answer with a JSON object: {fields}.")
         return "\n\n".join(paragraphs)
 
-    def __call__(self, lm: dspy.BaseLM, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+    def __call__(
+        self,
+        lm: dspy.BaseLM,
+        lm_kwargs: dict[str, Any],
+        signature: type[Signature],
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
         """Ask the LM.
 
         Raises:
             LMError: the LM failed, or its answer has not the form that was asked for.
         """
         try:
-            return cast(list[dict[str, Any]], super().__call__(lm, *args, **kwargs))
+            fields = super().__call__(lm, lm_kwargs, signature, demos, inputs)
+            return cast(list[dict[str, Any]], fields)
         except AdapterParseError as error:
-            said = " ".join(str(error.lm_response).split())[:200]
-            raise LMError(
-                f"{lm.model} did not answer in the form that was asked for, but: '{said}'; try a "
-                "larger LM, or one with structured output"
-            ) from error
+            if not self.repair:
+                raise _unreadable(lm, error) from error
+            failed = error
+        again = [
+            *self.format(signature, demos, inputs),
+            {"role": "assistant", "content": failed.lm_response or ""},
+            {"role": "user", "content": self._again(signature)},
+        ]
+        with adapter_message_call(lm, again):
+            said = lm(messages=again, **lm_kwargs)
+        try:
+            return [self.parse(signature, _text_of(one)) for one in said]
+        except AdapterParseError as error:
+            raise _unreadable(lm, error) from error
+
+    async def acall(self, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        """The same on a worker thread."""
+        return await asyncio.to_thread(self.__call__, *args, **kwargs)
+
+    def _again(self, signature: type[Signature]) -> str:
+        """What an LM is told whose answer has another form."""
+        if options := _options(signature):
+            return ONE_OF.format(", ".join(options))
+        return JSON_ONLY.format(", ".join(f'"{name}"' for name in signature.output_fields))
 
     def parse(self, signature: type[Signature], completion: str) -> dict[str, Any]:
         if _is_text(signature):
             (name,) = signature.output_fields
-            return {name: completion.strip()}
-        fields: dict[str, Any] = super().parse(signature, completion)
-        return fields
+            return {name: unfenced(completion)}
+        try:
+            return cast(dict[str, Any], super().parse(signature, unfenced(completion)))
+        except AdapterParseError:
+            if (read := _otherwise(signature, completion)) is None:
+                raise
+            return cast(dict[str, Any], super().parse(signature, read))
 
     def _prepare_response_format(
         self, lm: dspy.BaseLM, lm_kwargs: dict[str, Any], signature: type[Signature]
@@ -102,3 +153,40 @@ def _title(name: str, info: Any) -> str:
 
 def _is_text(signature: type[Signature]) -> bool:
     return [info.annotation for info in signature.output_fields.values()] == [str]
+
+
+def _options(signature: type[Signature]) -> tuple[str, ...]:
+    """The possible answers, where one of a closed set is all that is asked for."""
+    kinds = [info.annotation for info in signature.output_fields.values()]
+    if len(kinds) != 1 or get_origin(kinds[0]) is not Literal:
+        return ()
+    return tuple(str(one) for one in get_args(kinds[0]))
+
+
+def _otherwise(signature: type[Signature], completion: str) -> str | None:
+    """An answer in another form, as the JSON object that was asked for; None where it is not
+    unmistakable."""
+    if len(signature.output_fields) != 1:
+        return None
+    ((name, info),) = signature.output_fields.items()
+    if options := _options(signature):
+        label = written_label(completion, options)
+        return None if label is None else json.dumps({name: label})
+    if get_origin(info.annotation) is list:
+        value = json_in(completion)
+        if isinstance(value, dict):
+            value = [value]
+        return json.dumps({name: value}) if isinstance(value, list) else None
+    return None
+
+
+def _text_of(output: Any) -> str:
+    return str((output.get("text") if isinstance(output, dict) else output) or "")
+
+
+def _unreadable(lm: dspy.BaseLM, error: AdapterParseError) -> LMError:
+    said = " ".join(str(error.lm_response).split())[:200]
+    return LMError(
+        f"{lm.model} did not answer in the form that was asked for, but: '{said}'; try a "
+        "larger LM, or one with structured output"
+    )

@@ -8,18 +8,24 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, arguments
+from personaagent.data import Directive, Interaction, Persona, Task, Trust, arguments
 from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
 from personaagent.programs.consult import consult
-from personaagent.programs.fusion import serve
+from personaagent.programs.fusion import serve, stated
 from personaagent.programs.habits import label_posterior
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
-from personaagent.programs.tools import Observation, general_tools, personal_tools, run
+from personaagent.programs.tools import (
+    Observation,
+    general_tools,
+    personal_tools,
+    run,
+    within_context,
+)
 
 
 class PersonaAgent(dspy.Module):
@@ -90,8 +96,10 @@ class PersonaAgent(dspy.Module):
             persona: answer under this one.
 
         Returns:
-            `answer`; `distribution` over the labels or None; `lm` and `habit`, the two
-            distributions it was fused from, `habit` None where the persona does not trust it;
+            `answer`; `distribution` over the labels, None for texts and where nothing says how sure
+            the LM is (it told its label only, and no replay has fitted how far that counts); `lm`
+            and `habit`, the two distributions it was fused from, `habit` None where the persona
+            does not trust it; `stated`, whether `lm` is of an answer that told its label only;
             `actions`, `observations`, `memories`; `directives`, those whose cue fits, of which the
             LM sees the first; `persona`, its hash.
 
@@ -102,18 +110,24 @@ class PersonaAgent(dspy.Module):
         situation = Situation.of(query, user, self.task, before, exclude)
         persona = checked(persona) or self.persona_of(user)
         prompt = persona.standing_prompt()
-        observations = self.act(situation, persona, prompt)
         directives = consult(self.memory, persona, situation)
-        said = self.answer(query=query, **_shown(prompt, observations, directives))
+        said, observations = within_context(
+            lambda seen: self.answer(query=query, **_shown(prompt, seen, directives)),
+            self.act(situation, persona, prompt),
+        )
         answer, distribution, habit = said.answer, said.distribution, None
-        if distribution is not None:
+        lm = distribution
+        if self.task.labels:
+            lm = lm or stated(answer, self.task.labels)
             if persona.trust.habit:
                 habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
-            answer, distribution = serve(self.task, distribution, habit, persona.trust)
+            if distribution or persona.trust != Trust():
+                answer, distribution = serve(self.task, lm, habit, persona.trust)
         return dspy.Prediction(
             answer=answer,
             distribution=distribution,
-            lm=said.distribution,
+            lm=lm,
+            stated=lm is not None and said.distribution is None,
             habit=habit,
             actions=[seen.action for seen in observations],
             observations=observations,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import dspy
 
 from personaagent.data import Task
 from personaagent.errors import DataError, LMError
-from personaagent.lm import read_labels, read_text
+from personaagent.lm import read_text
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.fusion import mode
+from personaagent.programs.reading import ReadingAdapter, as_text
 from personaagent.signatures import AnswerQuery
 
 
@@ -31,19 +30,31 @@ class Answerer(dspy.Module):
     def forward(
         self, query: str, persona: str = "", evidence: str = "", directive: str = ""
     ) -> dspy.Prediction:
-        """`answer`, a canonical response, and `distribution` (label to probability) or None.
+        """`answer`, a canonical response, and `distribution` (label to probability), None where the
+        LM told the label only, or the answer is a text.
 
-        One LM call; two where the options are a pair, which is asked in both orders. Of a
-        distribution the answer is the mode.
+        One LM call; two where the options are a pair, which is asked in both orders; one more where
+        what the LM said is not unmistakable. Of a distribution the answer is the mode.
+
+        Raises:
+            DataError: the query is none of the task's.
+            LMError: the LM failed, or its answer is none of the task's.
         """
-        inputs = {"persona": persona, "evidence": evidence, "directive": self._rule(directive)}
-        if self.task.labels and getattr(dspy.settings.lm, "reads_likelihoods", False):
-            distribution = self.task.read(query, lambda asked: self._labels_of(asked, inputs))
-            return dspy.Prediction(answer=mode(distribution), distribution=distribution)
+        lm, task = dspy.settings.lm, self.task
+        inputs = {
+            "persona": persona,
+            "evidence": evidence,
+            "directive": self._rule(directive),
+            "question": task.question(query),
+        }
+        if task.labels and getattr(lm, "reads_likelihoods", False):
+            reader = ReadingAdapter(task, query="question")
+            read = reader.read(lm, self.predict.signature, self.predict.demos, inputs)
+            return dspy.Prediction(answer=mode(read), distribution=None if reader.stated else read)
         with dspy.context(adapter=PersonaAdapter()):
-            said = self.predict(question=self.task.question(query), **inputs)
+            said = self.predict(**inputs)
         try:
-            answer = self.task.parse(str(said.answer))
+            answer = task.parse(str(said.answer))
         except DataError as error:
             raise LMError(f"the LM's answer is no answer: {error}") from error
         return dspy.Prediction(answer=answer, distribution=None)
@@ -76,19 +87,8 @@ class Answerer(dspy.Module):
         """What the LM is asked where its answer is read, or is a text; `inputs` as in a call."""
         filled = {"persona": "", "evidence": "", "directive": "", **inputs}
         messages: list[dict[str, str]] = PersonaAdapter().format(
-            _as_text(self.predict.signature),
+            as_text(self.predict.signature, "answer"),
             self.predict.demos,
             {**filled, "question": self.task.question(query)},
         )
         return messages
-
-    def _labels_of(self, query: str, inputs: dict[str, str]) -> dict[str, float]:
-        read = read_labels(dspy.settings.lm, self.messages(query, **inputs), self.task.labels)
-        return read or dict.fromkeys(self.task.labels, 1 / len(self.task.labels))
-
-
-@lru_cache(maxsize=64)
-def _as_text(signature: type[dspy.Signature]) -> type[dspy.Signature]:
-    """The same question without a form for its answer."""
-    plain: type[dspy.Signature] = signature.with_updated_fields("answer", type_=str)
-    return plain

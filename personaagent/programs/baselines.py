@@ -18,7 +18,7 @@ from personaagent.programs.answer import Answerer
 from personaagent.programs.history import HistoryProfile
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
-from personaagent.programs.tools import personal_tools
+from personaagent.programs.tools import Observation, personal_tools, within_context
 
 
 class NonPersonalized(dspy.Module):
@@ -62,16 +62,21 @@ class RAG(dspy.Module):
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         situation = Situation.of(query, user, self.task, before, exclude)
-        recalled, memories = self.recall(situation)
+        recalled = Observation(Action("recall"), *self.recall(situation))
         profile = self.profile(situation)
         about = f"About this user: {profile}" if profile else ""
-        said = self.answer(query=query, evidence="\n".join(filter(None, (about, recalled))))
+        said, shown = within_context(
+            lambda seen: self.answer(
+                query=query, evidence="\n".join(filter(None, (about, *(one.text for one in seen))))
+            ),
+            [recalled],
+        )
         actions = [Action("recall"), *([Action("read_profile")] if profile else [])]
         return dspy.Prediction(
             answer=said.answer,
             distribution=said.distribution,
             actions=actions,
-            memories=list(memories),
+            memories=[memory for one in shown for memory in one.memories],
         )
 
     def recall(self, situation: Situation) -> tuple[str, tuple[Memory, ...]]:

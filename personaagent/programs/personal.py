@@ -10,12 +10,12 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, arguments
+from personaagent.data import Directive, Interaction, Persona, Task, Trust, arguments
 from personaagent.data.task import given
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.consult import consult
-from personaagent.programs.fusion import fuse
+from personaagent.programs.fusion import fuse, stated
 from personaagent.programs.habits import label_posterior
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.reading import ReadingAdapter
@@ -112,17 +112,20 @@ class Personal(dspy.Module):
         except (DataError, KeyError) as error:
             raise LMError(f"the program's answer is no answer: {error}") from error
         # What the program made of a reading is its own answer, with no distribution behind it.
-        lm = read if read and self.task.decide(read) == answer else None
-        distribution, habit = lm, None
-        if lm is not None:
+        lm = distribution = read if read and self.task.decide(read) == answer else None
+        is_stated, habit = bool(self.task.labels) and distribution is None, None
+        if self.task.labels:
+            lm = lm or stated(answer, self.task.labels)
             if persona.trust.habit:
                 habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
-            distribution = fuse(lm, habit, persona.trust)
-            answer = self.task.decide(distribution)
+            if distribution or persona.trust != Trust():
+                distribution = fuse(lm, habit, persona.trust)
+                answer = self.task.decide(distribution)
         return dspy.Prediction(
             answer=answer,
             distribution=distribution,
             lm=lm,
+            stated=is_stated,
             habit=habit,
             said=said,
             directives=directives,
@@ -160,7 +163,7 @@ class Personal(dspy.Module):
         own = dspy.settings.adapter
         with nullcontext() if own else dspy.context(adapter=reading):
             said = self.program(**{self.query: query, "persona": persona})
-        return said, reading.distribution
+        return said, None if reading.stated else reading.distribution
 
 
 def _as_text(persona: Persona, fitting: Sequence[Directive]) -> str:

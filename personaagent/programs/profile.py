@@ -8,6 +8,7 @@ import dspy
 
 from personaagent.data import Interaction, Task, arguments
 from personaagent.lm import truncation_expected
+from personaagent.lm.model import ContextError
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.tools import quote
 from personaagent.signatures import MergeProfiles
@@ -34,15 +35,24 @@ class ProfileSummarizer(dspy.Module):
         """`profile`: at most two sentences; empty without interactions."""
         lines = [task.example(quote(one.query), one.response) for one in interactions]
         with dspy.context(adapter=PersonaAdapter()), truncation_expected():
-            parts = [
-                self.summarize(interactions="\n".join(some)).profile for some in self._chunks(lines)
-            ]
+            parts = [self._summary(some) for some in self._chunks(lines)]
             while len(parts) > 1:
                 parts = [
                     self.merge(profiles="\n".join(some)).profile if len(some) > 1 else some[0]
                     for some in self._chunks(parts)
                 ]
         return dspy.Prediction(profile=quote(parts[0]) if parts else "")
+
+    def _summary(self, lines: Sequence[str]) -> str:
+        """Of one chunk; of its halves where it is too long for the LM."""
+        try:
+            return str(self.summarize(interactions="\n".join(lines)).profile)
+        except ContextError:
+            if len(lines) < 2:
+                raise
+            middle = len(lines) // 2
+            halves = [self._summary(lines[:middle]), self._summary(lines[middle:])]
+            return str(self.merge(profiles="\n".join(halves)).profile)
 
     def _chunks(self, lines: Sequence[str]) -> list[Sequence[str]]:
         return [lines[at : at + self.chunk] for at in range(0, len(lines), self.chunk)]

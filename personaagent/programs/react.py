@@ -80,7 +80,7 @@ class ReAct(dspy.Module):
         observations: list[Observation] = []
         watched = [_watched(tool, tools, observations) for tool in tools]
         loop = _Loop(self.task, watched, self.iterations)
-        with dspy.context(adapter=PersonaAdapter()):
+        with dspy.context(adapter=PersonaAdapter(repair=False)):  # such a step ends the loop
             trajectory = loop(query=self.task.question(query)).trajectory
         found = dict.fromkeys(seen.text for seen in observations if seen.text)
         said = self.answer(query=query, evidence="\n".join(found))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextvars
 import json
+import logging
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import dspy
@@ -22,10 +24,14 @@ import dspy
 from personaagent.data import Action, Choice
 from personaagent.data.screening import withheld
 from personaagent.errors import DataError
+from personaagent.lm.model import ContextError
 from personaagent.memory import Memory
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
 
+logger = logging.getLogger(__name__)
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)  # an interaction without a time counts as the oldest
 LONGEST_QUOTE = 300  # characters of a past query that the LM is shown
 LONGEST_OBSERVATION = 1500  # characters of what a general tool returned
 MOST_MEMORIES = 8  # that the LM may ask for at once
@@ -151,6 +157,60 @@ def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observati
     contexts = [contextvars.copy_context() for _ in actions]
     with ThreadPoolExecutor(len(actions)) as pool:
         return list(pool.map(lambda context, action: context.run(call, action), contexts, actions))
+
+
+def within_context(
+    answer: Callable[[Sequence[Observation]], dspy.Prediction], observations: Sequence[Observation]
+) -> tuple[dspy.Prediction, list[Observation]]:
+    """The answer with as many memories as the LM's context holds, the oldest left out first; and
+    what was shown.
+
+    Raises:
+        ContextError: it does not fit without any memory.
+    """
+    shown = list(observations)
+    while True:
+        try:
+            return answer(shown), shown
+        except ContextError:
+            shorter = _without_oldest(shown)
+            if shorter is None:
+                raise
+            left = sum(len(seen.memories) for seen in shown)
+            kept = sum(len(seen.memories) for seen in shorter)
+            logger.warning(
+                "the prompt is too long for the LM: %d of %d memories are shown, the latest ones",
+                kept,
+                left,
+            )
+            shown = shorter
+
+
+def _without_oldest(observations: Sequence[Observation]) -> list[Observation] | None:
+    """Without the older half of the memories; None where there are none."""
+    dated = sorted(
+        {
+            memory.interaction.id: memory for seen in observations for memory in seen.memories
+        }.values(),
+        key=lambda memory: memory.interaction.time or EARLIEST,
+    )
+    if not dated:
+        return None
+    dropped = {memory.interaction.id for memory in dated[: (len(dated) + 1) // 2]}
+    return [_without(seen, dropped) if seen.memories else seen for seen in observations]
+
+
+def _without(seen: Observation, dropped: Collection[str]) -> Observation:
+    """The observation without the lines of these memories; a line each, the best one last."""
+    kept = tuple(one for one in seen.memories if one.interaction.id not in dropped)
+    lines = seen.text.split("\n")
+    lines = lines if len(lines) == len(seen.memories) else []
+    text = [
+        line
+        for line, one in zip(lines, reversed(seen.memories), strict=False)
+        if one.interaction.id not in dropped
+    ]
+    return replace(seen, text="\n".join(text), memories=kept)
 
 
 def quote(text: str) -> str:

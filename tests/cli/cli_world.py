@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from dspy import lm15
 from typer.testing import Result
 
+from personaagent.lm.capabilities import Known
 from personaagent.lm.meter import Meter
 from personaagent.lm.model import Identity, PersonaLM
 
@@ -65,12 +66,20 @@ class AsyncEngine:
 
 
 def connect(
-    spec: str, *, api_base: Any = None, slots: int = 2, budget: Any = None, meter: Any = None
+    spec: str,
+    *,
+    api_base: Any = None,
+    slots: int = 2,
+    budget: Any = None,
+    meter: Any = None,
+    **options: Any,
 ) -> PersonaLM:
-    identity = Identity(spec, api_base, "stand-in", slots, 5.0, 0, False, 5, True, 0.0)
+    identity = Identity(spec, api_base, "stand-in", slots, 5.0, 0, 0.0)
+    known = Known({"alternatives": 0}, name=spec, fixed=True)
     return PersonaLM(
         "sim/stand-in",
         identity,
+        known=known,
         meter=meter or Meter(),
         budget=budget,
         cache=False,

@@ -65,11 +65,17 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command with a stand-in LM: `sim/inbox` answers from a rule book."""
 
     def connect(
-        spec: str, *, api_base: Any = None, slots: int = 2, budget: Any = None, meter: Any = None
+        spec: str,
+        *,
+        budget: Any = None,
+        meter: Any = None,
+        likelihoods: bool | None = None,
+        **_: Any,
     ) -> Any:
         news = LAMP_TASKS["lamp-2n"]
         task = read_tasks(tmp_path / "tasks.json")["inbox"] if spec == "sim/inbox" else news
-        lm = stand_in(RuleBook(task, {"ferry": "travel"}), budget=budget, meter=meter)
+        rules = RuleBook(task, {"ferry": "travel"})
+        lm = stand_in(rules, budget=budget, meter=meter, likelihoods=likelihoods is not False)
         lm.identity = replace(lm.identity, spec=spec, fingerprint=spec)
         return lm
 

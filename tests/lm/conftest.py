@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from stand_in import AsyncStandIn, FakeServer, StandIn
 
+from personaagent.lm.capabilities import Known
 from personaagent.lm.meter import Budget, Meter
 from personaagent.lm.model import Identity, PersonaLM
 
@@ -26,10 +27,12 @@ def make_lm() -> Callable[..., PersonaLM]:
     ) -> PersonaLM:
         engine = engine or StandIn()
         name = f"stand-in-{next(NUMBERS)}"
-        identity = Identity(name, None, name, 2, 5.0, retries, True, 5, True, price)
+        identity = Identity(name, None, name, 2, 5.0, retries, price)
+        known = Known({"alternatives": 5, "prefills": True}, name=name, fixed=True)
         return PersonaLM(
             f"sim/{name}",
             identity,
+            known=known,
             meter=meter or Meter(),
             budget=budget,
             cache=cache,

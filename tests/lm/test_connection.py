@@ -44,16 +44,19 @@ def test_a_gguf_path_that_does_not_exist_is_named(tmp_path):
         connect(str(tmp_path / "nowhere.gguf"))
 
 
-def test_a_reasoning_model_with_forbidden_settings_is_explained():
-    with pytest.raises(LMError, match=r"temperature=1\.0"):
-        connect("openai/gpt-5", api_key=KEY)
-    assert connect("openai/gpt-5", api_key=KEY, temperature=1.0, max_tokens=16000)
+@pytest.mark.parametrize("model", ["openai/gpt-5", "openai/gpt-5-mini", "openai/o3-mini"])
+def test_a_reasoning_model_connects_by_name_with_room_to_think(model):
+    lm = connect(model, api_key=KEY)
+    now = lm.capabilities
+    assert (now.temperature, now.alternatives, now.limit) == (False, 0, "max_completion_tokens")
+    assert now.room >= 16_000
+    assert lm.dump_state()["max_tokens"] == 512
 
 
 def test_a_provider_name_connects_without_a_call():
     lm = connect("openai/gpt-4o-mini", api_key=KEY)
     assert lm.spec == lm.fingerprint == "openai/gpt-4o-mini"
-    assert (lm.reads_likelihoods, lm.top_logprobs) == (True, 20)
+    assert (lm.reads_likelihoods, lm.capabilities.alternatives) == (True, 20)
     assert not connect("anthropic/claude-sonnet-4-6", api_key=KEY).reads_likelihoods
     assert connect("ollama_chat/llama3").spec == "ollama_chat/llama3"
 
@@ -166,3 +169,15 @@ def test_dspys_own_retries_do_not_multiply_ours(server):
         lm("hi")
     assert len(server.bodies) == 2
     assert isinstance(info.value.__cause__, dspy.LMServerError)
+
+
+def test_what_is_known_of_models_comes_without_the_network_and_without_a_word():
+    code = (
+        "import socket; socket.socket.connect = None; from personaagent.lm import connect; "
+        "lm = connect('openai/gpt-5-mini', api_key='key-of-a-test'); print(lm.capabilities.room)"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LITELLM")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "16384\n", "")

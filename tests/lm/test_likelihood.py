@@ -2,7 +2,6 @@
 
 import logging
 import math
-from dataclasses import replace
 
 import dspy
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from stand_in import StandIn
 
 from personaagent.errors import LMError
+from personaagent.lm.capabilities import Known
 from personaagent.lm.likelihood import ambiguities, label_distribution, read_labels
 
 
@@ -183,7 +183,7 @@ def test_little_ambiguous_mass_takes_no_second_pass(make_lm):
 
 def test_an_lm_without_likelihoods_is_refused(make_lm):
     lm = make_lm(Scoring({}))
-    lm.identity = replace(lm.identity, likelihoods=False)
+    lm.known = Known({"alternatives": 0})
     with pytest.raises(LMError, match="no log-probabilities"):
         read_labels(lm, ASKED, SCIENCE)
 

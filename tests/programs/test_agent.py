@@ -314,7 +314,7 @@ def test_a_budget_ends_the_call(agent):
 
 @pytest.mark.parametrize(
     "nonsense",
-    ["no JSON at all", "", {"actions": "recall"}, {"actions": [{"tool": "rm", "path": "/"}]}, []],
+    ["no JSON at all", "", {"actions": "recall"}, {"actions": [{"tool": "rm", "path": "/"}]}],
 )
 def test_actions_in_no_usable_form_are_an_lm_error(agent, nonsense):
     with dspy.context(lm=stand_in(book(says={"json": nonsense}))), pytest.raises(LMError):

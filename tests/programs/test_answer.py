@@ -1,16 +1,15 @@
 """The answer: read as a distribution, in both orders for a pair, or typed."""
 
-from dataclasses import replace
-
 import dspy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rulebook import RuleBook, stand_in
+from rulebook import RuleBook, in_turn, stand_in
 from worlds_of_mail import INBOX, book
 
 from personaagent.data import Choice, Rating, Text, Trust
 from personaagent.errors import DataError, LMError
+from personaagent.lm.capabilities import Known
 from personaagent.programs import RAG, Answerer, NonPersonalized
 from personaagent.programs.fusion import serve
 
@@ -90,7 +89,7 @@ def test_typed_answers_know_one_label_by_its_case():
 
 @pytest.mark.parametrize(
     "nonsense",
-    ["gibberish", "", {"answer": "garden"}, {"answer": None}, {"other": "work"}, {}, [], "null"],
+    ["gibberish", "", {"answer": "garden"}, {"answer": None}, {"other": "dog"}, {}, [], "null"],
 )
 @pytest.mark.parametrize("task", [INBOX, STARS, PAIR])
 def test_a_typed_answer_in_no_usable_form_is_an_error_and_never_a_default(task, nonsense):
@@ -145,14 +144,39 @@ def test_the_baselines_answer_with_the_users_memories_or_with_nothing(memory):
 def test_labels_of_which_one_is_all_that_is_listed_still_have_a_probability():
     sure = {"work": 1.0}
     lm = stand_in(book(says={"label": sure}))
-    lm.identity = replace(lm.identity, top_logprobs=1)
+    lm.known = Known({"alternatives": 1, "prefills": True}, fixed=True)
     with dspy.context(lm=lm):
         said = Answerer(INBOX)(query="dinner")
     assert sum(said.distribution.values()) == pytest.approx(1)
     assert said.answer == "work"
 
 
-def test_an_lm_that_says_none_of_the_labels_has_told_nothing():
-    with dspy.context(lm=stand_in(book(says={"label": {"Sorry": 0.9, "I": 0.1}}))):
+def test_an_lm_that_begins_with_none_of_the_labels_is_asked_once_more_in_a_form():
+    rules = book(says={"label": {"Sorry": 0.9, "I": 0.1}})
+    with dspy.context(lm=stand_in(rules)):
         said = Answerer(INBOX)(query="dinner")
-    assert said.distribution == pytest.approx(dict.fromkeys(INBOX.labels, 1 / 3))
+    assert (said.answer, said.distribution) == ("family", None)
+    assert [one.kind for one in rules.asked] == ["labels", "json"]
+
+
+def test_an_lm_that_never_says_a_label_is_an_error_that_quotes_it():
+    rules = book(says={"label": {"Sorry": 0.9}, "json": {"answer": "garden"}})
+    with dspy.context(lm=stand_in(rules)), pytest.raises(LMError, match="garden"):
+        Answerer(INBOX)(query="dinner")
+    assert len(rules.asked) == 2
+
+
+def test_an_answer_under_another_name_is_read():
+    rules = RuleBook(INBOX, says={"json": {"folder": "Travel"}})
+    with dspy.context(lm=stand_in(rules, likelihoods=False)):
+        assert Answerer(INBOX)(query="dinner").answer == "travel"
+    assert len(rules.asked) == 1
+
+
+def test_an_answer_in_no_form_is_asked_for_once_more():
+    rules = RuleBook(INBOX, says={"json": in_turn("I am not sure.", {"answer": "travel"})})
+    with dspy.context(lm=stand_in(rules, likelihoods=False)):
+        assert Answerer(INBOX)(query="dinner").answer == "travel"
+    first, second = rules.asked
+    assert "I am not sure." in second.text
+    assert first.text in second.text

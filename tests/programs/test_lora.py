@@ -16,6 +16,7 @@ from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 from personaagent.data import Choice, Classification, Text
 from personaagent.errors import LMError
 from personaagent.evaluation.lineup import entrants
+from personaagent.lm import adapted_engine
 from personaagent.lm.adapted import LONGEST_PROMPT, AdaptedModel, Example, Recipe, loaded
 from personaagent.lm.embedded import EmbeddedEngine
 from personaagent.lm.meter import Meter
@@ -71,7 +72,8 @@ def lora(memory, base, task=INBOX, recipe=BRISK):
     return Lora(task, memory, base=base, recipe=recipe)
 
 
-def test_training_makes_the_users_own_answers_likelier(world, base, lm):
+def test_training_makes_the_users_own_answers_likelier(world, base, lm, monkeypatch):
+    monkeypatch.setattr(adapted_engine, "EMBEDDED_TOP_LOGPROBS", 256)  # nearly every token
     system = lora(world, base)
 
     def loss(user):

@@ -12,6 +12,7 @@ from worlds_of_mail import INBOX, book, mail
 from personaagent.data import Choice, Directive, Persona, Rating, Trust
 from personaagent.errors import DataError, LMError
 from personaagent.programs import PersonaAgent, Personal
+from personaagent.programs.fusion import stated
 from personaagent.programs.habits import named, vote
 
 ASK = dspy.Signature("persona, query -> answer", "File it.")
@@ -65,7 +66,7 @@ def test_a_program_may_make_something_else_of_what_was_read(memory):
             return dspy.Prediction(answer="WORK")
 
     said = ask(personal(memory, Contrary()), book())
-    assert (said.answer, said.lm, said.distribution) == ("work", None, None)
+    assert (said.answer, said.lm, said.distribution) == ("work", stated("work", INBOX.labels), None)
 
 
 def test_habit_has_the_say_that_the_persona_gives_it(memory):
