@@ -9,8 +9,9 @@ alice = PersonaAlignment().compile(agent, trainset=interactions_of_alice)
 alice(query="The car needs new tyres.", user="alice").answer
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from personaagent.lazy import lazy
 
 if TYPE_CHECKING:
     from personaagent.artifacts import Artifact
@@ -58,8 +59,4 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: DSPy and torch take seconds."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy(__name__, _HOME)

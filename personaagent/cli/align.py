@@ -60,7 +60,7 @@ def trainset(store: Store, user: str, task: Task, seed: int) -> list[Interaction
         DataError: there is nothing to learn from.
     """
     mine = store.of(user).interactions(task.name)
-    answered = [one for one in mine if one.response]
+    answered = [task.checked(one) for one in mine if one.response]
     if mine and not answered:
         return _pairs(store, user, task, seed)
     if not answered:

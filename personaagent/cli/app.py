@@ -6,7 +6,9 @@ it runs.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any
@@ -19,6 +21,7 @@ from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
 from personaagent.cli.forget import forget
+from personaagent.cli.interactions import interactions
 from personaagent.cli.lm import lm
 from personaagent.cli.observe import observe
 from personaagent.cli.personas import personas
@@ -57,9 +60,22 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"personaagent {version('personaagent')}")
+        raise typer.Exit
+
+
 @app.callback()
 def personaagent(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and stop."
+        ),
+    ] = False,
 ) -> None:
     """LLM agents that become personal.
 
@@ -72,21 +88,30 @@ def personaagent(
     personaagent compile --user amira
     personaagent ask "The car needs new tyres." --user amira --trace
     """
-    if version:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"personaagent {installed('personaagent')}")
-        raise typer.Exit
 
 
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _stop)
     app(prog_name="personaagent")
 
 
 def _terminate(*_: object) -> None:
     raise Terminated
+
+
+def _stop(*_: object) -> None:
+    """Ctrl-C: what is under way ends, and what is done is kept. A second one does not wait."""
+    signal.signal(signal.SIGINT, _stop_at_once)
+    raise KeyboardInterrupt
+
+
+def _stop_at_once(*_: object) -> None:
+    """Leave without unwinding: nothing is lost that a kill would not lose."""
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h\n")  # progress bars hide the cursor
+    os._exit(130)
 
 
 def _complain(what: str, message: str, *, sign: str = ":", style: str = "bold red") -> None:
@@ -104,6 +129,7 @@ app.command("users")(data.users)
 app.command("compile")(compile_persona)
 app.command("ask")(ask)
 app.command("observe")(observe)
+app.command("interactions")(interactions)
 app.command("quarantine")(quarantine)
 app.command("show")(show.show)
 app.command("blame")(show.blame)

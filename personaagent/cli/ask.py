@@ -67,7 +67,9 @@ def ask(
     personaagent ask "Noisy, but good." --user elif --lm openai/gpt-4o-mini --json
     """
     from personaagent.cli import render, session
+    from personaagent.data import arguments
 
+    arguments.text("the query", text)
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)

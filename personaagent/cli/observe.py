@@ -37,8 +37,10 @@ def observe(
         --time 2026-03-12T13:55:45Z
     """
     from personaagent.cli import render, session
-    from personaagent.data import Interaction
+    from personaagent.data import Interaction, arguments
 
+    arguments.text("what was asked", text)
+    arguments.text("the response", response)
     with session.open_store(db) as store:
         kind = session.task_of(store, user, task)
         moment = _moment(time) if time else None

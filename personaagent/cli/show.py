@@ -142,7 +142,7 @@ def _tree(number: int, directive: Directive, evidence: _Evidence) -> Tree:
     for sign, style, found in zip("+-", ("green", "red"), evidence, strict=True):
         for id, one in found:
             if one:
-                tree.add(render.past(one, f"{sign} ", style))
+                tree.add(render.past(one, f"{sign} {render.plain(id)} ", style))
             else:
                 tree.add(Text(f"{sign} {render.plain(id)} is not stored here", style=style))
     return tree

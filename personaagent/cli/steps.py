@@ -56,7 +56,7 @@ class Display:
     def step(self, step: Step) -> None:
         """Show a step that has ended."""
         if not step.candidates:
-            verdict = "no candidate"
+            verdict = "no candidate" if step.batch else "nothing to learn from"
         else:
             verdict = "kept" if step.accepted is None else "accepted"
         named = {

@@ -44,11 +44,11 @@ def consolidated(interactions: Sequence[Interaction]) -> list[Interaction]:
     Args:
         interactions: oldest first; so is the result.
     """
-    groups = _grouped(interactions, _said)
+    groups = _grouped(interactions, said_alike)
     return [
         _with_weight(one, strength([other.weight for other in group]))
         for one in interactions
-        if (group := groups[_said(one)])[-1] is one
+        if (group := groups[said_alike(one)])[-1] is one
     ]
 
 
@@ -60,13 +60,13 @@ def weighed(
     That is its own times `factor`; repetitions share their `strength`.
     """
     scaled = [_with_weight(one, one.weight * factor(one)) for one in interactions]
-    groups = _grouped(scaled, _said)
+    groups = _grouped(scaled, said_alike)
     shares = {
         key: strength(weights) / math.fsum(weights)
         for key, group in groups.items()
         if (weights := [one.weight for one in group])[1:]
     }
-    return [_with_weight(one, one.weight * shares.get(_said(one), 1.0)) for one in scaled]
+    return [_with_weight(one, one.weight * shares.get(said_alike(one), 1.0)) for one in scaled]
 
 
 def faded(later: int, half_life: float) -> float:
@@ -193,7 +193,8 @@ def balanced(votes: Sequence[float], interactions: Sequence[Interaction]) -> lis
     return _balanced(fair, interactions, lambda one: _day(one) and _source(one), PER_SOURCE)
 
 
-def _said(one: Interaction) -> Hashable:
+def said_alike(one: Interaction) -> Hashable:
+    """The same for repetitions of one interaction, but for case and white space."""
     query, response = (" ".join(text.casefold().split()) for text in (one.query, one.response))
     return one.user, one.task, query, response
 

@@ -107,6 +107,11 @@ def _whole(value: Any) -> Any:
 
 
 def _require_zone(id: str, field: str, moment: datetime | None) -> None:
+    if moment is not None and not isinstance(moment, datetime):
+        raise DataError(
+            f"{id}: field '{field}' is of type {type(moment).__name__}, must be a datetime with a "
+            "time zone"
+        )
     if moment is not None and moment.utcoffset() is None:
         raise DataError(f"{id}: field '{field}': {moment} has no time zone: add one, such as UTC")
 

@@ -34,7 +34,7 @@ class Meanings:
 
     space: str
     scale: float
-    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
 
     def __post_init__(self) -> None:
         try:

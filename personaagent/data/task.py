@@ -12,13 +12,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from personaagent.data import arguments
 from personaagent.data.normal import form, same
 from personaagent.errors import DataError
+
+if TYPE_CHECKING:
+    from personaagent.data.interaction import Interaction
 
 FLOOR = 1e-6  # least probability of the truth that a loss counts with
 _OPTIONS = re.compile(r'^(?P<stem>.*?)\s*\[1\]: "(?P<one>.*)" \[2\]: "(?P<two>.*)"\s*$', re.S)
@@ -39,6 +43,27 @@ class Task:
     answer: str = "answer"
     example_item: str = ""
     lifetime: float | None = None
+
+    def __post_init__(self) -> None:
+        arguments.text("the name of a task", self.name)
+        arguments.instance(f"task {self.name}: instruction", self.instruction, str, "give a text")
+        for noun in ("item", "answer"):
+            arguments.text(f"task {self.name}: {noun}", getattr(self, noun))
+        given: object = self.labels
+        if not isinstance(given, list | tuple):
+            raise DataError(
+                f"task {self.name}: labels is of type {type(given).__name__}, must be a tuple of "
+                'texts, such as ("work", "home")'
+            )
+        for label in given:
+            arguments.text(f"task {self.name}: a label", label)
+        object.__setattr__(self, "labels", tuple(given))
+        if self.lifetime is not None and not (
+            isinstance(self.lifetime, int | float) and 0 < self.lifetime < math.inf
+        ):
+            raise DataError(
+                f"task {self.name}: lifetime is {self.lifetime!r}, must be a number of days above 0"
+            )
 
     def expiry(self, time: datetime | None) -> datetime | None:
         """When an interaction of that time expires; None without a lifetime or a time."""
@@ -64,7 +89,12 @@ class Task:
         not name them."""
         if all(label in self.instruction for label in self.labels):
             return self.instruction
-        return f"{self.instruction} {self.answer}s: [{', '.join(self.labels)}]"
+        return f"{self.instruction} {self.answers}: [{', '.join(self.labels)}]"
+
+    @property
+    def answers(self) -> str:
+        """The noun for several answers; one that ends in s may be said of several already."""
+        return self.answer if self.answer.endswith("s") else f"{self.answer}s"
 
     def question(self, query: str) -> str:
         """What changes: the query under its noun."""
@@ -105,13 +135,58 @@ class Task:
             f"task {self.name}: '{text}' is not one of its answers: {', '.join(self.labels)}"
         )
 
+    def answered(self, query: str, response: str) -> str:
+        """The canonical form of what a user really answered to a query.
+
+        An empty response is no answer but evidence about the user, and stays empty.
+
+        Raises:
+            DataError: the response is blank, or none of the task's answers.
+        """
+        del query
+        if response and not response.strip():
+            raise DataError(f"task {self.name}: the answer is blank: give the user's answer")
+        return self.parse(response) if response else ""
+
+    def checked(self, past: Interaction) -> Interaction:
+        """The interaction with its answer in the canonical form.
+
+        Raises:
+            DataError: the answer is none of the task's; names the interaction and what is allowed.
+        """
+        try:
+            response = self.answered(past.query, past.response)
+        except DataError as error:
+            raise DataError(
+                f"interaction '{past.id}' of user '{past.user}': field 'response': {error}"
+            ) from error
+        return past if response == past.response else replace(past, response=response)
+
     def loss(self, distribution: Mapping[str, float], gold: str) -> float:
-        """-ln p of the true answer, in nats, finite where it was thought impossible."""
-        return -math.log(max(distribution[gold], FLOOR))
+        """-ln p of the true answer, in nats, finite where it was thought impossible.
+
+        Raises:
+            DataError: the true answer is none of the task's.
+        """
+        true = gold if gold in distribution else self.parse(gold)
+        return -math.log(max(distribution[true], FLOOR))
 
     def score(self, answer: str, gold: str) -> float:
         """How good an answer is, in [0, 1], 1 is best."""
         return float(answer.strip() == gold.strip())
+
+
+def given(task: Task) -> Task:
+    """The task that a caller gives.
+
+    Raises:
+        DataError: it is something else, such as the name of one.
+    """
+    remedy = (
+        'give a task, such as Classification("inbox", "Which folder?", labels=("work", "home"))'
+    )
+    arguments.instance("task", task, Task, remedy)
+    return task
 
 
 @dataclass(frozen=True)
@@ -119,6 +194,7 @@ class Classification(Task):
     """One label of a closed set; metric: accuracy."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len({form(label) for label in self.labels} - {""}) < max(2, len(self.labels)):
             raise DataError(
                 f"task {self.name}: a classification needs at least two labels, none empty and "
@@ -134,12 +210,20 @@ class Rating(Task):
     high: int = 5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        for end in ("low", "high"):
+            arguments.whole(f"task {self.name}: {end}", getattr(self, end), -999, 999)
         if self.low >= self.high:
             raise DataError(f"task {self.name}: low ({self.low}) must be below high ({self.high})")
         scale = range(self.low, self.high + 1)
-        object.__setattr__(self, "labels", tuple(str(n) for n in scale))
+        labels = tuple(str(n) for n in scale)
+        if self.labels not in ((), labels):
+            raise DataError(f"task {self.name}: a rating has no labels but low and high")
+        object.__setattr__(self, "labels", labels)
 
     def _answered(self, query: str, response: str) -> str:
+        if self.answer.endswith("s"):  # "2 is the stars"
+            return f'the {self.answer} for "{query}": {response}'
         return f'{response} is the {self.answer} for "{query}"'
 
     def decide(self, distribution: Mapping[str, float]) -> str:
@@ -171,11 +255,26 @@ class Choice(Task):
 
     labels: tuple[str, ...] = ("[1]", "[2]")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels != ("[1]", "[2]"):
+            raise DataError(f"task {self.name}: the answers of a choice are [1] and [2]")
+
     def prompt(self, query: str) -> str:
         return query
 
     def question(self, query: str) -> str:
         return query
+
+    def answered(self, query: str, response: str) -> str:
+        """As of any task; the query of an answer has its two options.
+
+        Raises:
+            DataError: the response is neither option, or the query lacks them.
+        """
+        if response:
+            self.options(query)
+        return super().answered(query, response)
 
     def options(self, query: str) -> tuple[str, str]:
         """The two options of a query.
@@ -215,6 +314,11 @@ class Choice(Task):
 @dataclass(frozen=True)
 class Text(Task):
     """Free text; metric: ROUGE-L F1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels:
+            raise DataError(f"task {self.name}: free text has no labels: use Classification")
 
     def score(self, answer: str, gold: str) -> float:
         from rouge_score.rouge_scorer import RougeScorer

@@ -20,9 +20,9 @@ class Comparison:
     `p` is McNemar's exact test where the task has right and wrong answers, else the paired
     bootstrap; `corrected` is Holm's, over the comparisons that belong together: those with
     baselines and floors, those of ablations with PersonaAgent. `smallest` is the smallest
-    difference that could have been found. `loss` is the difference of the mean losses in nats
-    (below 0 is better) by the paired bootstrap, which sees how sure answers were and not only
-    which; None where not both read likelihoods.
+    difference that could have been found, None where even the largest there is could not. `loss` is
+    the difference of the mean losses in nats (below 0 is better) by the paired bootstrap, which
+    sees how sure answers were and not only which; None where not both read likelihoods.
     """
 
     other: str
@@ -30,7 +30,7 @@ class Comparison:
     difference: Difference
     p: float
     corrected: float
-    smallest: float
+    smallest: float | None
     loss: Difference | None = None
 
 
@@ -48,7 +48,8 @@ def compare(task: Task, other: str, ours: Sequence[Row], theirs: Sequence[Row]) 
     p = found.p
     if right:
         p = statistics.mcnemar(_right(ours), _right(theirs), users)
-    smallest = statistics.smallest_effect(found.error, len(ours), labels=right)
+    least = statistics.smallest_effect(found.error, len(ours), labels=right)
+    smallest = least if least <= metrics.widest(task) else None
     return Comparison(other, len(ours), found, p, p, smallest, _of_losses(task, ours, theirs))
 
 

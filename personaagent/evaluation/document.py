@@ -169,7 +169,8 @@ h2 { font-size: 1.3rem; margin: 2.6rem 0 .6rem; padding-top: 1rem; border-top: 1
 h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 p, ul { max-width: 52rem; margin: .5rem 0; }
 ul { padding-left: 1.2rem; }
-.wide { overflow-x: auto; }
+body { overflow-wrap: anywhere; }
+.wide { overflow-x: auto; overflow-wrap: normal; }
 table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums;
   margin: .6rem 0; }
 th, td { padding: .28rem .7rem; text-align: left; white-space: nowrap;
@@ -181,7 +182,7 @@ td:first-child { min-width: 13rem; }
 tr.strong td { font-weight: 650; }
 tr.faint td { color: #777; font-style: italic; }
 figure { margin: 1rem 0; max-width: 44rem; }
-figure svg { width: 100%; height: auto; }
+figure svg { display: block; width: 100%; max-width: 100%; height: auto; }
 figcaption { color: #666; font-size: .87rem; }
 .trace { border: 1px solid #ddd; border-radius: 6px; padding: .4rem 1rem .8rem; margin: .8rem 0;
   max-width: 60rem; }
@@ -190,12 +191,20 @@ figcaption { color: #666; font-size: .87rem; }
   font-size: .9rem; }
 .trace dt { color: #666; }
 .trace dd { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
-@media (max-width: 40rem) { .trace dl { grid-template-columns: 1fr; } }
+@media (max-width: 45rem) {
+  main { padding: 1rem .8rem 3rem; }
+  table { font-size: .8rem; }
+  th, td { padding: .25rem .4rem; }
+  th:first-child, td:first-child { position: sticky; left: 0; min-width: 0; max-width: 8rem;
+    background: #fff; overflow-wrap: anywhere; }
+  .trace dl { grid-template-columns: 1fr; }
+}
 @media print {
   @page { size: A4 landscape; margin: 12mm; }
   main { max-width: none; padding: 0; }
   table { font-size: 7.5pt; }
   .wide { overflow: visible; }
+  th:first-child, td:first-child { position: static; }
   figure, tr, .trace { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
 }

@@ -9,7 +9,7 @@ from personaagent.evaluation.analysis import Analysis
 from personaagent.evaluation.document import Block, Figure, Heading, Items, Paragraph, Table
 from personaagent.evaluation.lineup import OURS, SWAPPED
 from personaagent.evaluation.persona_map import PERMUTATIONS, PersonaMap
-from personaagent.evaluation.wording import gap, p_value, signed
+from personaagent.evaluation.wording import could_have_shown, gap, p_value, signed
 
 _NEIGHBOURS = 12  # users whose neighbours are listed
 
@@ -40,8 +40,7 @@ def swap_test(analysis: Analysis) -> str:
         f"{word} under the user's own: {metric.title} "
         f"{other.scores[metric.name].value:.3f} against {own.scores[metric.name].value:.3f}, "
         f"difference {gap(one.difference)}, "
-        f"p = {p_value(one.corrected)} corrected, {sure}; {one.n} samples could have shown a "
-        f"difference of {one.smallest:.3f}."
+        f"p = {p_value(one.corrected)} corrected, {sure}; {could_have_shown(one)}."
     )
 
 

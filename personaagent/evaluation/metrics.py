@@ -47,6 +47,11 @@ def metrics_of(task: Task) -> tuple[Metric, ...]:
     return _LABELS if task.labels else _TEXTS
 
 
+def widest(task: Task) -> float:
+    """The largest difference that two systems can have in the first metric."""
+    return float(task.high - task.low) if isinstance(task, Rating) else 1.0
+
+
 def metrics(task: Task, golds: Sequence[str], answers: Sequence[str]) -> dict[str, float]:
     """Every metric of the task, by name.
 

@@ -27,6 +27,7 @@ from personaagent.evaluation.wording import (
     mean_loss,
     p_value,
     protocol_lines,
+    smallest,
     titles,
     verdict,
 )
@@ -151,7 +152,7 @@ def _result(analysis: Analysis) -> list[str]:
     ]
     compared = [NONE] * 3
     if one := ours.against_best:
-        compared = [gap(one.difference), p_value(one.corrected), f"{one.smallest:.3f}"]
+        compared = [gap(one.difference), p_value(one.corrected), smallest(one)]
     return [n, _headline(analysis, OURS), *others, *compared]
 
 

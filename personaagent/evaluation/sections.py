@@ -17,6 +17,7 @@ from personaagent.evaluation.wording import (
     mean_loss,
     p_value,
     protocol_lines,
+    smallest,
 )
 
 _RAG = "rag"  # what a personal answer costs as a rule: the others are put in proportion to it
@@ -151,7 +152,7 @@ def _compared(line: Line) -> Iterator[list[str]]:
             gap(one.difference),
             p_value(one.p),
             p_value(one.corrected),
-            f"{one.smallest:.3f}",
+            smallest(one),
             gap(one.loss) if one.loss else NONE,
             p_value(one.loss.p) if one.loss else NONE,
         ]

@@ -102,7 +102,7 @@ def _against(analysis: Analysis, what: str, one: Comparison) -> str:
     return (
         f"PersonaAgent is {word} the {what} ({one.other}): {metric.title} {gap(one.difference)}, "
         f"p = {p_value(one.corrected)} corrected, {sure}; "
-        f"{one.n} samples could have shown a difference of {one.smallest:.3f}."
+        f"{could_have_shown(one)}."
     )
 
 
@@ -164,6 +164,18 @@ def signed(value: float) -> str:
 def gap(one: Difference) -> str:
     """A difference with its bounds."""
     return f"{signed(one.value)} [{signed(one.low)}, {signed(one.high)}]"
+
+
+def smallest(one: Comparison) -> str:
+    """The smallest difference that could have been found."""
+    return "none" if one.smallest is None else f"{one.smallest:.3f}"
+
+
+def could_have_shown(one: Comparison) -> str:
+    """The same as a clause."""
+    if one.smallest is None:
+        return f"{one.n} samples are too few to show any difference"
+    return f"{one.n} samples could have shown a difference of {one.smallest:.3f}"
 
 
 def p_value(p: float) -> str:

@@ -1,7 +1,8 @@
 """Episodic memory: the store, the per-user FAISS index, the embedder and the retrievers."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from personaagent.lazy import lazy
 
 if TYPE_CHECKING:
     from personaagent.memory.chain import Published
@@ -50,8 +51,4 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: SQLAlchemy and numpy take half a second."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = lazy(__name__, _HOME)

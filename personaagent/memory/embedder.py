@@ -64,6 +64,9 @@ class SentenceEmbedder:
         # Fast tokenizers keep their padding in shared state: one encode at a time.
         self._lock = threading.RLock()
 
+    def __repr__(self) -> str:
+        return f"SentenceEmbedder({self.model!r})"
+
     @cached_property
     def fingerprint(self) -> str:
         """Model name and the first 16 hex digits of its weights' SHA-256."""

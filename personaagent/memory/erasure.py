@@ -185,7 +185,7 @@ def _refuse_unknown(connection: sa.Connection, user: str, unknown: Collection[st
     if unknown := set(unknown) - tombstones.erased(connection, user, unknown):
         raise DataError(
             f"user '{user}' has no interaction '{min(unknown)}': nothing was erased; "
-            "'personaagent show --evidence' and your own files show the ids"
+            f"'personaagent interactions --user {user}' lists the ids"
         )
 
 

@@ -11,14 +11,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from personaagent.data import Interaction
+from personaagent.data import Interaction, Task, arguments
 from personaagent.data.influence import weighed
 from personaagent.errors import DataError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.index import IndexCache
 from personaagent.memory.progress import track
 from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope, best
-from personaagent.memory.store import Added, Store
+from personaagent.memory.store import GIVE, Added, Store
 from personaagent.memory.turns import turn_of
 from personaagent.memory.user import UserMemory, aware
 
@@ -48,10 +48,20 @@ class EpisodicMemory:
     """
 
     def __init__(self, store: Store, embedder: Embedder, *, resident: int = 1_700_000_000) -> None:
+        arguments.instance("store", store, Store, 'give a Store, such as Store("memory.db")')
+        if isinstance(embedder, str) or not callable(getattr(embedder, "encode", None)):
+            raise DataError(
+                f"embedder is of type {type(embedder).__name__}: give one, such as "
+                "SentenceEmbedder()"
+            )
+        arguments.whole("resident", resident, 0)
         self.store = store
         self.embedder = embedder
         self._indexes = IndexCache(resident, self._forget)
         self._forget()
+
+    def __repr__(self) -> str:
+        return f"EpisodicMemory({self.store!r}, {self.embedder!r})"
 
     def _forget(self) -> None:
         """Begin with empty caches: what was erased may be in them."""
@@ -60,17 +70,24 @@ class EpisodicMemory:
             name: retriever() for name, retriever in RETRIEVERS.items()
         }
 
-    def add(self, interactions: Iterable[Interaction], *, progress: bool = False) -> Added:
+    def add(
+        self,
+        interactions: Iterable[Interaction],
+        *,
+        tasks: Mapping[str, Task] | None = None,
+        progress: bool = False,
+    ) -> Added:
         """Store interactions (all or none) and embed those that have no vector yet.
 
-        What the store's screening suspects is put aside (see `Store.add`).
+        What the store's screening suspects is put aside, and what is none of the answers of its
+        task is refused; `tasks` are those that the store does not know (see `Store.add`).
 
         Raises:
             DataError: see `Store.add`; nothing was stored.
         """
-        given = list(interactions)
+        given = arguments.every("interactions", interactions, Interaction, GIVE)
         with track("storing", len(given), shown=progress) as advance:
-            added = self.store.add(given, progress=advance)
+            added = self.store.add(given, tasks=tasks, progress=advance)
         ids: defaultdict[str, list[str]] = defaultdict(list)
         for one in given:
             ids[one.user].append(one.id)
@@ -140,8 +157,8 @@ class EpisodicMemory:
         Raises:
             DataError: no user, k below 1, no such retriever, or `before` without a timezone.
         """
-        if k < 1:
-            raise DataError(f"k is {k}, must be at least 1")
+        arguments.whole("k", k, 1)
+        arguments.instance("the query", query, str, "give a text")
         if isinstance(retriever, str):
             if retriever not in self._retrievers:
                 known = ", ".join(self._retrievers)

@@ -60,11 +60,18 @@ def checked(interaction: Interaction, now: datetime) -> Interaction:
             raise refuse(field, f"is {type(text).__name__}, must be text")
         if field not in ("response", "source") and not text.strip():
             raise refuse(field, "must not be empty")
+    if not isinstance(interaction.metadata, Mapping):
+        raise refuse("metadata", f"is {type(interaction.metadata).__name__}, must map text to text")
     for key, value in interaction.metadata.items():
         if not (isinstance(key, str) and isinstance(value, str)):
             raise refuse("metadata", f"'{key}' must map text to text")
     weight = interaction.weight
-    if not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, int | float)
+        or not math.isfinite(weight)
+        or weight <= 0
+    ):
         raise refuse("weight", f"is {weight}, must be a finite number above 0")
 
     def in_utc(field: str, value: datetime | None) -> datetime | None:

@@ -18,10 +18,10 @@ from typing import Self
 import sqlalchemy as sa
 from platformdirs import user_data_path
 
-from personaagent.data import LAMP_TASKS, Interaction, Task
+from personaagent.data import LAMP_TASKS, Interaction, Task, arguments
 from personaagent.data.normal import normal
 from personaagent.data.screening import Screening
-from personaagent.errors import DataError
+from personaagent.errors import DataError, StoreError
 from personaagent.memory import rows, tombstones
 from personaagent.memory.database import Database
 from personaagent.memory.definitions import saved_tasks
@@ -30,6 +30,7 @@ from personaagent.memory.schema import champions, interactions, quarantine, vect
 from personaagent.memory.user import UserMemory
 
 _ROWS_AT_ONCE = 1_000
+GIVE = "give a list of Interaction objects, as 'read_interactions' reads them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,10 @@ class Store:
         screening: Screening | None = Screening(),  # noqa: B008  (frozen)
         create: bool = True,
     ) -> None:
+        if where is not None and not isinstance(where, str | Path):
+            raise StoreError(
+                f"a database of type {type(where).__name__} cannot be opened: give a file or a URL"
+            )
         default = os.environ.get("PERSONAAGENT_DB") or user_data_path("personaagent") / "memory.db"
         self.database = Database(where or default, create=create)
         self.now = now
@@ -87,6 +92,13 @@ class Store:
     def name(self) -> str:
         """The file, or the URL without its password."""
         return self.database.name
+
+    def __repr__(self) -> str:
+        try:
+            counts = [one.interactions for one in self.users()]
+        except StoreError:
+            return f"Store({self.name!r}, cannot be read)"
+        return f"Store({self.name!r}, users={len(counts)}, interactions={sum(counts)})"
 
     def add(
         self,
@@ -100,7 +112,8 @@ class Store:
         """Store interactions, all of them or none; adding one twice is adding it once.
 
         What the screening suspects is put aside in the same transaction. One that was erased is
-        left out: a file that still has it does not bring it back.
+        left out: a file that still has it does not bring it back. Where the task is known, labels
+        are stored in its spelling.
 
         Args:
             interactions: in the order in which they happened, where they have no time.
@@ -111,12 +124,15 @@ class Store:
                 program has changed it since, such as the answer that the user replied to.
 
         Raises:
-            DataError: an interaction breaks the contract, or its id is known with other content.
+            DataError: an interaction breaks the contract, its response is none of its task's
+                answers, or its id is known with other content.
         """
         # Everything is read and checked first: the one writer's lock is not held meanwhile.
         now = self.now()
-        checked = [rows.checked(interaction, now) for interaction in interactions]
-        suspects = self._suspects(checked, tasks or {})
+        known = self._tasks(tasks or {})
+        each = arguments.every("interactions", interactions, Interaction, GIVE)
+        checked = [_fitting(rows.checked(one, now), known) for one in each]
+        suspects = self._suspects(checked, known)
         done = new = changed = 0
         with self.database.write() as connection:
             if even_erased:
@@ -184,12 +200,10 @@ class Store:
         """One user's data; ids that differ in form only (see `data.normal`) are one user.
 
         Raises:
-            DataError: the user is empty.
+            DataError: the user is empty, or no text.
         """
-        named = normal(user)
-        if not named:
-            raise DataError("the user is empty: data belongs to a user, name one")
-        return UserMemory(self.database, self.now, named)
+        arguments.text("the user", user)
+        return UserMemory(self.database, self.now, normal(user))
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
         """Store or replace the vectors (float32 bytes) of these interactions."""
@@ -219,15 +233,17 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _tasks(self, given: Mapping[str, Task]) -> dict[str, Task]:
+        with self.database.read() as connection:
+            return {**LAMP_TASKS, **saved_tasks(connection), **given}
+
     def _suspects(
         self, checked: Sequence[Interaction], tasks: Mapping[str, Task]
     ) -> dict[tuple[str, str, str], tuple[Interaction, str]]:
         """The interactions that are not accepted, with the reason, by their key."""
-        if self.screening is None or not checked:
+        if self.screening is None:
             return {}
-        with self.database.read() as connection:
-            known = {**LAMP_TASKS, **saved_tasks(connection), **tasks}
-        verdicts = ((one, self.screening.verdict(one, known.get(one.task))) for one in checked)
+        verdicts = ((one, self.screening.verdict(one, tasks.get(one.task))) for one in checked)
         return {
             _key(one): (one, verdict.reason) for one, verdict in verdicts if not verdict.accepted
         }
@@ -266,6 +282,11 @@ def _changed(one: Interaction, known: Interaction) -> DataError:
         f"{fields}): interactions are immutable, give the changed one an id of its own; nothing "
         "was stored"
     )
+
+
+def _fitting(one: Interaction, tasks: Mapping[str, Task]) -> Interaction:
+    task = tasks.get(one.task)
+    return task.checked(one) if task else one
 
 
 def _key(one: Interaction) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from personaagent.data import Interaction, Persona
 from personaagent.data.interaction import searched
-from personaagent.errors import ConflictError, DataError
+from personaagent.errors import ConflictError, DataError, StoreError
 from personaagent.memory import rows
 from personaagent.memory.chain import Chain, Published
 from personaagent.memory.database import Database
@@ -52,6 +52,13 @@ class UserMemory:
     database: Database
     now: Callable[[], datetime]
     user: str
+
+    def __repr__(self) -> str:
+        try:
+            known = f"interactions={self.count()}"
+        except StoreError:
+            known = "cannot be read"
+        return f"UserMemory({self.user!r} in {self.database.name!r}, {known})"
 
     # Interactions
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Choice, Interaction, Persona, Text
+from personaagent.data import Choice, Interaction, Persona, Task, Text, arguments
 from personaagent.data.influence import measured
 from personaagent.errors import DataError
 from personaagent.lm import Usage
@@ -77,7 +77,8 @@ class PersonaAlignment(Teleprompter):
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
-        report: called with every step as it ends.
+        report: called with every step as it ends, and with an empty one for an iteration that found
+            nothing to learn from.
     """
 
     def __init__(
@@ -102,6 +103,29 @@ class PersonaAlignment(Teleprompter):
         report: Callable[[Step], None] | None = None,
     ) -> None:
         super().__init__()
+        for name, value, least in (
+            ("iterations", iterations, 0),
+            ("batch", batch, 1),
+            ("replay", replay, 0),
+            ("reach", reach, 1),
+            ("simulate", simulate, 1),
+            ("profile", profile, 1),
+        ):
+            arguments.whole(name, value, least)
+        arguments.instance("seed", seed, int, "give a whole number")
+        for name, part, method in (
+            ("sampler", sampler, "sample"),
+            ("update", update, "propose"),
+            ("acceptance", acceptance, "accepts"),
+            ("stopping", stopping, "stops"),
+        ):
+            if part is not None and not callable(getattr(part, method, None)):
+                raise DataError(
+                    f"{name} is of type {type(part).__name__}, which has no method '{method}': "
+                    "see personaagent.optimizers for those that there are"
+                )
+        if prior is not None:
+            arguments.instance("prior", prior, Prior, "give what 'pool' or 'read_prior' returns")
         self.iterations = iterations
         self.batch = batch
         self.replay = replay
@@ -120,6 +144,10 @@ class PersonaAlignment(Teleprompter):
         self.record = record
         self.report = report
         self.writers = Writers(gradient_lm, profile)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self.settings().items())
+        return f"PersonaAlignment({settings})"
 
     def compile(
         self,
@@ -141,13 +169,21 @@ class PersonaAlignment(Teleprompter):
             A copy with the aligned persona; its `alignment` is an `AlignmentLog`.
 
         Raises:
-            DataError: no interactions, or those of several users; a prior of another task or LM.
+            DataError: no interactions, those of several users, or one whose response is none of
+                the task's answers; a prior of another task or LM.
             LMError: the LM failed; the same call with the same record goes on from there.
         """
-        user = _only_user(trainset)
-        _only_user([*trainset, *(valset or ())])
+        if not (hasattr(student, "persona_of") and hasattr(student, "replay")):
+            raise DataError(
+                f"student is of type {type(student).__name__}: give a PersonaAgent, or put your "
+                "own program into personaagent.Personal"
+            )
         agent: Any = student.deepcopy()
         task = agent.task
+        trainset = _answers("trainset", task, trainset)
+        valset = None if valset is None else _answers("valset", task, valset)
+        user = _only_user(trainset)
+        _only_user([*trainset, *(valset or ())])
         if self.prior:
             self.prior.check(task.name, dspy.settings.lm.fingerprint)
         lms = (dspy.settings.lm, self.gradient_lm)
@@ -224,6 +260,8 @@ class PersonaAlignment(Teleprompter):
                 )
                 stopped = "all iterations done" if batch else "nothing left to learn from"
                 if not batch:
+                    if self.report:  # told, and not kept: no step was made
+                        self.report(Step(iteration, (), (), (), None, *means(judged)))
                     continue
                 tried.update(one.interaction.id for one in batch)
 
@@ -306,6 +344,28 @@ class PersonaAlignment(Teleprompter):
             [(one.id, one.digest) for one in trainset],
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _answers(what: str, task: Task, interactions: Sequence[Interaction]) -> list[Interaction]:
+    """The interactions with their answers in the task's spelling.
+
+    Raises:
+        DataError: something else is among them, or an answer that is none of the task's.
+    """
+    remedy = "give the user's Interaction objects, as 'store.of(user).interactions(task)' has them"
+    given = arguments.every(what, interactions, Interaction, remedy)
+    for one in given:
+        if not one.response:
+            raise DataError(
+                f"{what}: interaction '{one.id}' has no response: leave it out, what is known of a "
+                "user without an answer is read from memory"
+            )
+        if one.task != task.name:
+            raise DataError(
+                f"{what}: interaction '{one.id}' is of task '{one.task}', the program's task is "
+                f"'{task.name}'"
+            )
+    return [task.checked(one) for one in given]
 
 
 def _only_user(trainset: Sequence[Interaction]) -> str:

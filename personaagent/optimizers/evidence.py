@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personaagent.data import Persona
+from personaagent.data import Persona, arguments
 from personaagent.optimizers.acceptance import Trial
 from personaagent.optimizers.contests import Challenger, Contests, kind_of
 from personaagent.optimizers.record import Scratch
@@ -117,6 +117,8 @@ class AcceptOnEvidence:
         bets: Mapping[str, Bet] = BETS,
         keep: int = 4,
     ) -> None:
+        arguments.number("alpha", alpha, 0, 1)
+        arguments.whole("keep", keep, 0)
         self.contests = contests or Contests(Scratch())
         self.alpha = alpha
         self.bets = bets

@@ -123,7 +123,10 @@ class HeldOut:
         self.splits = splits
         self.run = run
         self.gradient_lm = gradient_lm
-        memory.add(one for split in splits.values() for one in split.known)
+        memory.add(
+            (one for split in splits.values() for one in split.known),
+            tasks={task.name: task},
+        )
 
     @property
     def users(self) -> list[str]:

@@ -62,10 +62,11 @@ class Replay:
 
     def view(self, persona: Persona, past: Interaction) -> str:
         """What the LM would be shown; equal views give equal answers."""
+        situation = Situation.replaying(self.agent.task, past)
         shown = [
             persona.standing_prompt(),
             # of the directives that fit, the LM is shown the first
-            [one.text for one in consult(self.agent.memory, persona, past.query)[:1]],
+            [one.text for one in consult(self.agent.memory, persona, situation)[:1]],
             None if persona.actions is None else [[a.tool, a.arguments] for a in persona.actions],
         ]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]

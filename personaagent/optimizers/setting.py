@@ -52,6 +52,12 @@ class Setting:
     replay: int = 12
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        def refuse(field: str, problem: str) -> DataError:
+            return DataError(f"setting: '{field}': {problem}")
+
+        validated(_Choices, asdict(self), refuse)
+
     def alignment(
         self, *, acceptance: Acceptance | None = None, **options: Any
     ) -> PersonaAlignment:

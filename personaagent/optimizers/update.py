@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from personaagent.data import Directive, Interaction, Persona, Task, resolve
+from personaagent.data import Directive, Interaction, Persona, Task, arguments, resolve
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
 from personaagent.optimizers.reach import Reaching
@@ -70,6 +70,8 @@ class ItemisedEdits:
     """
 
     def __init__(self, *, keep: int = 2, cap: int = 12) -> None:
+        arguments.whole("keep", keep, 1)
+        arguments.whole("cap", cap, 1)
         self.keep = keep
         self.cap = cap
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, Trust
-from personaagent.data.normal import whole
+from personaagent.data import Directive, Interaction, Persona, Task, Trust, arguments
+from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
 from personaagent.programs.consult import consult
 from personaagent.programs.fusion import serve, stated
 from personaagent.programs.habits import label_posterior
-from personaagent.programs.persona import PersonaParameter
+from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
-from personaagent.programs.tools import Observation, personal_tools, run, within_context
+from personaagent.programs.tools import (
+    Observation,
+    general_tools,
+    personal_tools,
+    run,
+    within_context,
+)
 
 
 class PersonaAgent(dspy.Module):
@@ -32,10 +38,14 @@ class PersonaAgent(dspy.Module):
         task: what an answer is.
         memory: episodic memory with its store.
         persona: the program's own persona; saved and loaded with the program.
-        tools: the general tools A, the user's `dspy.Tool`s and MCP tools among them.
+        tools: the general tools A: `dspy.Tool`s, MCP tools, or plain functions, which are called by
+            their name and described by their docstring.
         rounds: how often π_P may choose actions for one query; 0 leaves it to standing actions.
         k: memories that a recall returns unless the LM says otherwise.
         retriever: a name of `personaagent.memory.RETRIEVERS`.
+
+    Raises:
+        DataError: an argument is not what it is to be.
     """
 
     def __init__(
@@ -44,19 +54,23 @@ class PersonaAgent(dspy.Module):
         memory: EpisodicMemory,
         *,
         persona: Persona | None = None,
-        tools: Sequence[dspy.Tool] = (),
+        tools: Sequence[dspy.Tool | Callable[..., Any]] = (),
         rounds: int = 1,
         k: int = 4,
         retriever: str = "dense",
     ) -> None:
         super().__init__()
-        self.task = task
-        self.tools = list(tools)
+        arguments.whole("rounds", rounds, 0)
+        self.task = given(task)
+        self.tools = general_tools(tools)
         self.rounds = rounds
         self.persona = PersonaParameter(persona)
         self.retrieve = MemoryRetriever(memory, k=k, retriever=retriever)
         self.choose = ActionChooser()
         self.answer = Answerer(task)
+
+    def __repr__(self) -> str:
+        return f"PersonaAgent({self.task.name!r}, {self.memory!r}, {_whose(self.persona.value)})"
 
     @property
     def memory(self) -> EpisodicMemory:
@@ -90,15 +104,15 @@ class PersonaAgent(dspy.Module):
             LM sees the first; `persona`, its hash.
 
         Raises:
+            DataError: the query or the user is empty.
             LMError: the LM failed after its retries, or answered in no usable form.
         """
-        query = whole(query)
-        situation = Situation(user, self.task, query, before, tuple(exclude))
-        persona = persona or self.persona_of(user)
+        situation = Situation.of(query, user, self.task, before, exclude)
+        persona = checked(persona) or self.persona_of(user)
         prompt = persona.standing_prompt()
-        directives = consult(self.memory, persona, query)
+        directives = consult(self.memory, persona, situation)
         said, observations = within_context(
-            lambda seen: self.answer(query=query, **_shown(prompt, seen, directives)),
+            lambda seen: self.answer(query=situation.query, **_shown(prompt, seen, directives)),
             self.act(situation, persona, prompt),
         )
         answer, distribution, habit = said.answer, said.distribution, None
@@ -124,7 +138,8 @@ class PersonaAgent(dspy.Module):
 
     async def aforward(self, query: str, user: str, **options: Any) -> dspy.Prediction:
         """The same on a worker thread, so that an event loop can wait for it."""
-        return await dspy.asyncify(self.forward)(query, user, **options)
+        # by the class: DSPy warns of every `self.forward` outside of `__call__`
+        return await dspy.asyncify(type(self).forward)(self, query, user, **options)
 
     def act(self, situation: Situation, persona: Persona, prompt: str) -> list[Observation]:
         """Standing actions where the persona has them; else π_P chooses, round by round."""
@@ -175,9 +190,17 @@ class PersonaAgent(dspy.Module):
         """Close the loop: what the user really answered enters memory (known ones change nothing).
 
         Raises:
-            DataError: the interaction breaks the contract, or its id is known with other content.
+            DataError: the interaction breaks the contract, its response is none of the task's
+                answers, or its id is known with other content.
         """
-        self.memory.add([interaction])
+        self.memory.add([interaction], tasks={self.task.name: self.task})
+
+
+def _whose(persona: Persona | None) -> str:
+    """Whose persona a program has of its own."""
+    if persona is None:
+        return "each user's published persona"
+    return f"version {persona.version} of {persona.user!r}"
 
 
 def _shown(

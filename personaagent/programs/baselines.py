@@ -12,6 +12,7 @@ from datetime import datetime
 import dspy
 
 from personaagent.data import Action, Task
+from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.answer import Answerer
 from personaagent.programs.history import HistoryProfile
@@ -29,12 +30,14 @@ class NonPersonalized(dspy.Module):
 
     def __init__(self, task: Task, memory: EpisodicMemory | None = None) -> None:
         super().__init__()  # a memory is taken as by every system, and left alone
+        self.task = given(task)
         self.answer = Answerer(task)
 
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        said = self.answer(query=query)
+        situation = Situation.of(query, user, self.task, before, exclude)
+        said = self.answer(query=situation.query)
         return dspy.Prediction(
             answer=said.answer, distribution=said.distribution, actions=[], memories=[]
         )
@@ -51,14 +54,14 @@ class RAG(dspy.Module):
         self, task: Task, memory: EpisodicMemory, *, k: int = 4, retriever: str = "dense"
     ) -> None:
         super().__init__()
-        self.task = task
+        self.task = given(task)
         self.retrieve = MemoryRetriever(memory, k=k, retriever=retriever)
         self.answer = Answerer(task)
 
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        situation = Situation(user, self.task, query, before, tuple(exclude))
+        situation = Situation.of(query, user, self.task, before, exclude)
         recalled = Observation(Action("recall"), *self.recall(situation))
         profile = self.profile(situation)
         about = f"About this user: {profile}" if profile else ""

@@ -9,6 +9,7 @@ from datetime import datetime
 import dspy
 
 from personaagent.data import Choice, Rating, Task
+from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.habits import label_posterior, named
 from personaagent.programs.history import visible
@@ -26,14 +27,14 @@ class Majority(dspy.Module):
 
     def __init__(self, task: Task, memory: EpisodicMemory) -> None:
         super().__init__()
-        self.task = task
+        self.task = given(task)
         self.retrieve = MemoryRetriever(memory)
 
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         task = self.task
-        situation = Situation(user, task, query, before, tuple(exclude))
+        situation = Situation.of(query, user, task, before, exclude)
         past = visible(self.retrieve.memory, situation)
         given = [one.response for one in reversed(past)]
         if task.labels:
@@ -60,15 +61,16 @@ class ZeroShot(dspy.Module):
 
     def __init__(self, task: Task, memory: EpisodicMemory) -> None:
         super().__init__()
-        self.task = task
+        self.task = given(task)
         self.memory = memory
 
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
+        situation = Situation.of(query, user, self.task, before, exclude)
         labels = self.task.labels
         equal = dict.fromkeys(labels, 1 / max(len(labels), 1))
-        distribution = named(self.memory, self.task, query) or equal
+        distribution = named(self.memory, self.task, situation.query) or equal
         answer = self.task.decide(distribution) if distribution else ""
         return dspy.Prediction(
             answer=answer, distribution=distribution or None, actions=[], memories=[]
@@ -86,14 +88,14 @@ class NearestNeighbour(dspy.Module):
 
     def __init__(self, task: Task, memory: EpisodicMemory) -> None:
         super().__init__()
-        self.task = task
+        self.task = given(task)
         self.retrieve = MemoryRetriever(memory, k=2)
 
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         task = self.task
-        situation = Situation(user, task, query, before, tuple(exclude))
+        situation = Situation.of(query, user, task, before, exclude)
         texts = task.options(query) if isinstance(task, Choice) else (query,)
         nearest = [
             memory for text in texts for memory in self.retrieve(situation, text=text).memories

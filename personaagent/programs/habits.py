@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from personaagent.data import Choice, Classification, Meanings, Task
 from personaagent.data.influence import balanced
@@ -83,18 +83,24 @@ def vote(
         + worth * meant.get(label, 0.0)
         for label in labels
     }
+    weights = votes_of(memories)
+    for memory, weight in zip(memories, weights, strict=True):
+        votes[memory.interaction.response] += min(len(memories), VOTES) * weight / sum(weights)
+    total = sum(votes.values())
+    return {label: value / total for label, value in votes.items()}
+
+
+def votes_of(memories: Sequence[Memory]) -> list[float]:
+    """The vote of each neighbour of a query: 1 for the nearest, less with distance, by its weight
+    and no more than its day's and source's share."""
     best = max((memory.score for memory in memories), default=0.0)
-    weights = balanced(
+    return balanced(
         [
             memory.interaction.weight * math.exp((memory.score - best) / TEMPERATURE)
             for memory in memories
         ],
         [memory.interaction for memory in memories],
     )
-    for memory, weight in zip(memories, weights, strict=True):
-        votes[memory.interaction.response] += min(len(memories), VOTES) * weight / sum(weights)
-    total = sum(votes.values())
-    return {label: value / total for label, value in votes.items()}
 
 
 def _choice_posterior(

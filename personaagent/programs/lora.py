@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import dspy
 
 from personaagent.data import Choice, Interaction, Task, self_supervised_pairs
+from personaagent.data.task import given
 from personaagent.errors import DataError, LMError
 from personaagent.lm.adapted import Example, Recipe, loaded
 from personaagent.memory import EpisodicMemory
@@ -63,7 +64,7 @@ class Lora(dspy.Module):
                 f"user-specific fine-tuning needs {' and '.join(missing)}: "
                 "pip install 'personaagent[lora]'"
             )
-        self.task = task
+        self.task = given(task)
         self.memory = memory
         self.base = base
         self.recipe = recipe or Recipe()
@@ -72,7 +73,7 @@ class Lora(dspy.Module):
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        lm = self.tuned(Situation(user, self.task, query, before, tuple(exclude)))
+        lm = self.tuned(Situation.of(query, user, self.task, before, exclude))
         with dspy.context(lm=lm):
             written = self.task.labels and not lm.reads_likelihoods
             said = self._write(query) if written else self.answer(query=query)

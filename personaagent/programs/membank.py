@@ -17,7 +17,8 @@ import dspy
 import numpy as np
 from numpy.typing import NDArray
 
-from personaagent.data import Action, Interaction, Task
+from personaagent.data import Action, Interaction, Task, arguments
+from personaagent.data.task import given
 from personaagent.lm import truncation_expected
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.adapter import PersonaAdapter
@@ -56,7 +57,8 @@ class MemBank(dspy.Module):
 
     def __init__(self, task: Task, memory: EpisodicMemory, *, k: int = 4, days: int = 10) -> None:
         super().__init__()
-        self.task = task
+        arguments.whole("days", days, 1)
+        self.task = given(task)
         self.days = days
         self.retrieve = MemoryRetriever(memory, k=k)
         self.summarize = dspy.Predict(SummarizeDay, max_tokens=TOKENS)
@@ -66,7 +68,7 @@ class MemBank(dspy.Module):
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        situation = Situation(user, self.task, query, before, tuple(exclude))
+        situation = Situation.of(query, user, self.task, before, exclude)
         pieces, portrait, now = self.bank(situation)
         recalled = self.recall(situation, pieces, now)
         lines = [f"About this user: {portrait}"] if portrait else []

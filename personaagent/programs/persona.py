@@ -6,14 +6,14 @@ from typing import Any
 
 from dspy.predict.parameter import Parameter
 
-from personaagent.data import Persona
+from personaagent.data import Persona, arguments
 
 
 class PersonaParameter(Parameter):
     """Holds the persona that a program answers under when it is not given one; JSON, no pickle."""
 
     def __init__(self, value: Persona | None = None) -> None:
-        self.value = value
+        self.value = checked(value)
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         return {"persona": self.value.to_dict() if self.value else None}
@@ -24,3 +24,14 @@ class PersonaParameter(Parameter):
 
     def reset(self) -> None:
         self.value = None
+
+
+def checked(persona: Persona | None) -> Persona | None:
+    """The persona that a caller gives.
+
+    Raises:
+        DataError: it is something else, such as the text of one.
+    """
+    if persona is not None:
+        arguments.instance("persona", persona, Persona, "give a Persona, or none")
+    return persona

@@ -10,14 +10,14 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, Trust
-from personaagent.data.normal import whole
+from personaagent.data import Directive, Interaction, Persona, Task, Trust, arguments
+from personaagent.data.task import given
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.consult import consult
 from personaagent.programs.fusion import fuse, stated
 from personaagent.programs.habits import label_posterior
-from personaagent.programs.persona import PersonaParameter
+from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.reading import ReadingAdapter
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
@@ -59,13 +59,14 @@ class Personal(dspy.Module):
         answer: str = "answer",
     ) -> None:
         super().__init__()
+        arguments.instance("program", program, dspy.Module, "give a DSPy program")
         if not any("persona" in one.signature.input_fields for one in program.predictors()):
             raise DataError(
                 f"{type(program).__name__}: no predictor has an input field 'persona': add it to "
                 "the signature, as in 'persona, query -> answer'"
             )
         self.program = program
-        self.task = task
+        self.task = given(task)
         self.persona = PersonaParameter(persona)
         self.retrieve = MemoryRetriever(memory)
         self.query = query
@@ -102,10 +103,10 @@ class Personal(dspy.Module):
         Raises:
             LMError: the LM failed, or the program's answer is none of the task's.
         """
-        query = whole(query)
-        persona = persona or self.persona_of(user)
-        directives = consult(self.memory, persona, query)
-        said, read = self._ask(query, _as_text(persona, directives))
+        situation = Situation.of(query, user, self.task, before, exclude)
+        persona = checked(persona) or self.persona_of(user)
+        directives = consult(self.memory, persona, situation)
+        said, read = self._ask(situation.query, _as_text(persona, directives))
         try:
             answer = self.task.parse(str(said[self.answer]))
         except (DataError, KeyError) as error:
@@ -116,7 +117,6 @@ class Personal(dspy.Module):
         if self.task.labels:
             lm = lm or stated(answer, self.task.labels)
             if persona.trust.habit:
-                situation = Situation(user, self.task, query, before, tuple(exclude))
                 habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
             if distribution or persona.trust != Trust():
                 distribution = fuse(lm, habit, persona.trust)
@@ -136,7 +136,8 @@ class Personal(dspy.Module):
 
     async def aforward(self, query: str, user: str, **options: Any) -> dspy.Prediction:
         """The same on a worker thread, so that an event loop can wait for it."""
-        return await dspy.asyncify(self.forward)(query, user, **options)
+        # by the class: DSPy warns of every `self.forward` outside of `__call__`
+        return await dspy.asyncify(type(self).forward)(self, query, user, **options)
 
     def persona_of(self, user: str) -> Persona:
         """The program's own persona if it is this user's, else the published one, else none."""

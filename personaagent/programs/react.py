@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -12,7 +12,8 @@ import dspy
 from dspy.utils.exceptions import AdapterParseError
 from pydantic import Field
 
-from personaagent.data import Action, Task
+from personaagent.data import Action, Task, arguments
+from personaagent.data.task import given
 from personaagent.errors import LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import call_model
@@ -21,7 +22,7 @@ from personaagent.programs.answer import Answerer
 from personaagent.programs.history import HistoryProfile
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.situation import Situation
-from personaagent.programs.tools import Observation, personal_tools, run
+from personaagent.programs.tools import Observation, general_tools, personal_tools, run
 from personaagent.signatures import TakeStep
 
 LONGEST_THOUGHT = 200  # characters
@@ -49,14 +50,15 @@ class ReAct(dspy.Module):
         task: Task,
         memory: EpisodicMemory,
         *,
-        tools: Sequence[dspy.Tool] = (),
+        tools: Sequence[dspy.Tool | Callable[..., Any]] = (),
         iterations: int = 3,
         k: int = 4,
         retriever: str = "dense",
     ) -> None:
         super().__init__()
-        self.task = task
-        self.tools = list(tools)
+        self.task = given(task)
+        arguments.whole("iterations", iterations, 1)
+        self.tools = general_tools(tools)
         self.iterations = iterations
         self.retrieve = MemoryRetriever(memory, k=k, retriever=retriever)
         self.summarize = HistoryProfile()
@@ -72,7 +74,7 @@ class ReAct(dspy.Module):
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         """As every system; `trajectory` has the thoughts, tools and observations by turn."""
-        situation = Situation(user, self.task, query, before, tuple(exclude))
+        situation = Situation.of(query, user, self.task, before, exclude)
         profile = self.summarize(self.retrieve.memory, situation).profile
         tools = [*personal_tools(self.retrieve, situation, profile), *self.tools]
         observations: list[Observation] = []

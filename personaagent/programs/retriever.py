@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dspy
 
-from personaagent.memory import EpisodicMemory
+from personaagent.data import arguments
+from personaagent.errors import DataError
+from personaagent.memory import RETRIEVERS, EpisodicMemory
 from personaagent.programs.situation import Situation
 
 
@@ -13,6 +15,13 @@ class MemoryRetriever(dspy.Module):
 
     def __init__(self, memory: EpisodicMemory, *, k: int = 4, retriever: str = "dense") -> None:
         super().__init__()
+        arguments.instance(
+            "memory", memory, EpisodicMemory, "give EpisodicMemory(store, SentenceEmbedder())"
+        )
+        arguments.whole("k", k, 1)
+        if retriever not in RETRIEVERS:
+            known = ", ".join(RETRIEVERS)
+            raise DataError(f"retriever {retriever!r} is unknown; there are: {known}")
         self.memory = memory
         self.k = k
         self.retriever = retriever

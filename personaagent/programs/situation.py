@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from personaagent.data import Interaction, Query, Task
+from personaagent.data import Interaction, Query, Task, arguments
+from personaagent.data.normal import whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,27 @@ class Situation:
     query: str
     before: datetime | None = None
     exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        arguments.text("the user", self.user)
+        arguments.instance("the query", self.query, str, "give a text")
+
+    @classmethod
+    def of(
+        cls,
+        query: str,
+        user: str,
+        task: Task,
+        before: datetime | None = None,
+        exclude: Sequence[str] = (),
+    ) -> Situation:
+        """The situation of a call; halves of characters in the query are replaced.
+
+        Raises:
+            DataError: the query or the user is empty.
+        """
+        arguments.text("the query", query)
+        return cls(user, task, whole(query), before, tuple(exclude))
 
     @classmethod
     def asking(cls, task: Task, query: Query) -> Situation:

@@ -13,15 +13,17 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import dspy
 
 from personaagent.data import Action, Choice
 from personaagent.data.screening import withheld
+from personaagent.errors import DataError
 from personaagent.lm.model import ContextError
 from personaagent.memory import Memory
 from personaagent.programs.retriever import MemoryRetriever
@@ -74,7 +76,7 @@ def personal_tools(
         )
         counts = Counter(one.response for one in past if one.id not in situation.exclude)
         said = ", ".join(f"{label} ({n})" for label, n in counts.most_common() if label)
-        return f"The user's {task.answer}s so far: {said}" if said else "", ()
+        return f"The user's {task.answers} so far: {said}" if said else "", ()
 
     def read_profile() -> tuple[str, tuple[Memory, ...]]:
         """Read the summary of this user."""
@@ -88,6 +90,24 @@ def personal_tools(
     if profile:
         tools.append(dspy.Tool(read_profile))
     return tools
+
+
+def general_tools(tools: Sequence[dspy.Tool | Callable[..., Any]]) -> list[dspy.Tool]:
+    """A: what a caller gives as tools, plain functions made into `dspy.Tool`s.
+
+    Raises:
+        DataError: one of them can be neither.
+    """
+    if isinstance(tools, str | dspy.Tool) or not isinstance(tools, Iterable):
+        raise DataError(f"tools is of type {type(tools).__name__}: give a list of tools")
+    made = []
+    for at, one in enumerate(tools):
+        if not callable(one):
+            raise DataError(
+                f"tools[{at}] is of type {type(one).__name__}: give a dspy.Tool or a function"
+            )
+        made.append(one if isinstance(one, dspy.Tool) else dspy.Tool(one))
+    return made
 
 
 def wikipedia(query: str) -> str:

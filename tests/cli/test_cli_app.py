@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
+from importlib.metadata import version
 
 import pytest
 import typer
@@ -55,3 +58,52 @@ def test_a_database_that_is_none_is_an_error_without_a_traceback(run, tmp_path):
 def test_a_wrong_option_is_a_usage_error(run):
     result = CliRunner().invoke(app, ["compile", "--user", "amira", "--accept", "never"])
     assert result.exit_code == 2
+
+
+def test_the_version_is_printed_without_a_command():
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"personaagent {version('personaagent')}\n")
+
+
+SLOW = """
+import sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from personaagent.cli import app, session
+
+def slow(where):
+    with ThreadPoolExecutor(1) as pool:  # as an alignment waits for the calls under way
+        pool.submit(time.sleep, SECONDS)
+        print("begun", file=sys.stderr, flush=True)
+        time.sleep(60)
+
+session.open_store = slow
+sys.argv = ["personaagent", "users"]
+app.main()
+"""
+
+
+def interrupted(seconds: float, times: int) -> tuple[int, str, float]:
+    """Exit code, stderr and seconds of a command that waits so long after Ctrl-C, pressed so
+    often."""
+    code = SLOW.replace("SECONDS", str(seconds))
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    child.stderr.readline()
+    started = time.monotonic()
+    for _ in range(times):
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    said = child.communicate(timeout=60)[1]
+    return child.returncode, said, time.monotonic() - started
+
+
+def test_one_ctrl_c_waits_for_what_is_under_way():
+    code, said, seconds = interrupted(2, times=1)
+    assert (code, said) == (130, "stopped; the same command goes on from here\n")
+    assert seconds > 1
+
+
+def test_a_second_ctrl_c_stops_at_once_and_without_a_traceback():
+    code, said, seconds = interrupted(50, times=2)
+    assert (code, said) == (130, "")
+    assert seconds < 20

@@ -222,7 +222,7 @@ def test_show_tells_the_evidence_of_each_directive(run, told, compiled):
     assert {one["response"] for one in directive["support"]} == {"money"}
     first = directive["support"][0]
     shown = run("show", "--user", "amira", "--evidence").stdout
-    assert f"+ {first['time'][:10]}  money  {first['query']}" in shown
+    assert f"+ {first['id']} {first['time'][:10]}  money  {first['query']}" in shown
 
 
 def test_without_a_persona_show_says_how_to_learn_one(run, imported):

@@ -40,3 +40,14 @@ def test_more_evidence_alone_is_no_change_of_what_is_told(shown):
     champion = Persona("ann", "inbox", directives=(OLD,))
     backed = Directive(OLD.text, OLD.cue, OLD.reach, ("i1", "i2"))
     assert "~" not in shown(champion, Persona("ann", "inbox", directives=(backed,)))
+
+
+def test_an_iteration_that_had_nothing_to_learn_from_is_shown_in_its_turn():
+    out = StringIO()
+    display = Display(Console(file=out, width=120), Meter(), 3, None)
+    display.step(Step(1, ("a",), (), (), None, 0.5, 0.5))
+    display.step(Step(2, (), (), (), None, 0.5, 0.5))
+    assert out.getvalue().splitlines() == [
+        "iteration 1 of 3: no candidate, loss 0.500, score 50%",
+        "iteration 2 of 3: nothing to learn from, loss 0.500, score 50%",
+    ]

@@ -211,3 +211,16 @@ def test_texts_are_never_read_as_markup():
     assert f"````text\n{WILD}\n````" in twin
     outside = twin.replace(f"````text\n{WILD}\n````", "")
     assert not re.search(r"(?<!\\)[<`*\[](?!\*)", outside.replace("**", ""))
+
+
+def test_a_narrow_window_keeps_numbers_in_view():
+    page = document.to_html("Title", [Table(["System", "n"], [["a-long-name", "1"]])])
+    style = re.search(r"<style>(.*?)</style>", page, re.S).group(1)
+    plain, _, narrow = style.partition("@media (max-width: 45rem)")
+    assert re.search(r"figure svg \{[^}]*width: 100%[^}]*height: auto", plain)  # plots scale
+    assert re.search(r"\.wide \{[^}]*overflow-x: auto", plain)  # tables scroll by themselves
+    assert re.search(r"body \{[^}]*overflow-wrap: anywhere", plain)  # no word widens the page
+    first = re.search(r"th:first-child, td:first-child \{([^}]*)\}", narrow).group(1)
+    assert "position: sticky" in first  # the name stays, the numbers are beside it
+    assert "min-width: 0" in first
+    assert "<div class=wide><table>" in page

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from personaagent.data import Classification, Rating
-from personaagent.evaluation.metrics import statistics
+from personaagent.evaluation.comparison import compare
+from personaagent.evaluation.metrics import statistics, widest
+from personaagent.evaluation.results import Row
 from personaagent.evaluation.statistics import (
     difference,
     holm,
@@ -20,6 +22,7 @@ from personaagent.evaluation.statistics import (
     resamples,
     smallest_effect,
 )
+from personaagent.evaluation.wording import could_have_shown
 
 TASK = Classification("t", "Which?", labels=("a", "b", "c"))
 STARS = Rating("s", "How many?")
@@ -141,6 +144,32 @@ def test_a_difference_turned_round_has_the_same_p(triples):
     other = difference(theirs, ours, weights, users=3)
     assert one.p == other.p
     assert one.value == pytest.approx(-other.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "answers", "smallest"),
+    [
+        (TASK, ["b", "a", "a", "b"], None),  # McNemar's test finds nothing in four samples
+        (TASK, ["a"] * 20, 6 / 20),
+        (STARS, ["5", "1"], None),  # two samples, each wrong by all that there is
+    ],
+)
+def test_no_difference_is_said_to_be_found_that_is_larger_than_there_can_be(
+    task, answers, smallest
+):
+    right = answers[0] if task is STARS else "a"
+    ours, theirs = (
+        [
+            Row("r", "s", str(n), str(n), *pair)
+            for n, pair in enumerate(zip([right] * len(some), some, strict=True))
+        ]
+        for some in (answers, answers[::-1] if task is STARS else [right] * len(answers))
+    )
+    found = compare(task, "other", ours, theirs)
+    assert found.smallest == pytest.approx(smallest)
+    too_few = f"{len(answers)} samples are too few to show any difference"
+    assert (widest(TASK), widest(STARS)) == (1, 4)
+    assert (could_have_shown(found) == too_few) == (smallest is None)
 
 
 def test_few_samples_could_have_shown_large_effects_only():

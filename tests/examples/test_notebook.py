@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,10 @@ def test_the_notebook_goes_from_the_history_to_an_exported_persona(executed: Any
     persona = load(file).persona
     assert persona.user == "amira"
     assert printed.count(persona.render()) == 2  # as it was learned, and as it was exported
+
+
+def test_no_outputs_are_committed_that_could_be_of_another_version():
+    cells = json.loads(NOTEBOOK.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert [cell["source"] for cell in code if cell["outputs"] or cell["execution_count"]] == []

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from worlds import NOON, histories, interaction
 
-from personaagent.data import Interaction
+from personaagent.data import Choice, Classification, Interaction, Rating, Task, Text
 from personaagent.errors import DataError, StoreError
 from personaagent.memory import Added, Store
+from personaagent.memory.tasks import save_tasks
 
 several = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -317,3 +318,63 @@ def test_a_commit_survives_power_loss_and_readers_do_not_wait(tmp_path: Path) ->
         "foreign_keys": 1,
         "page_size": 16_384,
     }
+
+
+INBOX = Classification("inbox", "Which?", labels=("Work", "Home"))
+STARS = Rating("stars", "How many?")
+NOTES = Text("notes", "Write.")
+PAIRS = Choice("pairs", "Which?")
+OPTIONS = 'Which? [1]: "a" [2]: "b"'
+
+
+@pytest.mark.parametrize(
+    ("task", "query", "response", "said"),
+    [
+        (INBOX, "q", "WRONG", "'WRONG' is not one of its answers: Work, Home"),
+        (INBOX, "q", "  ", "the answer is blank"),
+        (STARS, "q", "6", "'6' is not one of its answers: 1, 2, 3, 4, 5"),
+        (STARS, "q", "4.0", "'4.0' is not one of its answers"),
+        (PAIRS, OPTIONS, "[3]", "'[3]' is not one of its answers"),
+        (PAIRS, "Which?", "[1]", "lacks its options"),
+        (NOTES, "q", " ", "the answer is blank"),
+    ],
+)
+def test_an_answer_that_is_none_of_its_task_is_refused_with_all_that_came_along(
+    store: Store, task: Task, query: str, response: str, said: str
+) -> None:
+    save_tasks(store, [task])
+    good = Interaction("1", "ann", "anything", "q", "r")
+    bad = Interaction("2", "ann", task.name, query, response)
+    with pytest.raises(DataError) as refused:
+        store.add([good, bad])
+    assert str(refused.value).startswith("interaction '2' of user 'ann': field 'response': ")
+    assert said in str(refused.value)
+    assert store.users() == []
+    with pytest.raises(DataError):
+        store.add([replace(bad, task="new")], tasks={"new": replace(task, name="new")})
+
+
+@pytest.mark.parametrize(
+    ("task", "query", "given", "kept"),
+    [
+        (INBOX, "q", " work ", "Work"),
+        (STARS, "q", " 4", "4"),
+        (PAIRS, OPTIONS, "[2] ", "[2]"),
+        (PAIRS, "a paper of mine", "", ""),  # LaMP-1's papers
+        (INBOX, "what mem0 knows", "", ""),
+        (NOTES, "q", " Dear all ", "Dear all"),
+    ],
+)
+def test_what_is_stored_is_spelled_as_its_task_spells_it(
+    store: Store, task: Task, query: str, given: str, kept: str
+) -> None:
+    save_tasks(store, [task])
+    one = Interaction("1", "ann", task.name, query, given)
+    assert store.add([one]).new == 1
+    assert store.of("ann").get(["1"])[0].response == kept
+    assert store.add([one, replace(one, response=kept)]).known == 2
+
+
+def test_an_answer_to_a_task_that_nobody_knows_is_stored_as_it_is(store: Store) -> None:
+    store.add([Interaction("1", "ann", "later", "q", " WRONG ")])
+    assert store.of("ann").get(["1"])[0].response == " WRONG "

@@ -17,6 +17,7 @@ from personaagent.optimizers import (
     FullRewrite,
     ItemisedEdits,
     LatestBatch,
+    Patience,
     PersonaAlignment,
 )
 from personaagent.programs import PersonaAgent
@@ -74,7 +75,7 @@ def test_every_gradient_and_every_candidate_is_in_the_log(agent, history):
     noted, reported = Noted(), []
     log = align(agent, history, update=noted, report=reported.append)
     truth = {one.id: one.response for one in history}
-    assert tuple(reported) == log.steps
+    assert tuple(step for step in reported if step.candidates or step.batch) == log.steps
     for step in log.steps:
         assert [one.interaction for one in step.gradients] == list(step.batch)
         assert all(one.text and one.truth == truth[one.interaction] for one in step.gradients)
@@ -280,3 +281,33 @@ def test_what_is_known_without_an_answer_goes_into_the_first_profile(tmp_path, h
     assert '"Ann keeps bees."' in first.text
     assert not any("sold the bees" in one.everything for one in rules.asked)
     assert not any("bees" in one.everything for one in rules.asked[1:])
+
+
+def test_every_iteration_is_reported_in_its_order_one_without_a_batch_too(agent, history):
+    class EverySecond:
+        """A sampler that finds nothing in every second iteration."""
+
+        def __init__(self):
+            self.turn = 0
+
+        def sample(self, replayed, size, tried):
+            self.turn += 1
+            return [] if self.turn % 2 else replayed[:size]
+
+    reported = []
+    log = align(
+        agent,
+        history,
+        sampler=EverySecond(),
+        stopping=Patience(9),
+        iterations=4,
+        simulate=99,
+        reach=99,
+        report=reported.append,
+    )
+    shown = [step for step in reported if step.iteration > 0]
+    assert [step.iteration for step in shown] == [1, 2, 3, 4]
+    assert {step.iteration for step in shown if not step.batch} == {
+        step.iteration for step in shown
+    } - {step.iteration for step in log.steps}
+    assert any(not step.batch for step in shown)

@@ -13,7 +13,7 @@ from personaagent.data import Directive, Persona
 from personaagent.optimizers import AcceptOnReplay, AlwaysAccept, LatestBatch, Replay
 from personaagent.optimizers.judging import judge, split
 from personaagent.optimizers.record import Scratch
-from personaagent.programs import PersonaAgent
+from personaagent.programs import PersonaAgent, Situation
 from personaagent.programs.consult import consult
 
 days = st.lists(st.integers(0, 30), min_size=1, max_size=60).map(sorted)
@@ -157,7 +157,7 @@ def test_a_directive_that_fits_second_best_is_not_shown_and_costs_no_call(memory
     rules = book()
     with dspy.context(lm=stand_in(rules)):
         agent = PersonaAgent(INBOX, memory)
-        assert len(consult(memory, two, past.query)) == 2
+        assert len(consult(memory, two, Situation.replaying(INBOX, past))) == 2
         replay = Replay(agent, Scratch())
         assert replay(one, [past]) == replay(two, [past])
     assert len(rules.of("labels")) == 1

@@ -26,7 +26,7 @@ from personaagent.optimizers import (
 from personaagent.optimizers.reach import LEAST
 from personaagent.optimizers.sampling import simulated
 from personaagent.optimizers.update import Proposal
-from personaagent.programs import PersonaRewriter
+from personaagent.programs import PersonaRewriter, Situation
 from personaagent.programs.consult import consult, fit
 
 
@@ -153,8 +153,8 @@ def test_a_directive_names_the_cue_the_answer_and_who_speaks_for_it(memory):
     assert "dog" in dog.text
     assert "travel" in dog.text
     assert (new.profile, new.version, new.parent) == ("P.", 1, mine.hash)
-    assert consult(memory, new, "flight dog") == [dog]
-    assert consult(memory, new, "flight delay") == []
+    assert consult(memory, new, Situation("ann", INBOX, "flight dog")) == [dog]
+    assert consult(memory, new, Situation("ann", INBOX, "flight delay")) == []
 
 
 def test_who_speaks_against_a_directive_is_named_too(memory):

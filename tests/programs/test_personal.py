@@ -1,5 +1,7 @@
 """A user's own DSPy program under a persona."""
 
+import asyncio
+import logging
 from typing import Literal
 
 import dspy
@@ -9,7 +11,7 @@ from worlds_of_mail import INBOX, book, mail
 
 from personaagent.data import Choice, Directive, Persona, Rating, Trust
 from personaagent.errors import DataError, LMError
-from personaagent.programs import Personal
+from personaagent.programs import PersonaAgent, Personal
 from personaagent.programs.fusion import stated
 from personaagent.programs.habits import named, vote
 
@@ -150,3 +152,22 @@ def test_a_replay_sees_neither_its_answer_nor_the_future(memory):
     alone = vote(INBOX.labels, [], named(memory, INBOX, "dinner with the dog"))
     assert said.habit == alone  # ann's first: nothing was before it
     assert later.habit["travel"] > named(memory, INBOX, "dog walk")["travel"]
+
+
+@pytest.mark.parametrize("times", [1, 10])
+def test_an_event_loop_is_answered_without_a_warning(memory, times):
+    warned = logging.Handler()
+    warned.emit = lambda record: said.append(record.getMessage())
+    said: list[str] = []
+    own = Personal(dspy.Predict("persona, query -> answer"), task=INBOX, memory=memory)
+    logger = logging.getLogger("dspy.primitives.module")
+    logger.addHandler(warned)
+    try:
+        with dspy.context(lm=stand_in(book())):
+            for program in (own, PersonaAgent(INBOX, memory)):
+                for _ in range(times):
+                    answer = asyncio.run(program.acall(query="a meeting", user="ann")).answer
+                    assert answer == "work"
+    finally:
+        logger.removeHandler(warned)
+    assert said == []

@@ -1,0 +1,33 @@
+"""Public names that are imported when they are first asked for: DSPy, SQLAlchemy and torch take
+seconds, and `personaagent --help` needs none of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+def lazy(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package.
+
+    Args:
+        package: its `__name__`.
+        homes: by public name the module of the package that has it.
+    """
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    def names() -> list[str]:
+        there = vars(sys.modules[package]).items()
+        own = {one for one, value in there if one[:2] == "__" or isinstance(value, ModuleType)}
+        return sorted(own | homes.keys())
+
+    return get, names
