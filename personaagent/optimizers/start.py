@@ -13,6 +13,15 @@ from personaagent.optimizers.writers import Writers
 from personaagent.programs.situation import derived_from
 
 
+def bare_of(agent: Student, user: str, start: Start) -> list[Persona]:
+    """What `start_of` gives, without its profile; empty where that is not all that it says."""
+    persona = agent.persona_of(user)
+    if persona.directives:
+        return []
+    actions = persona.actions if persona.profile else start.actions
+    return [replace(persona, profile="", actions=actions)]
+
+
 def start_of(
     agent: Student,
     user: str,

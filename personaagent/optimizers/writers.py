@@ -12,6 +12,7 @@ import dspy
 
 from personaagent.data import Interaction, Persona, Task
 from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.ahead import Ahead
 from personaagent.optimizers.log import Gradient
 from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.replay import Replayed, parallel
@@ -42,8 +43,9 @@ class Writers:
             lambda: str(self._as_lm(self.summarize, task, interactions).profile),
         )
 
-    def gradients(self, task: Task, batch: Sequence[Replayed], record: Record) -> list[Gradient]:
-        """What may be the reason of each response that differs from the user's."""
+    def gradients(self, task: Task, batch: Sequence[Replayed], record: Record) -> Ahead[Gradient]:
+        """What may be the reason of each response that differs from the user's; whoever reads them
+        waits until they are there."""
 
         def criticize(one: Replayed) -> Gradient:
             past = one.interaction
@@ -55,7 +57,7 @@ class Writers:
             likelihood = math.exp(-one.loss) if one.likelihoods else None
             return Gradient(past.id, one.answer, past.response, text, likelihood)
 
-        return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
+        return Ahead(lambda: parallel(criticize, batch, len(batch)))
 
     def candidates(
         self, update: Update, proposal: Proposal, memory: EpisodicMemory, record: Record
