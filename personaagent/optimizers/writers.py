@@ -65,11 +65,12 @@ class Writers:
         """The personas that an update makes of the gradients."""
         batch = sorted(one.interaction.id for one in proposal.batch)
         key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"
+        rewriter = _Recorded(self.rewrite, record)
         found = once(
             record,
             key,
             lambda: [
-                one.to_dict() for one in self._as_lm(update.propose, proposal, self.rewrite, memory)
+                one.to_dict() for one in self._as_lm(update.propose, proposal, rewriter, memory)
             ],
         )
         return [Persona.from_dict(one) for one in found]
@@ -77,3 +78,17 @@ class Writers:
     def _as_lm(self, work: Callable[..., Any], *arguments: Any) -> Any:
         with dspy.context(lm=self.lm) if self.lm else nullcontext():
             return work(*arguments)
+
+
+class _Recorded(PersonaRewriter):
+    """Names each cue once: it may be there before the gradients are, which may fail."""
+
+    def __init__(self, rewriter: PersonaRewriter, record: Record) -> None:
+        super().__init__()
+        self.name_cue = rewriter.name_cue
+        self.rewrite = rewriter.rewrite
+        self._record = record
+
+    def cue(self, interactions: Sequence[Interaction]) -> str:
+        key = f"cue/{'/'.join(sorted(one.id for one in interactions))}"
+        return once(self._record, key, lambda: PersonaRewriter.cue(self, interactions))

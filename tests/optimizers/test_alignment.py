@@ -275,7 +275,7 @@ def test_what_is_known_without_an_answer_goes_into_the_first_profile(tmp_path, h
     rules = book()
     with remembering(tmp_path, *history, told, later) as memory:
         align(PersonaAgent(INBOX, memory), history, rules, iterations=1)
-    first = rules.asked[0]
+    first = rules.of("text")[0]
     assert '"Ann keeps bees."' in first.text
     assert not any("sold the bees" in one.everything for one in rules.asked)
     assert not any("bees" in one.everything for one in rules.asked[1:])
