@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,14 @@ from personaagent.data.influence import weighed
 from personaagent.errors import DataError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.index import IndexCache
+from personaagent.memory.lru import LRU
 from personaagent.memory.progress import track
 from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope, best
 from personaagent.memory.store import Added, Store
 from personaagent.memory.turns import turn_of
 from personaagent.memory.user import UserMemory, aware
 
+_EMBEDDED = 4_096  # texts whose vectors are kept
 _EVERY = 1_000_000  # vectors of a user
 _TEXTS_AT_ONCE = 1_024  # embedded and committed together: what a kill can cost
 
@@ -55,7 +56,7 @@ class EpisodicMemory:
 
     def _forget(self) -> None:
         """Begin with empty caches: what was erased may be in them."""
-        self._embedded = lru_cache(maxsize=4_096)(lambda text: self.embedder.encode([text])[0])
+        self._embedded: LRU[str, NDArray[np.float32]] = LRU(_EMBEDDED)
         self._retrievers: Mapping[str, Retriever] = {
             name: retriever() for name, retriever in RETRIEVERS.items()
         }
@@ -95,8 +96,20 @@ class EpisodicMemory:
 
     def embed(self, text: str) -> NDArray[np.float32]:
         """The unit vector of a short text, float32 [dimensions]; the latest ones are kept."""
-        vector: NDArray[np.float32] = self._embedded(text)
-        return vector
+        known = self._embedded.get(text)
+        return self._embedded.keep(text, self.embedder.encode([text])[0], 1) if known is None else known
+
+    def remember(self, interactions: Iterable[Interaction]) -> None:
+        """Have their queries among the latest embedded texts, as far as the store has the vectors:
+        worth calling before they are compared one by one."""
+        wanted: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for one in interactions:
+            if one.searched == one.query and self._embedded.get(one.query) is None:
+                wanted[one.user][one.id] = one.query
+        for user, texts in wanted.items():
+            stored = self.store.of(user).vectors_of(self.embedder.fingerprint, texts)
+            for id, vector in stored.items():
+                self._embedded.keep(texts[id], np.frombuffer(vector, dtype=np.float32), 1)
 
     def vectors(self, user: str) -> dict[str, NDArray[np.float32]]:
         """The unit vectors [dimensions] of a user's interactions by id; missing ones are made."""

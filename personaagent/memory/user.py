@@ -132,6 +132,13 @@ class UserMemory:
             found = connection.execute(_VECTORS, asked).all()
         return [seq for seq, _ in found], [vector for _, vector in found]
 
+    def vectors_of(self, fingerprint: str, ids: Collection[str]) -> dict[str, bytes]:
+        """The float32 vectors of these interactions by id; those without one are left out."""
+        select = sa.select(interactions.c.id, vectors.c.vector).join(vectors)
+        select = select.where(vectors.c.fingerprint == fingerprint)
+        found = self._where_in(select, interactions.c.id, ids)
+        return {row["id"]: row["vector"] for row in found}
+
     def without_vector(
         self, fingerprint: str, ids: Collection[str] | None = None
     ) -> list[tuple[int, str]]:

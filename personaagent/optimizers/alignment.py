@@ -175,6 +175,7 @@ class PersonaAlignment(Teleprompter):
                 writers=self.reach,
                 seed=self.seed,
             )
+            agent.memory.remember([*writing, *judging])
             replay = Replay(agent, self.record or Scratch())
 
             # STEP 2: start from the published persona, or from the profile; what that is held

@@ -65,6 +65,7 @@ def surprises(
     It is the user's own posterior over the labels (see `programs.habits`), so it costs no LM call;
     an answer of the known ones is judged by the others.
     """
+    memory.remember(window)
     vectors = np.stack([memory.embed(one.query) for one in window])
     fits = vectors @ vectors[:known].T
     losses = []

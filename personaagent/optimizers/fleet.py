@@ -49,7 +49,7 @@ def side_by_side(
         Each user as the work ends. One that fails does not stop the rest. Where the caller stops
         early, calls under way end and nothing further is asked.
     """
-    todo, done = deque(users), SimpleQueue[Done[W, R]]()
+    todo, done = deque(users), SimpleQueue[Done[W, R] | BaseException]()
     own, slots = lm.copy(), Slots(lm.slots)
 
     def drive() -> None:
@@ -65,6 +65,9 @@ def side_by_side(
                     result = work(user)
             except Exception as error:  # whatever it is, it is this user's
                 failure = error
+            except BaseException as error:  # nobody else can tell the reader, who waits
+                done.put(error)
+                return
             done.put(Done(user, result, failure, time.monotonic() - started))
 
     threads = [
@@ -75,7 +78,10 @@ def side_by_side(
         thread.start()
     try:
         for _ in users:
-            yield done.get()
+            ended = done.get()
+            if isinstance(ended, BaseException):
+                raise ended
+            yield ended
     finally:
         todo.clear()
         own.budget = Budget(calls=0)  # no further call passes
