@@ -140,7 +140,7 @@ def main() -> None:
     setting = Setting(iterations=options.iterations)
     with tempfile.TemporaryDirectory() as folder, memory.Store(Path(folder) / "m.db") as store:
         memory.EpisodicMemory(store, memory.SentenceEmbedder()).add(history)
-        many = compile_many.Many(store, task, setting, lm)
+        many = compile_many.Many(store, {task.name: task}, setting, lm)
         many.choose([one.user for one in store.users(task.name)], new=False, restart=False)
         console = Console(stderr=True)
         with Board(console, users, setting.iterations) as board:

@@ -22,6 +22,7 @@ from personaagent.errors import StoreError
 from personaagent.memory import schema
 
 BUSY_SECONDS = 30
+CONNECTIONS = 32  # kept open in SQLite: opening one anew costs more than ten reads
 _WRITERS_LOCK = 0x9E12_50A4  # any constant that every PersonaAgent process agrees on
 
 
@@ -43,8 +44,9 @@ class Database:
                 f"{self.name}: the driver '{error.name}' is not installed: "
                 "pip install 'personaagent[postgres]'"
             ) from error
-        # Read by `_begin` below; both engines share one pool of connections.
+        # Read by `_begin` below; all these engines share one pool of connections.
         self._writer = self._engine.execution_options(personaagent_write=True)
+        self._glancer = self._engine.execution_options(personaagent_glance=True)
         self.insert: Callable[[sa.Table], Any] = (sqlite if sqlite_file else postgresql).insert
         try:
             with _explained(self.name):
@@ -62,6 +64,12 @@ class Database:
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that writes nothing."""
         with _explained(self.name), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def glance(self) -> Iterator[sa.Connection]:
+        """For a single statement that writes nothing: it is a transaction by itself."""
+        with _explained(self.name), self._glancer.connect() as connection:
             yield connection
 
     @contextmanager
@@ -165,7 +173,9 @@ def _engine(url: URL) -> sa.Engine:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{url.database}: its folder cannot be created: {error}") from error
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = sa.create_engine(
+        url, connect_args={"timeout": BUSY_SECONDS}, pool_size=CONNECTIONS, max_overflow=-1
+    )
     sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     return engine
@@ -186,7 +196,10 @@ def _configure(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("personaagent_write")
+    options = connection.get_execution_options()
+    if options.get("personaagent_glance"):
+        return
+    write = options.get("personaagent_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 

@@ -17,13 +17,24 @@ from personaagent.memory import rows
 from personaagent.memory.chain import Chain, Published
 from personaagent.memory.database import Database
 from personaagent.memory.journal import Journal
-from personaagent.memory.schema import interactions, vectors
-from personaagent.memory.tombstones import is_erased_persona, latest
+from personaagent.memory.schema import erasures, interactions, turns, vectors
+from personaagent.memory.tombstones import is_erased_persona, latest, owner_of
 
 _VALUES_AT_ONCE = 10_000  # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535
 
 
-# Every recall runs these two, so they are built once.
+# Every recall runs the first of these, so they are built once.
+_PULSE = sa.select(
+    sa.select(sa.func.max(interactions.c.seq))
+    .where(interactions.c.user == sa.bindparam("of"))
+    .scalar_subquery(),
+    sa.select(sa.func.max(erasures.c.seq))
+    .where(erasures.c.owner == sa.bindparam("owner"))
+    .scalar_subquery(),
+    sa.select(sa.func.sum(turns.c.created))
+    .where(turns.c.user == sa.bindparam("of"))
+    .scalar_subquery(),
+)
 _MINE = sa.and_(
     interactions.c.user == sa.bindparam("of"), interactions.c.seq > sa.bindparam("last")
 )
@@ -110,10 +121,19 @@ class UserMemory:
         found = self._where_in(sa.select(interactions), interactions.c.seq, seqs)
         return {row["seq"]: rows.interaction(row) for row in found}
 
-    def seqs(self, ids: Iterable[str]) -> list[int]:
-        """The seqs of these ids; unknown ids are left out."""
-        columns = sa.select(interactions.c.seq)
-        return [row["seq"] for row in self._where_in(columns, interactions.c.id, list(set(ids)))]
+    def seqs(self, ids: Iterable[str]) -> dict[str, int]:
+        """The seqs by id; unknown ids are left out."""
+        columns = sa.select(interactions.c.id, interactions.c.seq)
+        found = self._where_in(columns, interactions.c.id, list(set(ids)))
+        return {row["id"]: row["seq"] for row in found}
+
+    def pulse(self) -> tuple[int, int, int]:
+        """What tells whether anything is new: the latest seq, the number of the latest erasure, and
+        a number that changes with the user's turns."""
+        with self.database.glance() as connection:
+            row = connection.execute(_PULSE, {"of": self.user, "owner": owner_of(self.user)}).one()
+        latest_seq, erasure, turned = row
+        return latest_seq or 0, erasure or 0, int(turned or 0)
 
     def after(self, seq: int) -> tuple[list[tuple[int, str, int | None, int | None, str]], int]:
         """The rows after `seq`, in order, and the number of the latest erasure.

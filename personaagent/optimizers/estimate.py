@@ -64,10 +64,10 @@ class Estimate:
 
     @classmethod
     def of(
-        cls, task: Task, setting: Setting, counts: Iterable[int], rates: Rates, slots: int
+        cls, histories: Iterable[tuple[Task, int]], setting: Setting, rates: Rates, slots: int
     ) -> Self:
-        """The estimate for histories of these lengths, on so many slots."""
-        both = [expected_calls(task, setting, count) for count in counts]
+        """The estimate for histories of these tasks and lengths, on so many slots."""
+        both = [expected_calls(task, setting, count) for task, count in histories]
         calls, most = sum(one for one, _ in both), sum(one for _, one in both)
         return cls(
             calls,
