@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("startup", "agent", "ingest", "retrieval", "fleet", "redteam", "drift")
+NAMES = ("startup", "agent", "ingest", "retrieval", "fleet", "waiting", "redteam", "drift")
 
 
 def main() -> None:
