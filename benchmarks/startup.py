@@ -83,7 +83,9 @@ def fill(path: Path) -> None:
         plain = [replace(one, user="plain") for one in past if one.user == "amira"]
         EpisodicMemory(store, SentenceEmbedder()).add([*past, *plain])
         for user, habit in (("amira", 1.0), ("plain", 0.0)):
-            persona = Persona(user, "inbox", profile="Drives.", actions=(), trust=Trust(habit=habit))
+            persona = Persona(
+                user, "inbox", profile="Drives.", actions=(), trust=Trust(habit=habit)
+            )
             store.of(user).publish(persona, expected=None, reason="benchmark")
 
 

@@ -84,7 +84,9 @@ class Many:
         spent = [Usage(**one.usage) for one in self.before.values()]  # type: ignore[arg-type]
         texts = [one for mine in self.todo.values() for one in mine.trainset]
         rates = Rates.measured(spent) or Rates.guessed(self.lm, texts)
-        ahead = [(self.tasks[task], len(self.todo[user, task].trainset)) for user, task in self.todo]
+        ahead = [
+            (self.tasks[task], len(self.todo[user, task].trainset)) for user, task in self.todo
+        ]
         return Estimate.of(ahead, self.setting, rates, self.lm.slots)
 
     def run(self, board: Board, *, restart: bool, tracked: bool) -> None:
@@ -255,7 +257,9 @@ def show(many: Many, used: Usage, screen: Console) -> None:
             render.name_of(one.persona) if one.changed else f"kept: {one.stopped}",
         )
     for job, problem in many.failed.items():
-        table.add_row(render.plain(many.name(job)), *[""] * 4, f"failed: {render.short(problem, 60)}")
+        table.add_row(
+            render.plain(many.name(job)), *[""] * 4, f"failed: {render.short(problem, 60)}"
+        )
     if table.row_count:
         screen.print(table)
     if many.before:

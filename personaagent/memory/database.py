@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,6 +20,9 @@ from sqlalchemy.engine import URL, make_url
 
 from personaagent.errors import StoreError
 from personaagent.memory import schema
+from personaagent.memory.turnstile import Turnstile
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 30
 CONNECTIONS = 32  # kept open in SQLite: opening one anew costs more than ten reads
@@ -47,6 +50,7 @@ class Database:
         # Read by `_begin` below; all these engines share one pool of connections.
         self._writer = self._engine.execution_options(personaagent_write=True)
         self._glancer = self._engine.execution_options(personaagent_glance=True)
+        self._turnstile = Turnstile(self.write)
         self.insert: Callable[[sa.Table], Any] = (sqlite if sqlite_file else postgresql).insert
         try:
             with _explained(self.name):
@@ -75,8 +79,13 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that commits at the end of the block, or leaves nothing behind."""
-        with _explained(self.name), self._writer.begin() as connection:
+        with self._turnstile.turn, _explained(self.name), self._writer.begin() as connection:
             yield connection
+
+    def together(self, work: Callable[[sa.Connection], T]) -> T:
+        """`write` for a single piece of work, in a transaction that it may share with others which
+        wait to write; see `Turnstile`."""
+        return self._turnstile.together(work)
 
     def upsert(self, connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> None:
         """Insert a row, or replace the one that has its primary key."""

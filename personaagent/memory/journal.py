@@ -45,8 +45,7 @@ class Journal:
             DataError: the value is not JSON.
             ConflictError: an interaction of the user was erased since this journal was opened.
         """
-        with self.database.write() as connection:
-            return self.write(connection, key, value)
+        return self.database.together(lambda connection: self.write(connection, key, value))
 
     def write(self, connection: sa.Connection, key: str, value: Any) -> Any:
         """`put` within a transaction."""

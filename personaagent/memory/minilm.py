@@ -73,16 +73,19 @@ class MiniLM:
         scores = query @ key.transpose(0, 2, 1) / np.float32(np.sqrt(query.shape[-1]))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
-        heads = (weights @ value).transpose(1, 0, 2)
-        return heads.reshape(seen.shape)
+        heads: Array = (weights @ value).transpose(1, 0, 2).reshape(seen.shape)
+        return heads
 
     def _dense(self, seen: Array, name: str) -> Array:
-        return seen @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        told: Array = seen @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
+        return told
 
     def _normed(self, seen: Array, name: str) -> Array:
         centred = seen - seen.mean(axis=-1, keepdims=True)
         spread = np.sqrt((centred**2).mean(axis=-1, keepdims=True) + np.float32(self._epsilon))
-        return centred / spread * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        normed: Array = centred / spread * weight + bias
+        return normed
 
 
 def _gelu(x: Array) -> Array:

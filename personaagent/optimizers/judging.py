@@ -218,9 +218,7 @@ def settle(
     return first.succeed(**said)
 
 
-def settling(
-    champion: Persona, judging: Sequence[Interaction], policies: Policies
-) -> list[Asked]:
+def settling(champion: Persona, judging: Sequence[Interaction], policies: Policies) -> list[Asked]:
     """What `settle` replays to tell standing actions apart."""
     acting = [replace(champion, actions=actions) for actions in policies]
     return [(one, past) for one in acting for past in judging[-SETTLING:]]

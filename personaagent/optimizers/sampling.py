@@ -57,9 +57,7 @@ class HardBatch:
         return sorted(hardest, key=lambda one: -one.loss)[:size]
 
 
-def due(
-    writing: Sequence[Interaction], *, size: int, already: int, more: int
-) -> list[Interaction]:
+def due(writing: Sequence[Interaction], *, size: int, already: int, more: int) -> list[Interaction]:
     """Those of the writing interactions that `simulated` replays first, oldest first."""
     turns = [one.id for one in latest_first(writing, max(size, int(PER_DAY * more)))]
     taken = set(turns[: already + max(more, size)])

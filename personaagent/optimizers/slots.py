@@ -55,7 +55,7 @@ class Slots:
         turn.set()
 
 
-class _Taking(BaseCallback):  # type: ignore[misc]
+class _Taking(BaseCallback):
     """Takes a slot for every LM call of a context, as DSPy tells of their begin and end."""
 
     def __init__(self, slots: Slots, user: Hashable) -> None:
