@@ -11,11 +11,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 
 from personaagent.errors import StoreError
@@ -51,7 +51,10 @@ class Database:
         self._writer = self._engine.execution_options(personaagent_write=True)
         self._glancer = self._engine.execution_options(personaagent_glance=True)
         self._turnstile = Turnstile(self.write)
-        self.insert: Callable[[sa.Table], Any] = (sqlite if sqlite_file else postgresql).insert
+        # One of the two: each takes a twentieth of a second to import.
+        dialect = "sqlite" if sqlite_file else "postgresql"
+        self.insert: Callable[[sa.Table], Any]
+        self.insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
         try:
             with _explained(self.name):
                 _use_wal(self._engine)

@@ -74,6 +74,7 @@ class UserMemory:
         before_id: str | None = None,
         limit: int | None = None,
         include_expired: bool = False,
+        unanswered: bool = False,
     ) -> list[Interaction]:
         """The user's interactions, oldest first.
 
@@ -83,6 +84,7 @@ class UserMemory:
             before_id: only those that come before this interaction of the user.
             limit: only the latest so many.
             include_expired: also those whose `expires` has passed.
+            unanswered: only those without a response.
 
         Raises:
             DataError: `before` lacks a timezone, or the user has no interaction `before_id`.
@@ -90,6 +92,8 @@ class UserMemory:
         order = [interactions.c.time.desc().nulls_last(), interactions.c.seq.desc()]
         with self.database.read() as connection:
             where = self._filter(task, include_expired)
+            if unanswered:
+                where.append(interactions.c.response == "")
             if before is not None:
                 where.append(_sooner(rows.microseconds(aware(before)), 0))
             if before_id is not None:

@@ -278,4 +278,4 @@ def test_what_is_known_without_an_answer_goes_into_the_first_profile(tmp_path, h
     first = rules.of("text")[0]
     assert '"Ann keeps bees."' in first.text
     assert not any("sold the bees" in one.everything for one in rules.asked)
-    assert not any("bees" in one.everything for one in rules.asked[1:])
+    assert not any("bees" in one.everything for one in rules.asked if one is not first)
