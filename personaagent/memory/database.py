@@ -185,9 +185,8 @@ def _engine(url: URL) -> sa.Engine:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{url.database}: its folder cannot be created: {error}") from error
-    engine = sa.create_engine(
-        url, connect_args={"timeout": BUSY_SECONDS}, pool_size=CONNECTIONS, max_overflow=-1
-    )
+    pool = {} if url.database == ":memory:" else {"pool_size": CONNECTIONS, "max_overflow": -1}
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
     sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     return engine

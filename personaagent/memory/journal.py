@@ -34,7 +34,7 @@ class Journal:
 
     def get(self, key: str) -> Any | None:
         """The value of a key, None where nothing was written."""
-        with self.database.read() as connection:
+        with self.database.glance() as connection:
             text = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
         return None if text is None else json.loads(text)
 
@@ -65,7 +65,9 @@ class Journal:
                 f"run '{self.run}': interactions of user '{self.user}' were erased meanwhile: "
                 "start again, without them"
             )
-        connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
+        added = connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
+        if added.rowcount == 1:
+            return json.loads(text)
         stands = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
         return json.loads(str(stands))
 
