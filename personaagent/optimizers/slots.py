@@ -56,25 +56,26 @@ class Slots:
 
 
 class _Taking(BaseCallback):
-    """Takes a slot for every LM call of a context, as DSPy tells of their begin and end."""
+    """Takes a slot for every LM call of a context, as DSPy tells of their begin and end. A call
+    that is made within another one (an LM that falls back on a second one) has that one's slot."""
 
     def __init__(self, slots: Slots, user: Hashable) -> None:
         self._slots = slots
         self._user = user
-        self._calls: set[str] = set()
+        self._mine = threading.local()  # `call`: which one of this thread holds a slot
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
         del instance, inputs
-        if not _in_event_loop():
+        if not (getattr(self._mine, "call", None) or _in_event_loop()):
             self._slots.take(self._user)
-            self._calls.add(call_id)
+            self._mine.call = call_id
 
     def on_lm_end(
         self, call_id: str, outputs: Any | None, exception: BaseException | None = None
     ) -> None:
         del outputs, exception
-        if call_id in self._calls:
-            self._calls.remove(call_id)
+        if getattr(self._mine, "call", None) == call_id:
+            self._mine.call = None
             self._slots.give(self._user)
 
 

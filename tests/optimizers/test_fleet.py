@@ -113,6 +113,20 @@ def test_one_user_s_own_calls_never_exceed_the_slots_whatever_the_number_of_thre
     assert (len(rules.asked), rules.most) == (12, 2)
 
 
+def test_an_lm_that_asks_another_one_needs_no_second_slot():
+    second = stand_in(RuleBook(INBOX))
+
+    class Falling(RuleBook):
+        def complete(self, request):
+            second("instead")
+            return super().complete(request)
+
+    rules = Falling(INBOX)
+    with dspy.context(lm=stand_in(rules, slots=2)), within_slots():
+        parallel(ask, [str(n) for n in range(8)], 8)
+    assert len(rules.asked) == second.meter.snapshot().calls == 8
+
+
 def test_calls_of_an_event_loop_do_not_hold_each_other_up():
     lm = stand_in(RuleBook(INBOX), slots=1)
 
