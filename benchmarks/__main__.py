@@ -6,7 +6,9 @@ import argparse
 import subprocess
 import sys
 
-NAMES = ("startup", "agent", "ingest", "retrieval", "fleet", "redteam", "drift", "screening")
+NAMES = (
+    "startup", "agent", "ingest", "retrieval", "fleet", "waiting", "redteam", "drift", "screening",
+)  # fmt: skip
 
 
 def main() -> None:

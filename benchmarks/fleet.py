@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -44,8 +45,8 @@ class FixedLatency:
     supports_response_schema = True
     supported_params = frozenset({"max_tokens", "temperature", "response_format", "logprobs"})
 
-    def __init__(self, task: Task, latency: float, slots: int) -> None:
-        self.task = task
+    def __init__(self, tasks: Sequence[Task], latency: float, slots: int) -> None:
+        self.tasks = tasks
         self.latency = latency
         self._slots = threading.Semaphore(slots)
 
@@ -55,7 +56,8 @@ class FixedLatency:
             time.sleep(self.latency)
         said, scored = "nothing", None
         if request.config.logprobs is not None:
-            labels = self.task.labels
+            shown = request_text(request)
+            labels = next(one for one in self.tasks if one.instruction in shown).labels
             rest = 0.4 / (len(labels) - 1)
             top = tuple(
                 lm15.TopLogprob(label, math.log(0.6 if at == 0 else rest), tuple(label.encode()), 0)
@@ -79,7 +81,13 @@ class FixedLatency:
         )
 
 
-def stand_in(task: Task, latency: float, slots: int) -> PersonaLM:
+def request_text(request: lm15.Request) -> str:
+    """Everything that a request says."""
+    said = (getattr(part, "text", "") for one in request.messages for part in one.parts)
+    return "\n".join([str(request.system or ""), *said])
+
+
+def stand_in(tasks: Sequence[Task], latency: float, slots: int) -> PersonaLM:
     """An LM of this latency that is metered like any other."""
     identity = Identity("fixed", None, "fixed", slots, 60.0, 0, 0.0)
     return PersonaLM(
@@ -88,7 +96,7 @@ def stand_in(task: Task, latency: float, slots: int) -> PersonaLM:
         meter=Meter(),
         budget=None,
         cache=False,
-        engine=FixedLatency(task, latency, slots),
+        engine=FixedLatency(tasks, latency, slots),
     )
 
 
@@ -132,7 +140,7 @@ def main() -> None:
     lm = (
         connect(options.lm, cache=False)
         if options.lm
-        else stand_in(task, options.latency, options.slots)
+        else stand_in([task], options.latency, options.slots)
     )
     lm("Answer with the one word yes.")  # loads the weights
     bare = None if options.lm else limit(lm, round(4 * lm.slots / options.latency))
@@ -140,7 +148,7 @@ def main() -> None:
     setting = Setting(iterations=options.iterations)
     with tempfile.TemporaryDirectory() as folder, memory.Store(Path(folder) / "m.db") as store:
         memory.EpisodicMemory(store, memory.SentenceEmbedder()).add(history)
-        many = compile_many.Many(store, task, setting, lm)
+        many = compile_many.Many(store, {task.name: task}, setting, lm)
         many.choose([one.user for one in store.users(task.name)], new=False, restart=False)
         console = Console(stderr=True)
         with Board(console, users, setting.iterations) as board:

@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ from personaagent.memory.index import UserIndex
 T = TypeVar("T")
 
 DIMENSIONS = 384
+THREADS = 8
+RECALLS = 2_000
 K = 5
 START = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -91,6 +94,22 @@ def timed(call: Callable[[T], object], arguments: Iterable[T]) -> str:
     return f"p50 {p50:.3g} ms, p99 {p99:.3g} ms, CPU p50 {own:.3g} ms"
 
 
+def recalls_a_second(memory: EpisodicMemory, users: int, threads: int) -> float:
+    """Hot recalls of random users by so many threads, all of them counted; the best of three."""
+
+    def work(seed: int) -> None:
+        for user in np.random.default_rng(seed).integers(users, size=RECALLS // threads).tolist():
+            memory.recall(f"u{user}", "q", K)
+
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(threads)))
+        took.append(time.perf_counter() - began)
+    return RECALLS / min(took)
+
+
 def resident_megabytes() -> float:
     """What this process holds in memory now (Linux), or held at most (elsewhere)."""
     statm = Path("/proc/self/statm")
@@ -128,6 +147,10 @@ def many_users(folder: Path, users: int, each: int) -> list[tuple[str, str, str]
     half = [index.seqs[: each // 2] for index in hot]
     took = timed(lambda n: hot[n].nearest(query, K, half[n]), range(len(hot)))
     rows.append(("search, hot, filtered to half", size, took))
+
+    alone, together = (recalls_a_second(memory, users, threads) for threads in (1, THREADS))
+    ratio = f"{together:,.0f} / {alone:,.0f} a second = {together / alone:.2f} (target >= 1)"
+    rows.append((f"recalls of {THREADS} threads / of one", size, ratio))
 
     for name in ("bm25", "hybrid", "recency"):
         recall = partial(memory.recall, query="item 7", k=K, retriever=name)

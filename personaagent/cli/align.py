@@ -125,7 +125,7 @@ def align(
     journal = memory.journal(key)
     # Only now would an erasure stop the journal.
     wanted = sources(interactions)
-    if len(memory.get(wanted)) < len(wanted):
+    if len(memory.seqs(wanted)) < len(wanted):
         raise ConflictError(
             f"interactions of user '{user}' were erased meanwhile: the same command starts again, "
             "without them"

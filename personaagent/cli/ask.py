@@ -77,7 +77,6 @@ def ask(
         with session.agent_of(store, kind, connected) as agent:
             if wikipedia:
                 agent.tools.append(session.wikipedia())
-            agent.memory.ready(user, progress=True)
             persona = agent.persona_of(user)
             if prior and store.of(user).persona(kind.name) is None:
                 from personaagent.optimizers import read_prior

@@ -117,9 +117,10 @@ def compile_persona(
     it does better on interactions that wrote none of them. Stop it at any
     time: the same command goes on from there.
 
-    Many users are worked on side by side, as many as the LM has slots. Who is
-    finished is not done again by the same options; who fails does not stop
-    the rest, and the command then ends with 1.
+    Many users are worked on side by side, as many as the LM has slots, in all
+    their tasks unless --task names one. Who is finished is not done again by
+    the same options; who fails does not stop the rest, and the command then
+    ends with 1.
 
     [bold]Examples[/bold]
 
@@ -156,7 +157,7 @@ def compile_persona(
             "--questions goes with --user: 'personaagent import QUESTIONS --task TASK' imports "
             "the histories of a whole file"
         )
-    _many(user or users, setting, choice, new=new, dry_run=dry_run, **options)
+    _many(user, users, setting, choice, new=new, dry_run=dry_run, **options)
 
 
 def _one(
@@ -251,6 +252,7 @@ def _one(
 
 
 def _many(
+    user: str | None,
     named: str,
     setting: Setting,
     choice: LMChoice,
@@ -271,14 +273,18 @@ def _many(
 
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file), session.open_store(db) as store:
-        users = compile_many.chosen_users(store, named, task)
-        kind = compile_many.task_of_all(store, users, task)
+        if user is not None:
+            kind = session.task_of(store, user, task)
+            users, kinds = [user], {kind.name: kind}
+        else:
+            users = compile_many.chosen_users(store, named, task)
+            kinds = compile_many.tasks_of_all(store, users, task, prior)
         connected = session.connect(choice)
         second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
-        many = compile_many.Many(store, kind, setting, connected, second or None, prior)
+        many = compile_many.Many(store, kinds, setting, connected, second or None, prior)
         many.choose(users, new=new, restart=restart and not dry_run)
         estimate = many.estimate()
-        screen.print(compile_many.forecast(estimate, len(many.todo), connected.slots))
+        screen.print(compile_many.forecast(estimate, many))
         if many.todo and not dry_run:
             with Board(screen, len(many.todo), setting.iterations) as board:
                 many.run(board, restart=restart, tracked=tracked)

@@ -118,7 +118,7 @@ def learn(
     memo = Memo.of(store, user, task, setting, lms, prior)
     origins = session.origins(store, user, task)
     agent.memory.ready(user)
-    drift = follow(agent.memory, task, user)
+    drift = follow(agent.memory, task, user, material.trainset)
     if drift.kind != "noise":
         watcher.note(f"drift: {_DRIFT[drift.kind]}")
     watched = None

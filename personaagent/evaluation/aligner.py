@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -25,6 +26,7 @@ from personaagent.errors import BudgetError, DataError, PersonaAgentError
 from personaagent.evaluation.results import PersonaRow
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers import AlignmentLog, PersonaAlignment, Prior
+from personaagent.optimizers.fleet import side_by_side
 from personaagent.programs import PersonaAgent
 from personaagent.programs.ablations import Personas
 
@@ -57,7 +59,8 @@ class Aligner:
     """Why a user has no persona."""
 
     def align(self, users: Sequence[str], watch: Callable[[int, int], None]) -> Personas:
-        """The personas of these users, but for those in `failures`; needs DSPy's LM.
+        """The personas of these users, but for those in `failures`, side by side on the slots of
+        DSPy's LM.
 
         Args:
             watch: called with how many are done and how many of them failed.
@@ -65,19 +68,31 @@ class Aligner:
         Raises:
             BudgetError: the budget is used up; what was done is kept.
         """
-        aligned: dict[str, Persona] = {}
-        first: dict[str, Persona] = {}
-        for user in users:
-            watch(len(aligned) + len(self.failures), len(self.failures))
-            try:
-                first[user], aligned[user] = self._one(user)
-            except BudgetError:
-                raise
-            except PersonaAgentError as error:
-                self.failures[user] = str(error)
-        if users:
-            watch(len(users), len(self.failures))
-        return Personas(aligned, first)
+        import dspy
+
+        if isinstance(self.task, Choice):
+            assert self._pairs is not None  # made once, before several threads want them
+        found: dict[str, tuple[Persona, Persona]] = {}
+        watch(0, 0)
+        with closing(side_by_side(self._one, users, dspy.settings.lm)) as everyone:
+            for done in everyone:
+                if isinstance(done.error, PersonaAgentError) and not isinstance(
+                    done.error, BudgetError
+                ):
+                    self.failures[done.user] = str(done.error)
+                elif done.error is not None:
+                    raise done.error
+                else:
+                    assert done.result is not None
+                    first, aligned, cost = done.result
+                    self.keep(PersonaRow(self.run, done.user, **cost))
+                    found[done.user] = first, aligned
+                watch(len(found) + len(self.failures), len(self.failures))
+        known = {user: found[user] for user in users if user in found}
+        return Personas(
+            {user: aligned for user, (_, aligned) in known.items()},
+            {user: first for user, (first, _) in known.items()},
+        )
 
     def forget(self, users: Iterable[str]) -> None:
         """Drop the personas of these users and the work that led to them."""
@@ -88,14 +103,13 @@ class Aligner:
     def _journal(self) -> str:
         return f"evaluation/{self.run}/persona"
 
-    def _one(self, user: str) -> tuple[Persona, Persona]:
-        """The first and the aligned persona."""
+    def _one(self, user: str) -> tuple[Persona, Persona, dict[str, Any]]:
+        """The first and the aligned persona, and what they cost."""
         journal = self.memory.store.of(user).journal(self._journal)
         done = journal.get(_DONE)
         if done is None:
             done = journal.put(_DONE, self._align(user))
-        self.keep(PersonaRow(self.run, user, **done["cost"]))
-        return Persona.from_dict(done["first"]), Persona.from_dict(done["persona"])
+        return Persona.from_dict(done["first"]), Persona.from_dict(done["persona"]), done["cost"]
 
     def _align(self, user: str) -> dict[str, Any]:
         trainset = self._trainset(user)

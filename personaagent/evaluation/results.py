@@ -119,7 +119,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class PersonaRow:
-    """What one user's persona cost, once, and what became of it."""
+    """What one user's persona cost, once, and what became of it; `seconds` is the wall clock while
+    other users were worked on beside it."""
 
     run: str
     user: str

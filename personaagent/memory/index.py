@@ -8,7 +8,7 @@ the last one seen, so what other processes add is found at once.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,7 @@ UNDATED = np.iinfo(np.int64).min  # sorts before every time, as in the store
 _NEVER = np.iinfo(np.int64).max
 # Beside its vector, a row costs its seq twice, two times, task, source, a node of IndexIDMap2.
 _ROW_BYTES = 104
+_NUMBERS = 10_000  # ids whose seqs are kept
 _VECTORS_AT_ONCE = 50_000  # read as Python objects at once
 
 
@@ -41,7 +42,7 @@ class UserIndex:
 
     seqs, times, expires, tasks, sources: [n], in the order of seq; times in microseconds since
     1970, tasks and sources as numbers, "user" as `NOWHERE`. `erasure` is the number of the latest
-    erasure that this knows of.
+    erasure that this knows of. `turns` by task are kept until there are others.
     """
 
     seqs: Seqs = field(default_factory=_none)
@@ -50,10 +51,13 @@ class UserIndex:
     tasks: Seqs = field(default_factory=_none)
     sources: Seqs = field(default_factory=_none)
     erasure: int = 0
+    turns: dict[str, Any] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     _codes: dict[str, int] = field(default_factory=dict)
     _origins: dict[str, int] = field(default_factory=lambda: {"user": NOWHERE})
     _faiss: Any = None
+    _turned: int = 0
+    _numbers: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
@@ -66,7 +70,15 @@ class UserIndex:
 
         After an erasure everything is read again: FAISS would keep what is gone.
         """
-        rows, erasure = memory.after(int(self.seqs[-1]) if len(self.seqs) else 0)
+        known = int(self.seqs[-1]) if len(self.seqs) else 0
+        newest, erasure, turned = memory.pulse()
+        if turned != self._turned:
+            self.turns.clear()
+            self._turned = turned
+        if (newest, erasure) == (known, self.erasure):
+            return False
+        self._numbers.clear()
+        rows, erasure = memory.after(known)
         if erasure != self.erasure:
             self.seqs, self.times, self.expires = _none(), _none(), _none()
             self.tasks, self.sources = _none(), _none()
@@ -96,6 +108,15 @@ class UserIndex:
         if len(excluded):
             allowed &= ~np.isin(self.seqs, excluded)
         return allowed
+
+    def numbers(self, memory: UserMemory, ids: Collection[str]) -> list[int]:
+        """The seqs of these ids; unknown ids are left out."""
+        if new := [id for id in ids if id not in self._numbers]:
+            if len(self._numbers) > _NUMBERS:
+                self._numbers.clear()
+                new = list(ids)
+            self._numbers |= dict.fromkeys(new) | memory.seqs(new)
+        return [seq for id in ids if (seq := self._numbers[id]) is not None]
 
     def nearest(self, vector: NDArray[np.float32], k: int, among: Seqs) -> list[tuple[int, float]]:
         """The k rows of `among` with the largest inner product with `vector` [d], best first."""

@@ -34,7 +34,7 @@ class Journal:
 
     def get(self, key: str) -> Any | None:
         """The value of a key, None where nothing was written."""
-        with self.database.read() as connection:
+        with self.database.glance() as connection:
             text = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
         return None if text is None else json.loads(text)
 
@@ -45,8 +45,7 @@ class Journal:
             DataError: the value is not JSON.
             ConflictError: an interaction of the user was erased since this journal was opened.
         """
-        with self.database.write() as connection:
-            return self.write(connection, key, value)
+        return self.database.together(lambda connection: self.write(connection, key, value))
 
     def write(self, connection: sa.Connection, key: str, value: Any) -> Any:
         """`put` within a transaction."""
@@ -66,7 +65,9 @@ class Journal:
                 f"run '{self.run}': interactions of user '{self.user}' were erased meanwhile: "
                 "start again, without them"
             )
-        connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
+        added = connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
+        if added.rowcount == 1:
+            return json.loads(text)
         stands = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
         return json.loads(str(stands))
 

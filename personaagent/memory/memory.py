@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,16 @@ from personaagent.data import Interaction, Task, arguments
 from personaagent.data.influence import weighed
 from personaagent.errors import DataError
 from personaagent.memory.embedder import Embedder
-from personaagent.memory.index import IndexCache
+from personaagent.memory.index import IndexCache, UserIndex
+from personaagent.memory.lru import LRU
 from personaagent.memory.progress import track
 from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope, best
 from personaagent.memory.store import GIVE, Added, Store
-from personaagent.memory.turns import turn_of
+from personaagent.memory.turns import Turn, turn_of
 from personaagent.memory.user import UserMemory, aware
 
+_EMBEDDED = 4_096  # texts whose vectors are kept
+_RECALLED = 20_000  # interactions that are kept as they were recalled
 _EVERY = 1_000_000  # vectors of a user
 _TEXTS_AT_ONCE = 1_024  # embedded and committed together: what a kill can cost
 
@@ -65,7 +67,8 @@ class EpisodicMemory:
 
     def _forget(self) -> None:
         """Begin with empty caches: what was erased may be in them."""
-        self._embedded = lru_cache(maxsize=4_096)(lambda text: self.embedder.encode([text])[0])
+        self._recalled: LRU[tuple[str, int], Interaction] = LRU(_RECALLED)
+        self._embedded: LRU[str, NDArray[np.float32]] = LRU(_EMBEDDED)
         self._retrievers: Mapping[str, Retriever] = {
             name: retriever() for name, retriever in RETRIEVERS.items()
         }
@@ -112,8 +115,21 @@ class EpisodicMemory:
 
     def embed(self, text: str) -> NDArray[np.float32]:
         """The unit vector of a short text, float32 [dimensions]; the latest ones are kept."""
-        vector: NDArray[np.float32] = self._embedded(text)
-        return vector
+        kept = self._embedded
+        known = kept.get(text)
+        return kept.keep(text, self.embedder.encode([text])[0], 1) if known is None else known
+
+    def remember(self, interactions: Iterable[Interaction]) -> None:
+        """Have their queries among the latest embedded texts, as far as the store has the vectors:
+        worth calling before they are compared one by one."""
+        wanted: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for one in interactions:
+            if one.searched == one.query and self._embedded.get(one.query) is None:
+                wanted[one.user][one.id] = one.query
+        for user, texts in wanted.items():
+            stored = self.store.of(user).vectors_of(self.embedder.fingerprint, texts)
+            for id, vector in stored.items():
+                self._embedded.keep(texts[id], np.frombuffer(vector, dtype=np.float32), 1)
 
     def vectors(self, user: str) -> dict[str, NDArray[np.float32]]:
         """The unit vectors [dimensions] of a user's interactions by id; missing ones are made."""
@@ -165,20 +181,43 @@ class EpisodicMemory:
                 raise DataError(f"retriever '{retriever}' is unknown; there are: {known}")
             retriever = self._retrievers[retriever]
         memory = self.store.of(user)
-        scope = self._scope(memory, task, before and aware(before), exclude)
+        index = self._indexes.of(memory)
+        scope = self._scope(memory, index, task, before and aware(before), exclude)
         ranking = best(retriever, scope, query, k) if len(scope.seqs) else []
-        found = memory.at([seq for seq, _ in ranking])
+        found = self._at(memory, [seq for seq, _ in ranking])
         ranking = [(seq, score) for seq, score in ranking if seq in found]
-        voting = self._voting(memory, task, scope, {seq: found[seq] for seq, _ in ranking})
+        turn = self._turn(memory, index, task)
+        voting = self._voting(turn, scope, {seq: found[seq] for seq, _ in ranking})
         return [Memory(one, score) for one, (_, score) in zip(voting, ranking, strict=True)]
 
+    def _at(self, memory: UserMemory, seqs: Sequence[int]) -> dict[int, Interaction]:
+        """`UserMemory.at`: an interaction stays as it is, so it is read once. An erasure empties
+        what is kept, and what is being read meanwhile goes where nobody looks any more."""
+        kept = self._recalled
+        known = {seq: one for seq in seqs if (one := kept.get((memory.user, seq))) is not None}
+        if len(known) == len(seqs):
+            return known
+        read = memory.at([seq for seq in seqs if seq not in known])
+        for seq, one in read.items():
+            kept.keep((memory.user, seq), one, 1)
+        return known | read
+
+    def _turn(self, memory: UserMemory, index: UserIndex, task: str | None) -> Turn | None:
+        """`turn_of`, read once for as long as the index sees no other."""
+        if task is None:
+            return None
+        with index.lock:
+            if task not in index.turns:
+                index.turns[task] = turn_of(memory, task)
+            turn: Turn | None = index.turns[task]
+        return turn
+
     def _voting(
-        self, memory: UserMemory, task: str | None, scope: Scope, found: dict[int, Interaction]
+        self, turn: Turn | None, scope: Scope, found: dict[int, Interaction]
     ) -> list[Interaction]:
         """The recalled interactions with the weights of their votes: trust in the source, what a
         change of habits has left of them, repetitions as one."""
         trust = self.store.trust_in
-        turn = turn_of(memory, task) if task is not None else None
         if turn is None:
             return weighed(list(found.values()), lambda one: trust(one.source))
         fading = turn.fading(scope.seqs, scope.times)
@@ -190,13 +229,13 @@ class EpisodicMemory:
     def _scope(
         self,
         memory: UserMemory,
+        index: UserIndex,
         task: str | None,
         before: datetime | None,
         exclude: Collection[str],
     ) -> Scope:
-        excluded = memory.seqs(exclude)
-        index = self._indexes.of(memory)
         with index.lock:
+            excluded = index.numbers(memory, exclude)
             allowed = index.eligible(self.store.now(), task, before, excluded)
             seqs, times = index.seqs[allowed], index.times[allowed]
             sources = index.sources[allowed]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ _AT_ONCE = 10_000
 _LATEST = sa.select(sa.func.max(erasures.c.seq)).where(erasures.c.owner == sa.bindparam("owner"))
 
 
+@lru_cache(maxsize=1_024)
 def owner_of(user: str) -> str:
     """The hash that stands for a user."""
     return _sha256(["user", user])

@@ -17,13 +17,24 @@ from personaagent.memory import rows
 from personaagent.memory.chain import Chain, Published
 from personaagent.memory.database import Database
 from personaagent.memory.journal import Journal
-from personaagent.memory.schema import interactions, vectors
-from personaagent.memory.tombstones import is_erased_persona, latest
+from personaagent.memory.schema import erasures, interactions, turns, vectors
+from personaagent.memory.tombstones import is_erased_persona, latest, owner_of
 
 _VALUES_AT_ONCE = 10_000  # SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535
 
 
-# Every recall runs these two, so they are built once.
+# Every recall runs the first of these, so they are built once.
+_PULSE = sa.select(
+    sa.select(sa.func.max(interactions.c.seq))
+    .where(interactions.c.user == sa.bindparam("of"))
+    .scalar_subquery(),
+    sa.select(sa.func.max(erasures.c.seq))
+    .where(erasures.c.owner == sa.bindparam("owner"))
+    .scalar_subquery(),
+    sa.select(sa.func.sum(turns.c.created))
+    .where(turns.c.user == sa.bindparam("of"))
+    .scalar_subquery(),
+)
 _MINE = sa.and_(
     interactions.c.user == sa.bindparam("of"), interactions.c.seq > sa.bindparam("last")
 )
@@ -70,6 +81,7 @@ class UserMemory:
         before_id: str | None = None,
         limit: int | None = None,
         include_expired: bool = False,
+        unanswered: bool = False,
     ) -> list[Interaction]:
         """The user's interactions, oldest first.
 
@@ -79,6 +91,7 @@ class UserMemory:
             before_id: only those that come before this interaction of the user.
             limit: only the latest so many.
             include_expired: also those whose `expires` has passed.
+            unanswered: only those without a response.
 
         Raises:
             DataError: `before` lacks a timezone, or the user has no interaction `before_id`.
@@ -86,6 +99,8 @@ class UserMemory:
         order = [interactions.c.time.desc().nulls_last(), interactions.c.seq.desc()]
         with self.database.read() as connection:
             where = self._filter(task, include_expired)
+            if unanswered:
+                where.append(interactions.c.response == "")
             if before is not None:
                 where.append(_sooner(rows.microseconds(aware(before)), 0))
             if before_id is not None:
@@ -117,10 +132,19 @@ class UserMemory:
         found = self._where_in(sa.select(interactions), interactions.c.seq, seqs)
         return {row["seq"]: rows.interaction(row) for row in found}
 
-    def seqs(self, ids: Iterable[str]) -> list[int]:
-        """The seqs of these ids; unknown ids are left out."""
-        columns = sa.select(interactions.c.seq)
-        return [row["seq"] for row in self._where_in(columns, interactions.c.id, list(set(ids)))]
+    def seqs(self, ids: Iterable[str]) -> dict[str, int]:
+        """The seqs by id; unknown ids are left out."""
+        columns = sa.select(interactions.c.id, interactions.c.seq)
+        found = self._where_in(columns, interactions.c.id, list(set(ids)))
+        return {row["id"]: row["seq"] for row in found}
+
+    def pulse(self) -> tuple[int, int, int]:
+        """What tells whether anything is new: the latest seq, the number of the latest erasure, and
+        a number that changes with the user's turns."""
+        with self.database.glance() as connection:
+            row = connection.execute(_PULSE, {"of": self.user, "owner": owner_of(self.user)}).one()
+        latest_seq, erasure, turned = row
+        return latest_seq or 0, erasure or 0, int(turned or 0)
 
     def after(self, seq: int) -> tuple[list[tuple[int, str, int | None, int | None, str]], int]:
         """The rows after `seq`, in order, and the number of the latest erasure.
@@ -138,6 +162,13 @@ class UserMemory:
         with self.database.read() as connection:
             found = connection.execute(_VECTORS, asked).all()
         return [seq for seq, _ in found], [vector for _, vector in found]
+
+    def vectors_of(self, fingerprint: str, ids: Collection[str]) -> dict[str, bytes]:
+        """The float32 vectors of these interactions by id; those without one are left out."""
+        select = sa.select(interactions.c.id, vectors.c.vector).join(vectors)
+        select = select.where(vectors.c.fingerprint == fingerprint)
+        found = self._where_in(select, interactions.c.id, ids)
+        return {row["id"]: row["vector"] for row in found}
 
     def without_vector(
         self, fingerprint: str, ids: Collection[str] | None = None

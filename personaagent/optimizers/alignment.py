@@ -29,19 +29,30 @@ from personaagent.optimizers.judging import (
     Verdict,
     against_none,
     evidence_of,
+    fitted_for_nothing,
     judge,
     lend,
     means,
     settle,
+    settling,
     split,
     undecided,
+    without,
 )
 from personaagent.optimizers.log import BARE, EARLIER, WITHOUT, AlignmentLog, Gradient, Step
 from personaagent.optimizers.prior import Prior, Start
 from personaagent.optimizers.record import Record, Scratch
-from personaagent.optimizers.replay import Replay, Replayed
-from personaagent.optimizers.sampling import REACH, SIMULATE, BatchSampler, HardBatch, simulated
-from personaagent.optimizers.start import start_of
+from personaagent.optimizers.replay import Asked, Replay, Replayed, together
+from personaagent.optimizers.sampling import (
+    REACH,
+    SIMULATE,
+    BatchSampler,
+    HardBatch,
+    due,
+    simulated,
+)
+from personaagent.optimizers.slots import within_slots
+from personaagent.optimizers.start import bare_of, start_of
 from personaagent.optimizers.stopping import Patience, Stopping
 from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
@@ -189,6 +200,7 @@ class PersonaAlignment(Teleprompter):
         lms = (dspy.settings.lm, self.gradient_lm)
         meters = {id(meter): meter for lm in lms if (meter := getattr(lm, "meter", None))}
         with ExitStack() as measuring:
+            measuring.enter_context(within_slots())
             used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
             # STEP 1: split the history; what judges a persona never writes one, and no source
             # and no day decides alone
@@ -200,18 +212,27 @@ class PersonaAlignment(Teleprompter):
                 writers=self.reach,
                 seed=self.seed,
             )
+            agent.memory.remember([*writing, *judging])
             replay = Replay(agent, self.record or Scratch())
 
-            # STEP 2: start from the published persona, or from the profile
+            # STEP 2: start from the published persona, or from the profile; what that is held
+            # against, no profile, is replayed while it is written
             start = self.prior.start if self.prior else Start()
-            champion = first = start_of(
-                agent, user, writing, judging, start, self.writers, replay.record
+            beginning = partial(
+                start_of, agent, user, writing, judging, start, self.writers, replay.record
             )
+            bare = bare_of(agent, user, start) if self.acceptance.on_evidence else []
+            first: Persona
+            first, _ = together(
+                beginning, lambda: replay.ask((one, past) for one in bare for past in judging)
+            )
+            champion = first
             update = self.update or (
                 FullRewrite() if isinstance(task, Choice | Text) else ItemisedEdits()
             )
             judged = replay(champion, judging)
             first_loss, first_score = means(judged)
+            policies = self.policies if hasattr(agent, "act") else ((),)
             lending = self.replay if valset is None and self.acceptance.on_evidence else 0
             steps: list[Step] = []
             tried: set[str] = set()
@@ -266,29 +287,44 @@ class PersonaAlignment(Teleprompter):
                 tried.update(one.interaction.id for one in batch)
 
                 # STEP 4: LLM_grad criticizes every simulated response of the batch
-                gradients = self.writers.gradients(task, batch, replay.record)
+                # STEP 5: LLM_update proposes candidates, and waits only for the gradients it reads
+                with self.writers.gradients(task, batch, replay.record) as gradients:
+                    seen = Proposal(task, champion, batch, gradients, write, replayed)
+                    personas = self.writers.candidates(update, seen, agent.memory, replay.record)
 
-                # STEP 5: LLM_update proposes candidates
-                proposal = Proposal(task, champion, batch, gradients, write, replayed)
-                personas = self.writers.candidates(update, proposal, agent.memory, replay.record)
-
-                # STEP 6: replay them on what wrote none of them; accept the best or keep
-                verdict = judge(personas, champion, judged, self.acceptance, replay, write, lent)
+                # STEP 6: replay them on what wrote none of them; accept the best or keep. What will
+                # be replayed next whoever is the champion then is asked for in the same go
+                soon: Callable[[Persona], list[Asked]]
+                if iteration == self.iterations:
+                    soon = partial(settling, judging=judging, policies=policies)
+                elif self.stopping.stops(_rejected(steps, iteration, batch)):
+                    soon = _nobody_knows
+                else:
+                    soon = partial(self._simulating, iteration + 1, writing, lending, len(replayed))
+                sure = replay.sure([champion, *personas], soon)
+                verdict = judge(
+                    personas, champion, judged, self.acceptance, replay, write, lent, sure
+                )
                 champion, judged = end(iteration, verdict, batch, gradients, lent)
                 if (why := self.stopping.stops([one for one in steps if one.batch])) is not None:
                     stopped = why
                     break
 
             # STEP 7: what the persona may do without asking, and how far habit is trusted
-            policies = self.policies if hasattr(agent, "act") else ((),)
             shrinkage = POOLED if self.prior else SHRINKAGE
-            last = settle(first, champion, judging, policies, replay, shrinkage)
+            none = without(champion)[:1] if self.acceptance.on_evidence else []
+            held_against = [(one, past) for one in none for past in judging]
+            last = settle(first, champion, judging, policies, replay, shrinkage, held_against)
 
             # STEP 8: no persona rather than one that does worse than none
             if self.acceptance.on_evidence and judging:
                 verdict = against_none(first, champion, last, judging, replay, shrinkage)
                 if verdict.accepted is not None:
                     last, judged = end(WITHOUT, verdict)
+
+            # STEP 9: what has been fitted already is not published again for next to nothing
+            if first.trust != start.trust and fitted_for_nothing(first, last, judging, replay):
+                last = first
         agent.persona.value = last
         agent.alignment = AlignmentLog(
             user=user,
@@ -306,6 +342,19 @@ class PersonaAlignment(Teleprompter):
         agent._compiled = True
         compiled: S = agent
         return compiled
+
+    def _simulating(
+        self,
+        iteration: int,
+        writing: Sequence[Interaction],
+        lending: int,
+        already: int,
+        persona: Persona,
+    ) -> list[Asked]:
+        """What an iteration simulates first if the persona is the champion then."""
+        write, _ = lend(writing, persona, lending, self.seed + iteration)
+        some = due(write, size=self.batch, already=already, more=self.simulate)
+        return [(persona, one) for one in some]
 
     def settings(self) -> dict[str, Any]:
         """The parameters of a run, as plain values."""
@@ -366,6 +415,20 @@ def _answers(what: str, task: Task, interactions: Sequence[Interaction]) -> list
                 f"'{task.name}'"
             )
     return [task.checked(one) for one in given]
+
+
+def _rejected(steps: Sequence[Step], iteration: int, batch: Sequence[Replayed]) -> list[Step]:
+    """The steps with a batch, as they will be if this one brings nothing better."""
+    before = [one for one in steps if one.batch]
+    loss, score = (before[-1].loss, before[-1].score) if before else (0.0, 0.0)
+    ids = tuple(one.interaction.id for one in batch)
+    return [*before, Step(iteration, ids, (), (), None, loss, score)]
+
+
+def _nobody_knows(persona: Persona) -> list[Asked]:
+    """Where it hangs on the verdict whether there is a next iteration."""
+    del persona
+    return []
 
 
 def _only_user(trainset: Sequence[Interaction]) -> str:

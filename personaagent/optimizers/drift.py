@@ -65,6 +65,7 @@ def surprises(
     It is the user's own posterior over the labels (see `programs.habits`), so it costs no LM call;
     an answer of the known ones is judged by the others.
     """
+    memory.remember(window)
     vectors = np.stack([memory.embed(one.query) for one in window])
     fits = vectors @ vectors[:known].T
     losses = []
@@ -106,14 +107,17 @@ def look(
     return replace(found, at=len(answered) - len(window) + found.at)
 
 
-def watch(memory: EpisodicMemory, task: Task, user: str) -> tuple[Drift, list[Interaction]]:
+def watch(
+    memory: EpisodicMemory, task: Task, user: str, past: Sequence[Interaction] | None = None
+) -> tuple[Drift, list[Interaction]]:
     """What a user's interactions say, and these interactions.
 
     With too few of them, and where answers are no labels (or options that differ from query to
-    query), there is only noise.
+    query), there is only noise. `past` are all of them, oldest first, where they were read already.
     """
     mine = memory.store.of(user)
-    answered = [one for one in mine.interactions(task.name) if one.response in task.labels]
+    known = mine.interactions(task.name) if past is None else past
+    answered = [one for one in known if one.response in task.labels]
     if isinstance(task, Choice):
         return Drift("noise", None, ()), answered
     turn = turn_of(mine, task.name)
@@ -121,10 +125,12 @@ def watch(memory: EpisodicMemory, task: Task, user: str) -> tuple[Drift, list[In
     return look(memory, task, answered, next(places, 0)), answered
 
 
-def follow(memory: EpisodicMemory, task: Task, user: str) -> Drift:
+def follow(
+    memory: EpisodicMemory, task: Task, user: str, past: Sequence[Interaction] | None = None
+) -> Drift:
     """Look at a user: where the habits have changed, what is older fades from now on; where the old
-    ones are back, nothing does."""
-    drift, answered = watch(memory, task, user)
+    ones are back, nothing does. `past` is as in `watch`."""
+    drift, answered = watch(memory, task, user, past)
     mine = memory.store.of(user)
     if drift.at is not None:
         save_turn(mine, task.name, answered[drift.at].id, HALF_LIFE)

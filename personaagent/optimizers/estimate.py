@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -63,10 +64,10 @@ class Estimate:
 
     @classmethod
     def of(
-        cls, task: Task, setting: Setting, counts: Iterable[int], rates: Rates, slots: int
+        cls, histories: Iterable[tuple[Task, int]], setting: Setting, rates: Rates, slots: int
     ) -> Self:
-        """The estimate for histories of these lengths, on so many slots."""
-        both = [expected_calls(task, setting, count) for count in counts]
+        """The estimate for histories of these tasks and lengths, on so many slots."""
+        both = [expected_calls(task, setting, count) for task, count in histories]
         calls, most = sum(one for one, _ in both), sum(one for _, one in both)
         return cls(
             calls,
@@ -102,6 +103,8 @@ def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
 
 def _listed(model: str, tokens: int) -> float | None:
     """The price of such a call by LiteLLM's list, in dollars; None where it is not in it."""
+    # Its own price list, or it tries the network three times before it is imported.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
     try:

@@ -13,10 +13,11 @@ from personaagent.data.influence import PER_DAY, by_day
 from personaagent.optimizers.acceptance import Acceptance, BetterWithout, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.record import Record, once
-from personaagent.optimizers.replay import Replay, Replayed
+from personaagent.optimizers.replay import Asked, Replay, Replayed
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
+WORTH = 1.0  # nats in all that must be saved to fit the trust of a published persona anew
 Policies = Sequence[tuple[Action, ...]]
 POLICIES: Policies = ((), (Action("recall"),))
 
@@ -102,6 +103,7 @@ def judge(
     replay: Replay,
     writing: Sequence[Interaction] = (),
     lent: Sequence[Interaction] = (),
+    beside: Sequence[Asked] = (),
 ) -> Verdict:
     """Replay the candidates on what judged the champion; of those accepted the best one wins.
 
@@ -114,6 +116,7 @@ def judge(
         writing: what the candidates may have been written from.
         lent: interactions that judge these candidates only. They are replayed where the LM would be
             shown something else than under the champion.
+        beside: what else will be replayed soon, and is asked for at the same time.
     """
 
     def other(persona: Persona, one: Interaction) -> bool:
@@ -121,8 +124,10 @@ def judge(
 
     wrote = frozenset(one.id for one in writing)
     told = [one for one in lent if any(other(persona, one) for persona in personas)]
+    judging = [*(one.interaction for one in judged), *told]
+    under = [(champion, told), *((persona, judging) for persona in personas)]
+    replay.ask([*((persona, one) for persona, past in under for one in past), *beside])
     before = [*judged, *replay(champion, told)]
-    judging = [one.interaction for one in before]
     candidates: list[Candidate] = []
     verdict, most = Verdict((), None, champion, judged), 0.0
     for at, persona in enumerate(personas):
@@ -168,6 +173,7 @@ def against_none(
     Each is judged as it would be served. The same text with its trust learned anew, the first to
     compare, keeps trust out of the question and is no candidate of the verdict.
     """
+    replay.ask((one, past) for one in (last, *without(champion)) for past in judging)
     anew, *silent = (
         settle(first, one, judging, (one.actions or (),), replay, shrinkage)
         for one in (replace(last, trust=Trust()), *without(champion))
@@ -184,13 +190,16 @@ def settle(
     policies: Policies,
     replay: Replay,
     shrinkage: float = SHRINKAGE,
+    beside: Sequence[Asked] = (),
 ) -> Persona:
     """The successor of the first persona: the champion with the standing actions and the trust that
     do best on the latest of the replay. The first one itself where nothing changed.
 
-    Trust is shrunk to the champion's, which a new persona has from its cohort.
+    Trust is shrunk to the champion's, which a new persona has from its cohort. `beside` is as in
+    `judge`.
     """
     task, latest = replay.agent.task, judging[-SETTLING:]
+    replay.ask([*settling(champion, judging, policies), *beside])
     compared = []
     for actions in policies if judging else (champion.actions or (),):
         replayed = replay(replace(champion, actions=actions), latest)
@@ -208,6 +217,24 @@ def settle(
     if all(getattr(first, name) == value for name, value in said.items()):
         return first
     return first.succeed(**said)
+
+
+def settling(champion: Persona, judging: Sequence[Interaction], policies: Policies) -> list[Asked]:
+    """What `settle` replays to tell standing actions apart."""
+    acting = [replace(champion, actions=actions) for actions in policies]
+    return [(one, past) for one in acting for past in judging[-SETTLING:]]
+
+
+def fitted_for_nothing(
+    first: Persona, last: Persona, judging: Sequence[Interaction], replay: Replay
+) -> bool:
+    """Whether the last persona is the first one with its trust fitted once more, and answers no
+    better for it: the same answers would move the trust a little with every alignment."""
+    if replace(last, trust=first.trust, version=first.version, parent=first.parent) != first:
+        return False
+    task, replayed = replay.agent.task, replay(first, judging)
+    before, after = (_served_loss(task, replayed, one.trust) for one in (first, last))
+    return before - after < WORTH
 
 
 def means(replayed: Sequence[Replayed]) -> tuple[float, float]:

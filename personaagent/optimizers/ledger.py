@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from personaagent.lm import Meter, Usage
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from personaagent.optimizers.record import Record
 
 T = TypeVar("T")
+# What those took that were found on the way to a value which is being made.
+_found: ContextVar[list[Usage] | None] = ContextVar("found", default=None)
 
 
 class Ledger:
@@ -48,13 +51,24 @@ class Ledger:
         return self._take(key, self._record.put(key, _entry(value, Usage())))
 
     def once(self, key: str, work: Callable[[], T]) -> T:
-        """The value of a key; made, metered and written down where there is none."""
-        entry = self._record.get(key)
+        """The value of a key; made, metered and written down where there is none.
+
+        What is asked for on the way to another value is part of what that one took.
+        """
+        entry, outer = self._record.get(key), _found.get()
         if entry is None:
-            with self._meter.measure() as used:
-                value = work()
-            entry = self._record.put(key, _entry(value, used.snapshot()))
-        return cast(T, self._take(key, entry))
+            found: list[Usage] = []
+            token = _found.set(found)
+            try:
+                with self._meter.measure() as used:
+                    value = work()
+            finally:
+                _found.reset(token)
+            spent = sum(found, used.snapshot())
+            entry = self._record.put(key, _entry(value, spent))
+        elif outer is not None:
+            outer.append(Usage(**entry["spent"]))
+        return cast(T, self._take(key, entry) if outer is None else entry["value"])
 
     def _take(self, key: str, entry: dict[str, Any]) -> Any:
         with self._lock:

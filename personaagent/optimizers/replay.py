@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextvars
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dspy
 
-from personaagent.data import Interaction, Persona
+from personaagent.data import Interaction, Meanings, Persona
 from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.student import Student
 from personaagent.programs import Situation
@@ -26,6 +26,8 @@ from personaagent.programs.fusion import grade
 from personaagent.programs.habits import label_posterior
 
 T = TypeVar("T")
+Asked = tuple[Persona, Interaction]
+"""A past query, and the persona that it is to be answered under."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,31 @@ class Replay:
     def __init__(self, agent: Student, record: Record) -> None:
         self.agent = agent
         self.record = record
+        self._said: dict[str, dict[str, Any]] = {}
+        self._habits: dict[tuple[str, Meanings | None], dict[str, float] | None] = {}
 
     def __call__(self, persona: Persona, past: Sequence[Interaction]) -> list[Replayed]:
         """The interactions in their order, answered under the persona."""
-        slots = getattr(dspy.settings.lm, "slots", 1)
-        return parallel(lambda one: self._one(persona, one), past, slots)
+        self.ask([(persona, one) for one in past])
+        return [self._graded(persona, one) for one in past]
+
+    def ask(self, asked: Iterable[Asked]) -> None:
+        """Have these answered, all of them side by side: replays of them then cost no call.
+
+        For whoever knows ahead what several replays will need: one after the other, each would
+        leave slots idle until its own last answer is there.
+        """
+        due = {self.key(*one): one for one in asked}
+        due = {key: one for key, one in due.items() if key not in self._said}
+        found = parallel(self._say, list(due.items()), getattr(dspy.settings.lm, "slots", 1))
+        self._said.update(zip(due, found, strict=True))
+
+    def sure(
+        self, personas: Iterable[Persona], needs: Callable[[Persona], Iterable[Asked]]
+    ) -> list[Asked]:
+        """What will be needed whichever of the personas it is for, by what the LM is shown."""
+        needed = [{self.key(*one): one for one in needs(persona)} for persona in personas]
+        return [one for key, one in needed[0].items() if all(key in other for other in needed)]
 
     def view(self, persona: Persona, past: Interaction) -> str:
         """What the LM would be shown; equal views give equal answers."""
@@ -71,7 +93,13 @@ class Replay:
         ]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _one(self, persona: Persona, past: Interaction) -> Replayed:
+    def key(self, persona: Persona, past: Interaction) -> str:
+        """Names the answer: of what the LM said, which knows nothing of habit and trust."""
+        return f"replay/{past.id}/{self.view(persona, past)}"
+
+    def _say(self, due: tuple[str, Asked]) -> dict[str, Any]:
+        key, (persona, past) = due
+
         def answer() -> dict[str, Any]:
             said = self.agent.replay(past, persona)
             return {
@@ -81,17 +109,31 @@ class Replay:
                 "stated": said.get("stated", False),
             }
 
-        # the view, and so the record, is of what the LM said: it knows nothing of habit and trust
-        said = once(self.record, f"replay/{past.id}/{self.view(persona, past)}", answer)
+        return once(self.record, key, answer)
+
+    def _graded(self, persona: Persona, past: Interaction) -> Replayed:
+        said = self._said[self.key(persona, past)]
         task, lm = self.agent.task, said["lm"]
         if lm is None:
             score, nats = task.score(said["answer"], past.response), said.get("nats")
             loss = 1 - score if nats is None else nats
             return Replayed(past, said["answer"], None, None, loss, score, nats is not None)
-        situation = Situation.replaying(task, past)
-        habit = label_posterior(self.agent.retrieve, situation, persona.trust.meanings)
+        habit = self._habit(past, persona.trust.meanings)
         response, loss, score = grade(task, (lm, habit, past.response), persona.trust)
         return Replayed(past, response, lm, habit, loss, score, True, said.get("stated", False))
+
+    def _habit(self, past: Interaction, meanings: Meanings | None) -> dict[str, float] | None:
+        """Of the memory that was before the query, so it stays the same for as long as we work."""
+        known = past.id, meanings
+        if known not in self._habits:
+            situation = Situation.replaying(self.agent.task, past)
+            self._habits[known] = label_posterior(self.agent.retrieve, situation, meanings)
+        return self._habits[known]
+
+
+def together(*works: Callable[[], Any]) -> list[Any]:
+    """What these give, all of them side by side."""
+    return parallel(lambda work: work(), works, len(works))
 
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:

@@ -58,6 +58,13 @@ class HardBatch:
         return sorted(hardest, key=lambda one: -one.loss)[:size]
 
 
+def due(writing: Sequence[Interaction], *, size: int, already: int, more: int) -> list[Interaction]:
+    """Those of the writing interactions that `simulated` replays first, oldest first."""
+    turns = [one.id for one in latest_first(writing, max(size, int(PER_DAY * more)))]
+    taken = set(turns[: already + max(more, size)])
+    return [one for one in writing if one.id in taken]
+
+
 def simulated(
     replay: Callable[[Sequence[Interaction]], list[Replayed]],
     writing: Sequence[Interaction],
@@ -84,11 +91,9 @@ def simulated(
     Returns:
         What was replayed, oldest first, and the batch, which is empty only if all were.
     """
-    turns = [one.id for one in latest_first(writing, max(size, int(PER_DAY * more)))]
     while True:
-        already = min(already + max(more, size), len(writing))
-        due = set(turns[:already])
-        replayed = replay([one for one in writing if one.id in due])
+        replayed = replay(due(writing, size=size, already=already, more=more))
+        already = len(replayed)
         batch = sampler.sample(replayed, size, tried)
         if batch or already == len(writing):
             return replayed, batch

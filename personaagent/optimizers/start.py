@@ -13,6 +13,15 @@ from personaagent.optimizers.writers import Writers
 from personaagent.programs.situation import derived_from
 
 
+def bare_of(agent: Student, user: str, start: Start) -> list[Persona]:
+    """What `start_of` gives, without its profile; empty where that is not all that it says."""
+    persona = agent.persona_of(user)
+    if persona.directives:
+        return []
+    actions = persona.actions if persona.profile else start.actions
+    return [replace(persona, profile="", actions=actions)]
+
+
 def start_of(
     agent: Student,
     user: str,
@@ -45,9 +54,10 @@ def start_of(
     papers = mine.get(sorted(sources - hidden))
     # What is known of the user without an answer (a Choice's papers judge, too).
     last = max((one.time for one in (*writing, *judging) if one.time), default=None)
-    known = (
-        [] if isinstance(agent.task, Choice) else mine.interactions(agent.task.name, before=last)
+    told = (
+        []
+        if isinstance(agent.task, Choice)
+        else mine.interactions(agent.task.name, before=last, unanswered=True)
     )
-    told = [one for one in known if not one.response]
     profile = writers.profile(agent.task, papers or [*told, *writing], record)
     return replace(persona, profile=profile, actions=start.actions, trust=start.trust)

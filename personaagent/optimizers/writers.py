@@ -12,6 +12,7 @@ import dspy
 
 from personaagent.data import Interaction, Persona, Task
 from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.ahead import Ahead
 from personaagent.optimizers.log import Gradient
 from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.replay import Replayed, parallel
@@ -42,8 +43,9 @@ class Writers:
             lambda: str(self._as_lm(self.summarize, task, interactions).profile),
         )
 
-    def gradients(self, task: Task, batch: Sequence[Replayed], record: Record) -> list[Gradient]:
-        """What may be the reason of each response that differs from the user's."""
+    def gradients(self, task: Task, batch: Sequence[Replayed], record: Record) -> Ahead[Gradient]:
+        """What may be the reason of each response that differs from the user's; whoever reads them
+        waits until they are there."""
 
         def criticize(one: Replayed) -> Gradient:
             past = one.interaction
@@ -55,7 +57,7 @@ class Writers:
             likelihood = math.exp(-one.loss) if one.likelihoods and not one.stated else None
             return Gradient(past.id, one.answer, past.response, text, likelihood)
 
-        return parallel(criticize, batch, getattr(dspy.settings.lm, "slots", 1))
+        return Ahead(lambda: parallel(criticize, batch, len(batch)))
 
     def candidates(
         self, update: Update, proposal: Proposal, memory: EpisodicMemory, record: Record
@@ -63,11 +65,12 @@ class Writers:
         """The personas that an update makes of the gradients."""
         batch = sorted(one.interaction.id for one in proposal.batch)
         key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"
+        rewriter = _Recorded(self.rewrite, record)
         found = once(
             record,
             key,
             lambda: [
-                one.to_dict() for one in self._as_lm(update.propose, proposal, self.rewrite, memory)
+                one.to_dict() for one in self._as_lm(update.propose, proposal, rewriter, memory)
             ],
         )
         return [Persona.from_dict(one) for one in found]
@@ -75,3 +78,17 @@ class Writers:
     def _as_lm(self, work: Callable[..., Any], *arguments: Any) -> Any:
         with dspy.context(lm=self.lm) if self.lm else nullcontext():
             return work(*arguments)
+
+
+class _Recorded(PersonaRewriter):
+    """Names each cue once: it may be there before the gradients are, which may fail."""
+
+    def __init__(self, rewriter: PersonaRewriter, record: Record) -> None:
+        super().__init__()
+        self.name_cue = rewriter.name_cue
+        self.rewrite = rewriter.rewrite
+        self._record = record
+
+    def cue(self, interactions: Sequence[Interaction]) -> str:
+        key = f"cue/{'/'.join(sorted(one.id for one in interactions))}"
+        return once(self._record, key, lambda: PersonaRewriter.cue(self, interactions))

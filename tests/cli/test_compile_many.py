@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_world import Engine, connect, rows, write
+from cli_world import TASKS, Engine, connect, rows, write
 from dspy import lm15
 
 from personaagent.cli.app import app
@@ -185,6 +185,76 @@ def test_people_read_a_table(run):
 @pytest.mark.usefixtures("three")
 def test_what_is_missing_is_said(run, arguments, problem):
     assert problem in run("compile", *arguments, ok=False).stderr
+
+
+# Several tasks
+
+
+@pytest.fixture
+def two_tasks(run, tmp_path):
+    """amira and bela with an inbox, bela and cem with chores."""
+    kinds = [*TASKS, {**TASKS[0], "name": "chores"}]
+    (tmp_path / "two.json").write_text(json.dumps(kinds))
+    chores = [
+        {**row, "task": "chores", "id": f"c-{row['id']}"}
+        for row in [*rows("bela", 9), *rows("cem", 9)]
+    ]
+    given = [*rows(count=12), *rows("bela", 12), *chores]
+    run("import", write(tmp_path / "two.jsonl", given), "--tasks", tmp_path / "two.json")
+
+
+@pytest.mark.usefixtures("two_tasks")
+def test_all_compiles_every_user_in_every_task_that_the_user_has(told, tmp_path):
+    said = told("compile", "--all", "--no-track")
+    assert said["failed"] == 0
+    assert said["tasks"] == ["chores", "inbox"]
+    assert said["estimate"]["users"] == 3
+    done = {(one["user"], one["task"]): one for one in said["users"]}
+    assert set(done) == {
+        ("amira", "inbox"),
+        ("bela", "inbox"),
+        ("bela", "chores"),
+        ("cem", "chores"),
+    }
+    with Store(tmp_path / "memory.db") as store:
+        for (user, task), one in done.items():
+            assert store.of(user).persona(task).hash == one["hash"]
+    again = told("compile", "--all", "--no-track")
+    assert {one["state"] for one in again["users"]} == {"finished before"}
+    assert again["used"]["calls"] == 0
+
+
+@pytest.mark.usefixtures("two_tasks")
+def test_a_task_learns_beside_another_what_it_learns_alone(told, tmp_path):
+    both = told("compile", "--all", "--no-track")["users"]
+    os.environ["PERSONAAGENT_DB"] = str(tmp_path / "other.db")
+    told("import", "two.jsonl", "--tasks", "two.json")
+    for task in ("inbox", "chores"):
+        alone = told("compile", "--all", "--task", task, "--no-track")
+        assert alone["tasks"] == [task]
+        expected = {one["user"]: one["hash"] for one in both if one["task"] == task}
+        assert {user: one["hash"] for user, one in by_user(alone).items()} == expected
+
+
+@pytest.mark.usefixtures("two_tasks")
+def test_people_read_which_task_it_is(run):
+    said = run("compile", "--all", "--no-track").stdout
+    assert "4 personas: about" in said
+    assert "✓ bela, chores: version" in said
+    assert "✓ bela, inbox: version" in said
+
+
+@pytest.mark.usefixtures("two_tasks")
+def test_one_user_needs_the_name_of_a_task_also_to_be_told_what_it_costs(run):
+    said = run("compile", "--user", "bela", "--dry-run", ok=False).stderr
+    assert "several tasks: name one with --task (chores, inbox)" in said
+
+
+@pytest.mark.usefixtures("two_tasks")
+def test_a_prior_is_of_one_task(run, told, prior):
+    said = run("compile", "--all", "--prior", prior, "--no-track", ok=False).stderr
+    assert "name that with --task inbox" in said
+    told("compile", "--all", "--prior", prior, "--task", "inbox", "--no-track")
 
 
 # The file that `--config` takes

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 from contest import NAMES, failing, inbox, world
 from dspy import lm15
+from rulebook import RuleBook
 from tiny_lms import tiny_folder
 
 from personaagent.data import LAMP_TASKS, Interaction, Query, Trust
@@ -62,6 +64,36 @@ def test_a_system_that_trains_does_so_ahead_of_the_clock_and_counts_its_answers(
     assert [row.error for row in rows] == [None] * 4
     assert all(row.distribution and row.calls == 1 and row.input_tokens > 50 for row in rows)
     assert all(row.ahead_seconds > 0 and row.ahead_calls == 0 for row in rows)
+
+
+def test_the_personas_of_several_users_are_aligned_at_a_time(here, monkeypatch):
+    answer, meeting, first = RuleBook.complete, threading.Barrier(2, timeout=20), iter("ab")
+
+    def complete(self, request):
+        if request.config.logprobs is None and next(first, None):  # each user's profile
+            meeting.wait()
+        return answer(self, request)
+
+    monkeypatch.setattr(RuleBook, "complete", complete)
+    personas = here.experiment().personas(["bob", "ann"])
+    assert not meeting.broken
+    assert next(first, None) is None
+    assert list(personas.aligned) == list(personas.first) == ["bob", "ann"]
+
+
+def test_an_error_of_one_users_alignment_is_that_users(here):
+    experiment = here.experiment()
+    one = experiment.aligner._align
+
+    def fails(user):
+        if user == "ann":
+            raise LMError("no answer to ann")
+        return one(user)
+
+    experiment.aligner._align = fails
+    personas = experiment.personas(["ann", "bob"])
+    assert list(personas.aligned) == ["bob"]
+    assert experiment.aligner.failures == {"ann": "no answer to ann"}
 
 
 def test_a_persona_that_was_learned_does_better(here):

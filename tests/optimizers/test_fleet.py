@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from contextlib import closing
@@ -15,6 +16,7 @@ from personaagent.errors import BudgetError, LMError
 from personaagent.lm import Budget
 from personaagent.optimizers.fleet import side_by_side
 from personaagent.optimizers.replay import parallel
+from personaagent.optimizers.slots import Slots, within_slots
 
 
 class Crowded(RuleBook):
@@ -59,22 +61,80 @@ def test_the_slots_are_full_and_never_more_than_full(slots, users):
     assert rules.most == slots
 
 
-def test_the_last_user_gets_all_slots():
-    seen, first_is_done = [], threading.Event()
+def test_slots_that_one_user_leaves_idle_are_used_by_another():
+    together, busy = threading.Barrier(4, timeout=20), threading.Event()
+
+    class Meeting(RuleBook):
+        def complete(self, request):
+            together.wait()  # passes only when four calls of the one user are under way at once
+            return super().complete(request)
 
     def work(user):
-        if user == "quick":
-            seen.append(dspy.settings.lm.slots)
-            return
-        deadline = time.monotonic() + 20
-        while dspy.settings.lm.slots < 4 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        seen.append(dspy.settings.lm.slots)
-        first_is_done.set()
+        if user == "thinks":
+            return busy.wait(20)
+        parallel(ask, [f"{user} {n}" for n in range(8)], dspy.settings.lm.slots)
+        busy.set()
+        return True
 
-    list(side_by_side(work, ["slow", "quick"], stand_in(RuleBook(INBOX), slots=4)))
-    assert first_is_done.is_set()
-    assert sorted(seen) == [2, 4]
+    done = list(side_by_side(work, ["thinks", "asks"], stand_in(Meeting(INBOX), slots=4)))
+    assert [(one.error, one.result) for one in done] == [(None, True)] * 2
+
+
+def test_a_free_slot_goes_to_the_user_with_the_fewest_calls_and_then_to_who_waits_longest():
+    slots, order = Slots(2), []
+
+    def call(user):
+        slots.take(user)
+        order.append(user)
+
+    slots.take("a")
+    slots.take("a")
+    threads = []
+    for user in ("a", "b", "a", "b", "c"):
+        threads.append(threading.Thread(target=call, args=(user,)))
+        threads[-1].start()
+        while len(slots._waiting) < len(threads):
+            time.sleep(0.001)
+    for held in ("a", "a", "b", "a", "b"):
+        seen = len(order)
+        slots.give(held)
+        while len(order) == seen:
+            time.sleep(0.001)
+    assert order == ["b", "a", "b", "a", "c"]
+    for thread in threads:
+        thread.join()
+
+
+def test_one_user_s_own_calls_never_exceed_the_slots_whatever_the_number_of_threads():
+    rules = Crowded(INBOX, 2)
+    lm = stand_in(rules, slots=2)
+    with dspy.context(lm=lm), within_slots(), within_slots():
+        parallel(ask, [str(n) for n in range(12)], 12)
+    assert (len(rules.asked), rules.most) == (12, 2)
+
+
+def test_an_lm_that_asks_another_one_needs_no_second_slot():
+    second = stand_in(RuleBook(INBOX))
+
+    class Falling(RuleBook):
+        def complete(self, request):
+            second("instead")
+            return super().complete(request)
+
+    rules = Falling(INBOX)
+    with dspy.context(lm=stand_in(rules, slots=2)), within_slots():
+        parallel(ask, [str(n) for n in range(8)], 8)
+    assert len(rules.asked) == second.meter.snapshot().calls == 8
+
+
+def test_calls_of_an_event_loop_do_not_hold_each_other_up():
+    lm = stand_in(RuleBook(INBOX), slots=1)
+
+    async def several():
+        return await asyncio.gather(*(lm.acall(str(n)) for n in range(4)))
+
+    with dspy.context(lm=lm), within_slots():
+        assert len(asyncio.run(asyncio.wait_for(several(), 20))) == 4
 
 
 def test_one_that_fails_does_not_stop_the_rest():
