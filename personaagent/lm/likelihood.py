@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 AMBIGUOUS_MASS = 0.05
 """Probability shared by labels that is worth a second pass."""
+IMPOSSIBLE = 1e-6
+"""The least probability of a label where the tokens that are listed leave nothing to it."""
 SLACK = 16
 """Tokens beyond those of the longest label that an answer may have."""
 
@@ -162,7 +164,10 @@ def read_answer(
     positions = _positions(said.logprobs)
     if label is None or not _leads_to(label, positions, keys):
         return Reading(None, label, text)
-    return Reading(_distribution(positions, keys, None, {}), label, text)
+    read = _distribution(positions, keys, None, {})
+    # Of few alternatives too little may be listed to put what was written first.
+    sure = read and all(p < read[label] for other, p in read.items() if other != label)
+    return Reading(read if sure else None, label, text)
 
 
 def read_text(lm: PersonaLM, messages: Sequence[Mapping[str, str]], text: str) -> float:
@@ -251,8 +256,8 @@ def _distribution(
         listed = [one.probability for one in positions[0].alternatives]
         floor = min(listed)
         missing = sum(not value for value in mass.values())
-        left = (1 - sum(listed)) / missing if missing else 0.0
-        floor = left if 0 < left < floor else floor
+        if missing:
+            floor = min(floor, max((1 - sum(listed)) / missing, IMPOSSIBLE))
     mass = {label: max(value, floor) for label, value in mass.items()}
     total = sum(mass.values())
     return {label: value / total for label, value in mass.items()}

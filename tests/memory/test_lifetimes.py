@@ -117,7 +117,7 @@ def test_no_sequence_of_deeds_breaks_the_chain_or_brings_back_what_was_erased(
 
 
 # Names that a careless query would mistake for each other
-USERS = ("ann", "Ann", "ann ", "an", "a%", "a_n", "ann'", '"ann"', "ann--", "änn", "ann\n", "*")
+USERS = ("ann", "Ann", "a nn", "an", "a%", "a_n", "ann'", '"ann"', "ann--", "änn", "a\nnn", "*")
 
 
 @dataclass

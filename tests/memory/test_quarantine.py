@@ -126,7 +126,7 @@ def test_what_is_in_quarantine_can_be_erased_by_its_id_and_stays_away(store, tmp
     assert (len(erased.interactions), erased.derived) == (1, {})
     assert [one.interaction for one in quarantined(ann)] == [OTHER_ORDER]
     assert store.add([interaction(1), ORDER]) == Added(0, 1, erased=1)
-    assert exports.delete_doomed(store, "ann") == (1, [])
+    assert exports.delete_doomed(store, "ann") == exports.Deleted(1, (), ())
 
 
 def test_an_erasure_leaves_in_quarantine_what_was_not_asked_for(store):
