@@ -31,6 +31,7 @@ AMBIGUOUS_MASS = 0.05
 """Probability shared by labels that is worth a second pass."""
 IMPOSSIBLE = 1e-6
 """The least probability of a label where the tokens that are listed leave nothing to it."""
+TIE = 1e-9
 SLACK = 16
 """Tokens beyond those of the longest label that an answer may have."""
 
@@ -165,9 +166,8 @@ def read_answer(
     if label is None or not _leads_to(label, positions, keys):
         return Reading(None, label, text)
     read = _distribution(positions, keys, None, {})
-    # Of few alternatives too little may be listed to put what was written first.
-    sure = read and all(p < read[label] for other, p in read.items() if other != label)
-    return Reading(read if sure else None, label, text)
+    listed = _masses(_from_answer(positions), keys, {})
+    return Reading(read and _with_first(read, label, listed), label, text)
 
 
 def read_text(lm: PersonaLM, messages: Sequence[Mapping[str, str]], text: str) -> float:
@@ -291,6 +291,20 @@ def _followed(positions: Sequence[_Position], keys: _Keys, token: bytes) -> dict
     mass = _masses(positions, spaced, {})
     ended = max(0.0, 1.0 - sum(mass.values()))
     return mass | {label: ended for label, text in rest.items() if not text}
+
+
+def _with_first(
+    read: dict[str, float], label: str, listed: Mapping[str, float]
+) -> dict[str, float] | None:
+    """The distribution in which what was written comes first, as it does where the LM writes the
+    likeliest; it breaks a tie. None where another label is likelier, or as likely only because too
+    few are listed: then the log-probabilities say nothing of the answer."""
+    others = {other: p for other, p in read.items() if other != label}
+    if any(p > read[label] or (p == read[label] and not listed[one]) for one, p in others.items()):
+        return None
+    raised = {**read, label: read[label] * (1 + TIE)}
+    total = sum(raised.values())
+    return {one: p / total for one, p in raised.items()}
 
 
 def _leads_to(label: str, positions: Sequence[_Position], keys: _Keys) -> bool:

@@ -202,8 +202,10 @@ class Store:
         Raises:
             DataError: the user is empty, or no text.
         """
-        arguments.text("the user", user)
-        return UserMemory(self.database, self.now, normal(user))
+        arguments.instance("the user", user, str, "name one, as the store lists them")
+        named = normal(user)
+        arguments.text("the user", named)
+        return UserMemory(self.database, self.now, named)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
         """Store or replace the vectors (float32 bytes) of these interactions."""

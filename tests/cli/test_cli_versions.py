@@ -176,7 +176,7 @@ def test_compile_serves_no_persona_rather_than_one_that_does_worse(
     usual = [row | {"user": "uma", "response": "travel"} for row in rows()]
     run("import", write(imported.with_name("usual.jsonl"), usual))
     shown = run("compile", "--user", "uma", "--no-track").stdout
-    assert "starts without a profile: accepted, loss 0.000, score 100%" in shown
+    assert "starts without a profile: accepted, loss 0.105, score 100%" in shown
     assert "published version 0" in shown
     (version,) = told("history", "--user", "uma")["versions"]
     assert version["reason"].startswith("answers without a persona: no persona saves")

@@ -23,6 +23,7 @@ from personaagent.data import (
     to_dataset,
     write_interactions,
 )
+from personaagent.data.normal import normal
 from personaagent.errors import DataError
 
 SAMPLE = Path(__file__).resolve().parents[2] / "personaagent" / "data" / "sample"
@@ -326,7 +327,7 @@ interactions = st.builds(
     task=st.sampled_from(sorted(TASKS)),
     note=filled,
     id=filled,
-    user=filled,
+    user=filled.filter(normal),
     query=filled,
     time=st.none() | moments,
     expires=st.none() | moments,
