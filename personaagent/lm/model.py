@@ -180,6 +180,12 @@ class PersonaLM(dspy.LM):
         return self.capabilities.prefills and self.reads_likelihoods
 
     @property
+    def batches(self) -> bool:
+        """Whether calls at the same time are computed in one batch, as an LM in this process does:
+        then they are no faster side by side, and what it writes depends a little on the others."""
+        return self.capabilities.prefills
+
+    @property
     def supports_response_schema(self) -> bool:
         """True for every LM that can be asked so; what it does not take is left out on the way."""
         return self._managed or bool(super().supports_response_schema)

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import dspy
 
 from personaagent.data import Interaction, Meanings, Persona
+from personaagent.optimizers.ahead import in_turn
 from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.student import Student
 from personaagent.programs import Situation
@@ -132,7 +133,9 @@ class Replay:
 
 
 def together(*works: Callable[[], Any]) -> list[Any]:
-    """What these give, all of them side by side."""
+    """What these give, all of them side by side where that is of use."""
+    if in_turn():
+        return [work() for work in works]
     return parallel(lambda work: work(), works, len(works))
 
 

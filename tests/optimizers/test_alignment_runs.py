@@ -1,7 +1,9 @@
 """What an alignment costs, and that nothing finished is lost when it is interrupted."""
 
 import threading
+import time
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from aligning import align, content
@@ -225,3 +227,28 @@ def test_a_run_is_named_by_all_that_decides_it(agent, history):
     ]
     assert key() == key()
     assert len({key(), *changed}) == len(changed) + 1
+
+
+def test_what_an_lm_of_this_process_writes_is_written_alone(tmp_path):
+    """Its calls are computed in one batch, and a text comes out otherwise beside another call."""
+    history = habitual(seed=2)
+    together = []
+
+    class Watched(RuleBook):
+        running: ClassVar[list[str]] = []
+
+        def complete(self, request):
+            kind = "read" if request.config.logprobs is not None else "write"
+            self.running.append(kind)
+            time.sleep(0.002)
+            together.append(set(self.running))
+            try:
+                return super().complete(request)
+            finally:
+                self.running.remove(kind)
+
+    with remembering(tmp_path, *history) as memory:
+        lm = stand_in(Watched(INBOX), texts=True, slots=4)
+        align(PersonaAgent(INBOX, memory), history, lm=lm, iterations=2)
+    assert {"read", "write"} not in together
+    assert {"write"} in together
