@@ -151,7 +151,7 @@ def tune(
             held_out=held_out,
             seed=seed,
             screen=screen,
-            **({} if questions else _noted(db)),
+            **({"begin_work": session.note_work} if questions else _noted(db)),
         )
         cohort, unseen = tuning.cohorts(histories, users, check, half)
         try:
