@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,12 +44,17 @@ def note_work(users: Iterable[str], path: Path) -> None:
     """
     from personaagent.memory import exports
 
-    try:
-        with open_store(None) as store:
-            if known := store.everyone().intersection(users):
-                exports.begin_work(store, known, path)
-    except StoreError:
-        return
+    with suppress(StoreError), open_store(None) as store:
+        if known := store.everyone().intersection(users):
+            exports.begin_work(store, known, path)
+
+
+def note_work_gone(path: Path) -> None:
+    """Tell the default memory database, where there is one, that what `note_work` named is gone."""
+    from personaagent.memory import exports
+
+    with suppress(StoreError), open_store(None) as store:
+        exports.end_work(store, path)
 
 
 def note_unrecorded(store: Store) -> None:

@@ -240,7 +240,11 @@ def test_predictions_whose_erasure_was_cut_off_are_finished(command, planted, tm
 
 def test_a_place_that_is_something_else_is_left_alone(command, planted, tmp_path):
     command("evaluate", *planted, "--systems", "knn")
+    assert not (tmp_path / "memory").exists()  # an experiment makes no memory database
     forget = ("forget", "--user", "amira", "--all", "--yes", "--results")
+    said = command(*forget, "out/results.db", "--db", "typo/memory.db", code=1).stderr
+    assert "there is no such database" in said
+    assert not (tmp_path / "typo").exists()
     assert "there is nothing" in command(*forget, "none.db", code=1).stderr
     Store(tmp_path / "other.db").close()
     assert "is no results database" in command(*forget, "other.db", code=1).stderr
