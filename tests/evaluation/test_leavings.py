@@ -22,8 +22,7 @@ CANARY = "xyzzycanary"
 
 @pytest.fixture
 def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A memory database, MLflow and responses of the test's own; none is there yet."""
-    monkeypatch.setenv("PERSONAAGENT_DB", str(tmp_path / "memory" / "memory.db"))
+    """MLflow and responses of the test's own."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setattr("personaagent.forgetting.clear_responses", lambda: 0)
 
