@@ -19,6 +19,7 @@ from personaagent.errors import DataError
 from personaagent.lm.responses import clear_responses
 from personaagent.memory import Store, exports
 from personaagent.memory.erasure import Erased, erase
+from personaagent.memory.rows import microseconds
 from personaagent.memory.schema import unfinished
 from personaagent.memory.tombstones import owner_of
 from personaagent.tracking import connection as mlflow
@@ -26,6 +27,10 @@ from personaagent.tracking import connection as mlflow
 _LOG = (
     "PostgreSQL keeps what was deleted in its write-ahead log, in backups and on replicas until it "
     "recycles them: ask its administrator"
+)
+_REPORTS = (
+    "reports of experiments, in files and in MLflow, may name the user on a persona map, and quote "
+    "where --traces was given: delete them, and write them again with 'evaluate --recompute'"
 )
 _TRASH = (
     "the MLflow server keeps numbers of deleted runs and models, and the user's name as their tag, "
@@ -87,16 +92,17 @@ def forget(
     ids: Collection[str] = (),
     source: str | None = None,
     everything: bool = False,
+    results: Collection[Path] = (),
     tracking_uri: str | None = None,
 ) -> Receipt:
     """Erase a user's interactions, and all that was derived from them, wherever it is known to be.
 
     Deletes the rows (in quarantine too), vectors, journals and persona texts in the database,
-    exported files that hold some of it, databases of unfinished searches of settings, all of the
-    user's runs, traces, prompts and models in MLflow, and DSPy's response cache; then compacts the
-    database file. docs/erasure.md lists every place. Personas lose what rested
-    on the interactions; the next alignment derives it again from what remains. Doing it again
-    finishes what was left.
+    exported files that hold some of it, databases of unfinished searches of settings, the user's
+    part of experiments, all of the user's runs, traces, prompts and models in MLflow, and DSPy's
+    response cache; then compacts the database file. docs/erasure.md lists every place. Personas
+    lose what rested on the interactions; the next alignment derives it again from what remains.
+    Doing it again finishes what was left.
 
     Args:
         store: the database.
@@ -104,20 +110,31 @@ def forget(
         ids: those of these ids.
         source: those of this source.
         everything: all of them, and everything else that is known of the user.
+        results: what experiments left beside those that the database knows of: results databases,
+            and folders of predictions or of `tune`.
         tracking_uri: MLflow's, as in `tracking.track`.
 
     Raises:
-        DataError: nothing is known of the user, or of one of the ids; nothing was erased.
+        DataError: nothing is known of the user, in the database or in one of `results`, or of one
+            of the ids; nothing was erased.
+        StoreError: one of `results` is something else; nothing was erased.
     """
     user = store.of(user).user
-    if everything and not _known(store, user):
+    begun = user in unfinished_users(store)
+    if not begun:
+        _refuse_unknown(user, results)
+    if everything and not (results or begun or user in store.everyone()):
         raise DataError(f"nothing is known of user '{user}' in {store.name}")
     erased = erase(store, user, ids=ids, source=source, everything=everything)
+    if results:
+        _note(store, user, results)
     done = finish(store, user, tracking_uri=tracking_uri)
     time = store.now().isoformat(timespec="seconds")
     beyond = {}
     if store.database.keeps_log:
         beyond["database"] = _LOG
+    if done.outside.get("workfiles"):
+        beyond["reports"] = _REPORTS
     if done.outside.get("mlflow") and _is_server(tracking_uri):
         beyond["mlflow"] = _TRASH
     if done.moved:
@@ -173,7 +190,9 @@ def finish(store: Store, user: str, *, tracking_uri: str | None = None) -> Finis
         return found.deleted
 
     def searches() -> int:
-        found = exports.delete_work(store, user)
+        from personaagent.evaluation import leavings
+
+        found = exports.delete_work(store, user, leavings.erase)
         moved.extend(found.moved)
         return found.deleted
 
@@ -194,9 +213,22 @@ def finish(store: Store, user: str, *, tracking_uri: str | None = None) -> Finis
     return Finished(outside, left, tuple(moved))
 
 
+def _refuse_unknown(user: str, results: Collection[Path]) -> None:
+    from personaagent.evaluation import leavings
+
+    for place in results:
+        if not leavings.knows(place, user):
+            raise DataError(f"nothing is known of user '{user}' in {place}: nothing was erased")
+
+
+def _note(store: Store, user: str, results: Collection[Path]) -> None:
+    """Write down what is to be cleaned, so that it is cleaned whatever happens."""
+    for place in results:
+        exports.begin_work(store, [user], place)
+    row = {"user": user, "since": microseconds(store.now())}
+    with store.database.write() as connection:
+        store.database.upsert(connection, unfinished, row)
+
+
 def _is_server(tracking_uri: str | None) -> bool:
     return urlsplit(mlflow.address(tracking_uri)).scheme in ("http", "https")
-
-
-def _known(store: Store, user: str) -> bool:
-    return user in store.everyone() or user in unfinished_users(store)

@@ -85,8 +85,11 @@ class Told:
         written: list[Path] = []
         if given.report:
             written += write_report(answers, given.report, traces=given.traces, only=inside)
+            for path in written if given.traces else ():
+                session.note_work(_names(answers), path)
         if given.predictions:
             written += write_predictions(answers, given.predictions, inside)
+            session.note_work(_names(answers), given.predictions)
         tracked: list[str] = []
         if given.track:
             from personaagent.tracking import track_evaluation
@@ -140,6 +143,7 @@ def answer(
     lm = session.connect(choice)
     settle(lm)
     embedder = memory.SentenceEmbedder()
+    session.note_work(data.names, database.path)
 
     @contextmanager
     def opened(trial: Trial) -> Iterator[tuple[Experiment, Watch]]:
@@ -174,6 +178,15 @@ def answer(
             except BudgetError as error:
                 raise BudgetError(f"{error}; what was answered is kept") from error
     return ids
+
+
+def _names(answers: Answers) -> set[str]:
+    """Whom experiments are about."""
+    found: set[str] = set()
+    for one in answers.experiments():
+        samples = one.protocol["samples"]
+        found |= {*samples.values(), *(row.user for row in answers.rows(one.run, samples))}
+    return found
 
 
 def _redone(redo: str) -> tuple[bool, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "exports": ("exported file", "exported files"),
-    "workfiles": ("database of an unfinished search", "databases of unfinished searches"),
+    "workfiles": (
+        "row or file of experiments and unfinished searches",
+        "rows and files of experiments and unfinished searches",
+    ),
     "mlflow": ("entry in MLflow", "entries in MLflow"),
     "responses": ("cached LM response", "cached LM responses"),
 }
@@ -32,6 +37,14 @@ def forget(
     everything: Annotated[
         bool, typer.Option("--all", help="Everything that is known of the user.")
     ] = False,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Also what experiments left: a results database, a folder of --predictions or of "
+            "'tune'; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     db: Database = None,
     as_json: Json = False,
@@ -39,9 +52,11 @@ def forget(
     """Erase interactions of a user, and all that was derived from them.
 
     Deletes the rows (in quarantine too), vectors and journals, exported files
-    that hold some of it, databases of unfinished searches ('tune'), the
+    that hold some of it, the user's part of experiments ('evaluate' and the
+    like; their work folders go whole) and of unfinished searches ('tune'), the
     user's runs, traces, prompts and models in MLflow, and DSPy's response
-    cache (its entries cannot be told apart).
+    cache (its entries cannot be told apart). The database knows of experiments
+    on users that it knows; --results names others.
     Persona versions that rested on it keep their hash and lose their text; a
     new version says what still stands, and the next `compile` derives the rest
     again. What was erased does not come back by an import or a sync. The JSON
@@ -52,6 +67,7 @@ def forget(
     personaagent forget --user amira --id mail-17
     personaagent forget --user amira --source newsletter --yes
     personaagent forget --user amira --all --json > receipt.json
+    personaagent forget --user amira --all --results results.db
     """
     from personaagent import forgetting
     from personaagent.cli import render, session
@@ -65,11 +81,19 @@ def forget(
         if everything
         else f"all from source '{source}'"
     )
-    with session.open_store(db) as store:
+    # Experiments need no memory database, but what is left to do must be written down somewhere. A
+    # --db that is not there is a mistake: what the user meant would not be erased.
+    usual = db in (None, os.environ.get("PERSONAAGENT_DB"))
+    with session.open_store(db, create=bool(results) and usual) as store:
         if not yes:
             typer.confirm(f"Erase {what} of user '{user}' for good?", abort=True, err=True)
         receipt = forgetting.forget(
-            store, user, ids=ids or (), source=source, everything=everything
+            store,
+            user,
+            ids=ids or (),
+            source=source,
+            everything=everything,
+            results=results or (),
         )
     if as_json:
         render.print_json(receipt.to_dict())

@@ -67,6 +67,7 @@ def pool(
     ):
         episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
         experiment = Experiment(data, [], lm, episodic, results, cohort=given.cohort())
+        session.note_work(data.names, given.results)
         experiment.remember()
         bar = progress.add_task("answering", total=None)
         with dspy.context(lm=experiment.lm):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from personaagent.cli.options import LMChoice
-from personaagent.errors import DataError
+from personaagent.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     import dspy
@@ -32,6 +33,28 @@ def open_store(where: str | None, *, create: bool = False) -> Store:
     from personaagent import memory
 
     return memory.Store(where, create=create)
+
+
+def note_work(users: Iterable[str], path: Path) -> None:
+    """Tell the default memory database of a place of work on files, if it knows some of the users,
+    so that erasing one of them cleans the place.
+
+    A command that works on files goes on without such a database; `forget --results` names the
+    place then.
+    """
+    from personaagent.memory import exports
+
+    with suppress(StoreError), open_store(None) as store:
+        if known := store.everyone().intersection(users):
+            exports.begin_work(store, known, path)
+
+
+def note_work_gone(path: Path) -> None:
+    """Tell the default memory database, where there is one, that what `note_work` named is gone."""
+    from personaagent.memory import exports
+
+    with suppress(StoreError), open_store(None) as store:
+        exports.end_work(store, path)
 
 
 def note_unrecorded(store: Store) -> None:

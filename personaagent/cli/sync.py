@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from personaagent.data import Task
     from personaagent.memory import Store
     from personaagent.memory.replica import Replica
+    from personaagent.memory.sync import Synced
 
+_SHOWN = 10  # ids; the JSON document has all
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -67,8 +69,9 @@ def sync(
     The order of syncs does not matter, and twice is once. What was erased on
     one device is erased on the other. Personas that were learned side by side
     are merged into a new version; both stay in the history. What OTHER has in
-    memory is taken as it is; its quarantine joins the one here. OTHER is only
-    read: sync there too, and both know the same.
+    memory is taken as it is, and told where screening would put it aside; its
+    quarantine joins the one here. OTHER is only read: sync there too, and both
+    know the same.
 
     [bold]Examples[/bold]
 
@@ -95,10 +98,26 @@ def sync(
         screen.print(shown)
     elif not as_json:
         screen.print("nothing new")
+    for one in changed:
+        if one.suspicious:
+            screen.print(_suspicion(one), style="yellow", soft_wrap=True)
     for name, problems in left.items():
         for place, problem in problems.items():
             said = f"user '{name}': left in {place}: {problem}"
             screen.print(render.plain(said), style="yellow", soft_wrap=True)
+
+
+def _suspicion(one: Synced) -> str:
+    from personaagent.cli import render
+
+    count = len(one.suspicious)
+    shown = ", ".join((*one.suspicious[:_SHOWN], *(["…"] if count > _SHOWN else ())))
+    return render.plain(
+        f"user '{one.user}': {render.counted(count, 'interaction')} came in that screening takes "
+        f"for instructions: {shown}. They were in memory there: released, or never screened. "
+        f"'personaagent interactions --user {one.user}' shows them, 'personaagent forget --user "
+        f"{one.user} --id ID' erases one"
+    )
 
 
 def _replicas(store: Store, other: str, user: str | None) -> Iterator[Replica]:

@@ -151,7 +151,7 @@ def tune(
             held_out=held_out,
             seed=seed,
             screen=screen,
-            **({} if questions else _noted(db)),
+            **(_noted_by_default() if questions else _noted(db)),
         )
         cohort, unseen = tuning.cohorts(histories, users, check, half)
         try:
@@ -230,6 +230,13 @@ def _noted(db: str | None) -> dict[str, Any]:
             exports.end_work(store, path)
 
     return {"begin_work": begin, "end_work": end}
+
+
+def _noted_by_default() -> dict[str, Any]:
+    """The same for users of a file, some of whom the default database may know."""
+    from personaagent.cli import session
+
+    return {"begin_work": session.note_work, "end_work": session.note_work_gone}
 
 
 def _own(task: str | None, db: str | None) -> tuple[Task, dict[str, list[Interaction]]]:

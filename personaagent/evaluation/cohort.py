@@ -59,6 +59,11 @@ class EvaluationData:
     histories: Callable[[Iterable[str] | None], Iterator[Interaction]]
 
     @property
+    def names(self) -> set[str]:
+        """Who is asked, by the names of the file and of the store."""
+        return {name for one in self.samples for name in (one.owner, one.query.user)}
+
+    @property
     def strangers(self) -> dict[str, str]:
         """By store user, another one that belongs to somebody else: a seeded derangement.
 

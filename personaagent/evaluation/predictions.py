@@ -8,6 +8,7 @@ where answers are texts their scores stand instead. An error is its kind alone.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,12 +16,20 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from personaagent.artifacts import replace_file
 from personaagent.data import Rating, Task
 from personaagent.errors import DataError
 from personaagent.evaluation.answers import Answers
 from personaagent.evaluation.metrics import metrics_of, rouge
 from personaagent.evaluation.protocol import task_from_dict
-from personaagent.evaluation.results import ExperimentRow, PersonaRow, Row
+from personaagent.evaluation.results import (
+    ExperimentRow,
+    PersonaRow,
+    Row,
+    map_without,
+    protocol_without,
+    samples_of,
+)
 from personaagent.filenames import file_name
 
 _EXPERIMENT, _PERSONAS, _MAP, _GUIDE = "experiment.json", "personas.csv", "map.json", "README.md"
@@ -146,6 +155,80 @@ class Predictions:
             self._maps[experiment.id] = _json(map)
 
 
+def knows_predictions(folder: Path, user: str) -> bool:
+    """Whether predictions in a folder are of a user.
+
+    Raises:
+        DataError: a file is damaged.
+    """
+    return any(_parts_of(folder, user))
+
+
+def erase_predictions(folder: Path, user: str) -> int:
+    """Take a user out of the predictions in a folder; how many lines and experiments it was in.
+
+    Raises:
+        DataError: a file is damaged.
+        OSError: one cannot be written.
+    """
+    count = 0
+    for path, data, samples in list(_parts_of(folder, user)):
+        place, protocol = path.parent, data["protocol"]
+        stores = {user, *samples, *(protocol["samples"].get(one, user) for one in samples)}
+        left = protocol_without(protocol, samples)
+        count += 1
+        tables = sorted(place.glob("*.csv"), key=lambda one: one.name != _PERSONAS)
+        if not left["samples"]:
+            for file in (*tables, place / _MAP, path):
+                file.unlink(missing_ok=True)
+            continue
+        # The answers come last: after a kill they still say whose samples these are.
+        _replace(path, _pretty({**data, "protocol": left}))
+        if (map := place / _MAP).is_file():
+            smaller = map_without(_json(map), user)
+            if smaller is None:
+                map.unlink()
+            else:
+                _replace(map, json.dumps(smaller) + "\n")
+        for table in tables:
+            columns, lines = _whole(table)
+            key, gone = ("user", stores) if table.name == _PERSONAS else ("sample", samples)
+            kept = [one for one in lines if one[key] not in gone]
+            count += len(lines) - len(kept)
+            _replace(table, _text(columns, kept))
+    return count
+
+
+def _parts_of(folder: Path, user: str) -> Iterator[tuple[Path, dict[str, Any], set[str]]]:
+    """The experiments that a user is in: the file, what it says, and the user's samples."""
+    for path in sorted(folder.glob(f"*/{_EXPERIMENT}")):
+        data = _json(path)
+        answered: set[str] = set()
+        for table in path.parent.glob("*.csv"):
+            columns, lines = _whole(table)
+            if "sample" in columns:
+                answered |= {one["sample"] for one in lines if one["user"] == user}
+        try:
+            if samples := answered | samples_of(data["protocol"], user):
+                yield path, data, samples
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}: this is no experiment: {error!r}") from error
+
+
+def _whole(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and the lines of a table."""
+    lines = [values for _, values in _lines(table, ["user"])]
+    with table.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream).fieldnames or ()), lines
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file anew, whole or not at all; who may read it stays as it is."""
+    mode = path.stat().st_mode
+    replace_file(path, text)
+    path.chmod(mode)
+
+
 def _write(answers: Answers, experiment: ExperimentRow, folder: Path) -> Path:
     protocol = experiment.protocol
     task = task_from_dict(protocol["task"])
@@ -233,10 +316,15 @@ def _personas_of(path: Path, run: str) -> Iterator[PersonaRow]:
 
 
 def _table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    path.write_text(_text(columns, lines), encoding="utf-8", newline="")
+
+
+def _text(columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return stream.getvalue()
 
 
 def _lines(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

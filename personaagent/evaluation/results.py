@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from personaagent.errors import StoreError
+from personaagent.evaluation.lineup import SWAPPED
 from personaagent.private import private_file, private_folder
 
 BUSY_SECONDS = 30
@@ -160,9 +162,10 @@ class Results:
             private_file(path)
         url = sa.URL.create("sqlite", database=str(path))
         self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(self._engine, "connect", _overwrite_deleted)
         with self._explained():
             present = set(sa.inspect(self._engine).get_table_names())
-            if present and not present.issuperset(_CORE):
+            if present and not is_results(present):
                 raise StoreError(f"{path}: this database is no results database: name another one")
             _metadata.create_all(self._engine)
 
@@ -272,6 +275,47 @@ class Results:
             gone = connection.execute(_answers.delete().where(c.run == run, c.system.in_(systems)))
             return gone.rowcount
 
+    def knows(self, user: str) -> bool:
+        """Whether it holds answers of a user, or counts one in an experiment."""
+        with self._explained(), self._engine.connect() as connection:
+            return bool(_parts_of(connection, user)) or any(
+                connection.scalar(sa.select(sa.func.count()).where(table.c.user == user))
+                for table in (_answers, _personas)
+            )
+
+    def erase(self, user: str) -> int:
+        """Delete what is known of a user so that the file holds none of it; how many rows it was.
+
+        Answers that others got under this user's persona, in the swap test, may quote it: of these
+        only the task's own labels stay. An experiment that was of this user alone goes whole.
+        """
+        count = 0
+        with self._explained(), self._engine.begin() as connection:
+            parts = _parts_of(connection, user)
+            a, p = _answers.c, _personas.c
+            for id, (run, protocol, samples) in parts.items():
+                mine = sa.and_(a.run == run, a.sample.in_(samples))
+                swapped = sa.and_(
+                    *(a.run == run, a.system == SWAPPED),
+                    sa.or_(a.answer.is_(None), a.answer.not_in(protocol["task"]["labels"])),
+                )
+                stores = {protocol["samples"][sample] for sample in samples}
+                for gone in (
+                    _answers.delete().where(sa.or_(mine, swapped)),
+                    _personas.delete().where(p.run == run, p.user.in_(stores)),
+                ):
+                    count += connection.execute(gone).rowcount
+                count += _write_without(connection, id, protocol, samples, user)
+            for table in (_answers, _personas):  # of a system that no experiment lists any more
+                count += connection.execute(table.delete().where(table.c.user == user)).rowcount
+        with self._explained():
+            raw = self._engine.raw_connection()  # VACUUM takes no transaction
+            try:
+                raw.cursor().execute("VACUUM")
+            finally:
+                raw.close()
+        return count
+
     def close(self) -> None:
         """Give back the connections."""
         self._engine.dispose()
@@ -298,3 +342,80 @@ class Results:
 def _made(found: Any) -> Row:
     row = dict(found)
     return Row(**row | {"actions": tuple(row["actions"]), "memories": tuple(row["memories"])})
+
+
+def is_results(tables: Collection[str]) -> bool:
+    """Whether a database with these tables is a results database."""
+    return set(tables) >= _CORE
+
+
+def samples_of(protocol: Mapping[str, Any], user: str) -> set[str]:
+    """The samples of an experiment that a user of this name has in the store. Where every question
+    is a user of its own there (see `cohort`), answers alone say whose it is."""
+    return {one for one, stored in protocol["samples"].items() if stored == user}
+
+
+def protocol_without(protocol: Mapping[str, Any], samples: Collection[str]) -> dict[str, Any]:
+    """The protocol of an experiment that never asked these samples, which are one user's."""
+    kept = {one: stored for one, stored in protocol["samples"].items() if one not in samples}
+    fewer = len(kept) < len(protocol["samples"])
+    return {**protocol, "samples": kept, "users": protocol["users"] - fewer}
+
+
+def map_without(map: Mapping[str, Any], user: str) -> dict[str, Any] | None:
+    """A persona map without a user; None where no two users are left."""
+    names = list(map["users"])
+    if user not in names:
+        return dict(map)
+    at = names.index(user)
+    if len(names) < 3:
+        return None
+    pairs = list(combinations(range(len(names)), 2))  # the order of `PersonaMap.to_dict`
+    return {
+        name: [one for one, pair in zip(values, pairs, strict=True) if at not in pair]
+        if name in ("personas", "histories")
+        else [*values[:at], *values[at + 1 :]]
+        for name, values in map.items()
+    }
+
+
+_Part = tuple[str, dict[str, Any], set[str]]
+
+
+def _parts_of(connection: sa.Connection, user: str) -> dict[str, _Part]:
+    """By experiment that a user is in: its run, its protocol, and the user's samples."""
+    c = _answers.c
+    found: dict[str, _Part] = {}
+    for id, run, protocol, _ in connection.execute(sa.select(_experiments)):
+        answered = connection.scalars(sa.select(c.sample).where(c.run == run, c.user == user))
+        asked = set(answered).intersection(protocol["samples"])
+        if samples := asked | samples_of(protocol, user):
+            found[id] = run, protocol, samples
+    return found
+
+
+def _write_without(
+    connection: sa.Connection,
+    id: str,
+    protocol: Mapping[str, Any],
+    samples: Collection[str],
+    user: str,
+) -> int:
+    """Take a user out of an experiment and its map."""
+    this, its_map = _experiments.c.id == id, _maps.c.experiment == id
+    left = protocol_without(protocol, samples)
+    if left["samples"]:
+        connection.execute(_experiments.update().where(this).values(protocol=left))
+    else:
+        connection.execute(_experiments.delete().where(this))
+    known = connection.scalar(sa.select(_maps.c.map).where(its_map))
+    smaller = map_without(known, user) if known and left["samples"] else None
+    if smaller is None:
+        connection.execute(_maps.delete().where(its_map))
+    else:
+        connection.execute(_maps.update().where(its_map).values(map=smaller))
+    return 1
+
+
+def _overwrite_deleted(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA secure_delete = ON")

@@ -20,13 +20,18 @@ from personaagent.evaluation.metrics import values
 from personaagent.memory import Store
 
 
+def work_folder(results: Path) -> Path:
+    """Where the databases of experiments are, beside their results."""
+    return results.parent / f"{results.stem}.work"
+
+
 def workplace(results: Path, digest: str, latest: int | None) -> Path:
     """The database of histories, personas and traces of an experiment, beside its results.
 
     Each data set, and each number of interactions that a cold start leaves, has its own.
     """
     cold = "" if latest is None else f"-latest-{latest}"
-    return results.parent / f"{results.stem}.work" / f"{digest[:12]}{cold}.db"
+    return work_folder(results) / f"{digest[:12]}{cold}.db"
 
 
 def keep_trace(

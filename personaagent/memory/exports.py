@@ -1,13 +1,13 @@
 """The files that were written about a user, so that an erasure finds them.
 
-What somebody asked for is theirs once they change it. Files of our own unfinished work are deleted
-whatever is in them.
+What somebody asked for is theirs once they change it. What work on files left is deleted whatever
+is in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,33 +62,49 @@ def record(store: Store, user: str, paths: Iterable[Path], hash: str) -> None:
 
 
 def begin_work(store: Store, users: Iterable[str], path: Path) -> None:
-    """Remember a database of unfinished work, before a text of these users is in it."""
+    """Remember a place of work on files, before a text of these users is in it."""
     rows = [{"path": str(path.absolute()), "user": user} for user in users]
     with store.database.write() as connection:
         connection.execute(store.database.insert(workfiles).on_conflict_do_nothing(), rows)
 
 
-def end_work(store: Store, path: Path) -> None:
-    """Forget a database of unfinished work, once it is gone."""
+def end_work(store: Store, path: Path, user: str | None = None) -> None:
+    """Forget a place of work, once it is gone, or once nothing of this user is in it any more."""
+    this = workfiles.c.path == str(path.absolute())
+    if user is not None:
+        this = sa.and_(this, workfiles.c.user == user)
     with store.database.write() as connection:
-        connection.execute(workfiles.delete().where(workfiles.c.path == str(path.absolute())))
+        connection.execute(workfiles.delete().where(this))
 
 
-def delete_work(store: Store, user: str) -> Deleted:
-    """Delete the databases of unfinished work that hold texts of a user.
+def delete_work(
+    store: Store,
+    user: str,
+    erase: Callable[[Path, str], int] = lambda path, _user: int(delete_database(path)),
+) -> Deleted:
+    """Delete what work on files left of a user.
+
+    Args:
+        store: that knows the places.
+        user: whose.
+        erase: deletes what a place holds of a user, and says how much it was; by default the place
+            is a database, and is deleted whatever is in it.
 
     Raises:
-        OSError: one cannot be deleted.
+        OSError: a file cannot be deleted.
     """
     with store.database.read() as connection:
         select = sa.select(workfiles.c.path).where(workfiles.c.user == user)
         found = [Path(one) for one in connection.scalars(select)]
+    deleted = 0
     moved = []
     for path in found:
-        if not delete_database(path):
+        count = erase(path, user)
+        deleted += count
+        if not (count or path.exists()):
             moved.append(path)
-        end_work(store, path)
-    return Deleted(len(found) - len(moved), (), tuple(moved))
+        end_work(store, path, user if path.exists() else None)
+    return Deleted(deleted, (), tuple(moved))
 
 
 def delete_database(path: Path) -> bool:

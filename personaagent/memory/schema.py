@@ -191,7 +191,7 @@ exports = Table(
     Column("doomed", Boolean, nullable=False),
 )
 
-# Files of unfinished work that hold texts of users: an erasure deletes them, whatever is in them.
+# Places where work on files left texts of users: an erasure cleans them, whatever is in them.
 workfiles = Table(
     "workfiles",
     metadata,

@@ -164,6 +164,11 @@ class Store:
         left = len(wanted) - done
         return Added(new, done - new, left, len(checked) - len(wanted), changed)
 
+    def suspicious(self, given: Sequence[Interaction]) -> list[Interaction]:
+        """Those that the screening would put aside if they were added."""
+        suspects = self._suspects(given, self._tasks({}))
+        return [one for one in given if _key(one) in suspects]
+
     def trust_in(self, source: str) -> float:
         """How much the interactions of a source count in votes, in (0, 1]."""
         return 1.0 if self.screening is None else self.screening.trust_in(source)

@@ -4,6 +4,10 @@ A merge is a union, of which the rest is a function. Interactions are a growing 
 thin out; personas are a growing set too, and where devices published side by side the champion is
 a merge that follows from what they published, so every device arrives at the same one. A merge
 that nobody has built upon yet is no event of its own: the merge of more branches replaces it.
+
+What one device has in memory is not put aside on another. It may have been released there, devices
+differ in their screening, and a persona that learned from it comes with it, so they would never
+agree; what looks suspicious is told instead.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ from personaagent.memory.tombstones import INTERACTION, PERSONA, digest_of
 @dataclass(frozen=True, slots=True)
 class Synced:
     """What a sync changed for one user: numbers of new and of erased interactions, of new personas,
-    of other champions, and of interactions that are in quarantine here too now."""
+    of other champions, and of interactions that are in quarantine here too now; and the ids of new
+    interactions that are `suspicious` to the screening here."""
 
     user: str
     interactions: int
@@ -38,6 +43,7 @@ class Synced:
     personas: int
     champions: int
     quarantined: int
+    suspicious: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -49,6 +55,8 @@ class Synced:
 
 def sync(store: Store, theirs: Replica) -> Synced:
     """Take in what another device knows of a user, in one transaction.
+
+    What is in memory there comes into memory here, and is told where screening suspects it.
 
     Raises:
         DataError: one id is known with two contents; nothing was changed.
@@ -70,9 +78,11 @@ def sync(store: Store, theirs: Replica) -> Synced:
             drop_derived(connection, user)
         if lost or emptied or aside:
             note_outside(store, connection, user, emptied)
+    new = both.interactions.keys() - ours.interactions.keys()
+    unseen = [both.interactions[id] for id in sorted(new - ours.quarantine.keys())]
     return Synced(
         user,
-        len(both.interactions.keys() - ours.interactions.keys()),
+        len(new),
         len(lost | aside),
         len(_hashes(both) - _hashes(ours)),
         sum(
@@ -80,6 +90,7 @@ def sync(store: Store, theirs: Replica) -> Synced:
             for task, history in both.histories.items()
         ),
         len(both.quarantine.keys() - ours.quarantine.keys()),
+        tuple(one.id for one in store.suspicious(unseen)),
     )
 
 

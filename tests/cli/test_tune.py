@@ -141,7 +141,9 @@ def test_loss_alone_is_an_objective(told):
     assert said["winner"]["number"] == min(said["trials"], key=lambda one: one["loss"])["number"]
 
 
-def test_a_file_of_lamp_is_tuned_on_as_it_is(told, tmp_path, monkeypatch):
+@pytest.fixture
+def lamp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A questions file of LaMP of three users."""
     monkeypatch.setattr(Engine, "answers", {"Which category": '{"answer": "travel"}'})
 
     def past(user, n):
@@ -165,8 +167,32 @@ def test_a_file_of_lamp_is_tuned_on_as_it_is(told, tmp_path, monkeypatch):
         for user in ("11", "12", "13")
     ]
     (tmp_path / "questions.json").write_text(json.dumps(records))
+
+
+@pytest.mark.usefixtures("lamp")
+def test_a_file_of_lamp_is_tuned_on_as_it_is(told):
     said = told("tune", "--task", "lamp-2n", "--questions", "questions.json", "--trials", 1)
     assert said["trials"][0]["loss"] > 0
+
+
+@pytest.mark.usefixtures("lamp")
+@pytest.mark.parametrize("known", ["in memory", "by --results"])
+def test_an_interrupted_search_on_files_goes_with_its_user(run, told, tasks, tmp_path, known):
+    if known == "in memory":
+        run("import", write(tmp_path / "11.jsonl", rows("11")), "--tasks", tasks)
+    tune = ("tune", "--task", "lamp-2n", "--questions", "questions.json", "--trials")
+    run(*tune, 2, "--max-calls", 20, ok=False)
+    assert holding(tmp_path / "tuning", "the car 11") != []
+    forget = ("forget", "--user", "11", "--all", "--yes")
+    receipt = told(*forget, *(("--results", "tuning") if known == "by --results" else ()))
+    assert (receipt["workfiles"], receipt["complete"]) == (1, True)
+    assert holding(tmp_path / "tuning", "the car") == []
+    run(*tune, 1)
+    if known == "in memory":  # and what is done is looked for no more
+        run("import", write(tmp_path / "12.jsonl", rows("12")), "--tasks", tasks)
+        run(*tune, 1, "--out", "again")
+        done = told("forget", "--user", "12", "--all", "--yes")
+        assert "files" not in done["beyond"]
 
 
 @pytest.mark.parametrize(

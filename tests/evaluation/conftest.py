@@ -80,6 +80,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return lm
 
     monkeypatch.chdir(tmp_path)
+    # An experiment tells the usual memory database of itself.
+    monkeypatch.setenv("PERSONAAGENT_DB", str(tmp_path / "memory" / "memory.db"))
     monkeypatch.setenv("COLUMNS", "180")
     monkeypatch.setattr("personaagent.lm.connect", connect)
     monkeypatch.setattr("personaagent.memory.SentenceEmbedder", HashEmbedder)

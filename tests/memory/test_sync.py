@@ -246,3 +246,22 @@ def test_what_was_put_aside_first_stands_where_devices_differ(devices: list[Devi
     assert merge(one, other) == merge(other, one) == one
     known = Replica(user, {"i1": late.interaction})
     assert merge(one, known) == known  # nobody could release it any more
+
+
+def test_what_comes_into_memory_and_looks_like_an_instruction_is_told(
+    devices: list[Device],
+) -> None:
+    user = f"user{next(NUMBERS)}"
+    phone, laptop, tablet = devices
+    for n in range(3):
+        phone.do(user, "suspect", n, devices)
+        phone.do(user, "add", n, devices)
+    laptop.do(user, "sync", 0, devices)
+    phone.do(user, "release", 0, devices)
+    phone.do(user, "release", 2, devices)
+    came = sync(tablet.store, phone.replica(user))
+    assert (came.interactions, came.quarantined, came.suspicious) == (5, 1, ("i10", "i12"))
+    # Where they were in quarantine they are known, and their release is all the news.
+    assert sync(laptop.store, phone.replica(user)).suspicious == ()
+    assert sync(tablet.store, phone.replica(user)).suspicious == ()
+    assert phone.replica(user) == laptop.replica(user) == tablet.replica(user)
