@@ -1,6 +1,7 @@
 """Writes docs/command-line.md: every command with its options, as `--help` has them.
 
-`python docs/command_line.py` after a change of the command line; a test says when that was forgotten.
+`python docs/command_line.py` after a change of the command line; a test fails when that was
+forgotten.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ PAGE = Path(__file__).parent / "command-line.md"
 PREFACE = """\
 # The command line
 
-Every command and option, generated from the program by `python docs/command_line.py`. What the commands
-are for, in their order: [usage](usage.md).
+Every command and option, generated from the program by `python docs/command_line.py`. What the
+commands are for, in the order of a first use: [usage](usage.md).
 """
 
 

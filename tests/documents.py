@@ -27,7 +27,7 @@ def block(page: Path, start: str) -> str:
 
 
 def commands(page: Path) -> list[str]:
-    """What is typed behind `personaagent`, in blocks and in the first column of tables, in order."""
+    """What is typed behind `personaagent`: in blocks and in first columns of tables, in order."""
     joined = re.sub(r"\\\n *", "", text(page))
     lines = re.finditer(r"^(?:\| `personaagent (.+?)`|personaagent (.+)$)", joined, re.M)
     return [one[1] or one[2] for one in lines]

@@ -42,6 +42,9 @@ def test_the_commands_about_experiments_run(typed, own, tmp_path, monkeypatch):
     questions, outputs = lamp_write(tmp_path, users)
     questions.rename(tmp_path / "dev_questions.json")
     outputs.rename(tmp_path / "dev_outputs.json")
+    for name in ("history", "queries"):  # two of the three users are in the dev half then
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text(path.read_text().replace("bela", "elif"))
     first, *others = commands(EXPERIMENTS)
     with monkeypatch.context() as news:
         news.setenv("PERSONAAGENT_LM", "sim/news")
