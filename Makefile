@@ -21,7 +21,7 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed  ## the site, in build/site; a link that leads nowhere is an error
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed  ## speed, as ratios in one run
 	$(BIN)/python -m benchmarks
