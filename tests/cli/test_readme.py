@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shlex
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
 
 import personaagent
-from personaagent.data import Classification
+from personaagent.data import LAMP_TASKS, Classification
 
 README, USAGE = ROOT / "README.md", DOCS / "usage.md"
 PYTHON = DOCS / "python.md"
@@ -62,3 +64,18 @@ def test_the_program_runs(
         exec(program, {})
     assert capsys.readouterr().out.startswith(LABELS)
     assert Path("amira.json").is_file() == ("amira.save" in program)
+
+
+def test_the_command_about_lamp_reads_a_file_of_the_benchmark(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cli_world.Engine.answers", {"Which tag": '{"answer": "comedy"}'})
+    movie = {"id": "p1", "tag": "comedy", "description": "A clown runs away."}
+    question = {"id": "1", "user_id": "110", "profile": [movie]}
+    question["input"] = LAMP_TASKS["lamp-2m"].prompt("A clown comes home.")
+    with gzip.open(tmp_path / "LaMP_2_questions.json.gz", "wt") as file:
+        json.dump([question], file)
+    golds = {"task": "LaMP_2", "golds": [{"id": "1", "output": "comedy"}]}
+    (tmp_path / "LaMP_2_outputs.json").write_text(json.dumps(golds))
+    (command,) = [one for one in commands(USAGE) if "lamp" in one]
+    assert "1 held-out question" in run(*shlex.split(command)).stdout
