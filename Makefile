@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 # Threads that wait for each other crawl when another process takes a core.
 test bench: export OMP_NUM_THREADS = 1
@@ -19,6 +19,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed  ## the site, in build/site; a link that leads nowhere is an error
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed  ## speed, as ratios in one run
 	$(BIN)/python -m benchmarks

@@ -40,7 +40,7 @@ def demo(
     users: Annotated[
         str, typer.Option(help="Users of the sample, separated by commas.")
     ] = "amira,bela,elif,farid",
-    queries: Annotated[int, typer.Option(min=1, help="Held-out queries a user.")] = 6,
+    queries: Annotated[int, typer.Option(min=1, help="Held-out queries per user.")] = 6,
     out: Annotated[Path, typer.Option(help="Where the exported personas go.")] = Path(
         "personaagent-demo"
     ),

@@ -90,7 +90,7 @@ class Given:
         int | None, typer.Option(min=0, help="Steps of the alignment.", rich_help_panel=_SETUP)
     ] = None
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Interactions a step.", rich_help_panel=_SETUP)
+        int | None, typer.Option(min=1, help="Interactions per step.", rich_help_panel=_SETUP)
     ] = None
     replay: Annotated[
         int | None,

@@ -118,7 +118,9 @@ Config = Annotated[
     ),
 ]
 Iterations = Annotated[int, typer.Option(min=1, help="Steps at most.", rich_help_panel=_ALIGNMENT)]
-Batch = Annotated[int, typer.Option(min=1, help="Interactions a step.", rich_help_panel=_ALIGNMENT)]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Interactions per step.", rich_help_panel=_ALIGNMENT)
+]
 TopK = Annotated[
     int,
     typer.Option(

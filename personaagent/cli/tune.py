@@ -83,7 +83,7 @@ def tune(
     ] = "both",
     cost: Annotated[
         Literal["tokens", "seconds"],
-        typer.Option(help="What is spent a user.", rich_help_panel=_SEARCH),
+        typer.Option(help="What is spent per user.", rich_help_panel=_SEARCH),
     ] = "tokens",
     config: Annotated[
         Path | None,

@@ -181,9 +181,8 @@ def spread(scores: NDArray[np.float64], crowd: NDArray[np.bool_], k: int) -> NDA
 def balanced(votes: Sequence[float], interactions: Sequence[Interaction]) -> list[float]:
     """The votes, those of one day or source for one answer lowered to their share of all.
 
-    Only where older votes for other answers weigh as much as one of theirs: what contradicts
-    nothing older stays as it is. One vote always counts. Where the moments are not known, it is
-    not known either what is older.
+    They are lowered only where they contradict older votes that weigh as much as one of them. One
+    vote always counts. Where the moments are not known, it is not known either what is older.
 
     Args:
         votes: how much each interaction's response is spoken for, above 0.

@@ -67,8 +67,8 @@ class EvaluationData:
     def strangers(self) -> dict[str, str]:
         """By store user, another one that belongs to somebody else: a seeded derangement.
 
-        The owners of each half stand in a circle and everyone gets the next one, so it hangs on the
-        data alone and not on who else is asked; a half of one owner takes part in the other's.
+        The owners of each half stand in a circle and everyone gets the next one. So it depends on
+        the data alone and not on who else is asked; a half of one owner takes part in the other's.
 
         Raises:
             DataError: all samples are one user's.
@@ -105,8 +105,8 @@ class Cohort:
 
     The smaller cohort of a seed is part of the larger one.
 
-    A user's half hangs on the user's name alone, whatever the seed: what was developed on one half
-    is never reported on the same users.
+    A user's half depends on the user's name alone, whatever the seed: what was developed on one
+    half is never reported on the same users.
     """
 
     samples: int | None = None

@@ -39,8 +39,8 @@ class Memory:
 class EpisodicMemory:
     """The store with vectors: adds interactions, recalls those that matter for a query.
 
-    Vectors are of `interaction.searched`. They are written after their interactions and made up for
-    on first use, so a kill in between loses none, and a new embedding model replaces them.
+    Vectors are of `interaction.searched`. Missing vectors are created on first use: those of
+    interactions that a kill cut off, and all of them when the embedding model changes.
 
     Args:
         store: the truth.

@@ -426,7 +426,7 @@ def _rejected(steps: Sequence[Step], iteration: int, batch: Sequence[Replayed]) 
 
 
 def _nobody_knows(persona: Persona) -> list[Asked]:
-    """Where it hangs on the verdict whether there is a next iteration."""
+    """Where the verdict decides whether there is a next iteration."""
     del persona
     return []
 

@@ -28,5 +28,5 @@ def standard_error(values: Sequence[float], users: Sequence[str]) -> float:
 
 
 def fold_of(user: str) -> int:
-    """The fold of a user, which hangs on the name alone."""
+    """The fold of a user, which depends on the name alone."""
     return int(hashlib.sha256(f"fold {user}".encode()).hexdigest(), 16) % FOLDS

@@ -74,11 +74,13 @@ def lend(
 ) -> tuple[list[Interaction], list[Interaction]]:
     """The writing interactions that write in one step, and those that judge it instead.
 
-    The judging interactions are few, and a directive reaches few of them or none. With others lent
-    in every step (cross-fitting) nearly all of a history judges, though none judges a directive
-    that it wrote, of a candidate or of the champion. A profile names nobody who wrote it: the first
-    one is in every candidate and in the champion alike, a rewritten one has its writers on the
-    champion's side, which is the side to err on.
+    The judging interactions are few, and a directive applies to few of them or to none. So others
+    are lent to them in every step (cross-fitting). Over the steps nearly all of a history judges.
+    No interaction judges a directive that it wrote, of a candidate or of the champion.
+
+    A profile does not name the interactions that it was written from. The first profile is in every
+    candidate and in the champion, so it favours neither. A rewritten one was written from
+    interactions that now judge it as part of the champion: if that favours anybody, the champion.
     """
     wrote = evidence_of(champion)
     return split(writing, None, evidence=wrote, judges=judges, writers=len(writing), seed=seed)
@@ -170,8 +172,8 @@ def against_none(
 ) -> Verdict:
     """No persona for the last one, the settled champion, where that one does worse than none.
 
-    Each is judged as it would be served. The same text with its trust learned anew, the first to
-    compare, keeps trust out of the question and is no candidate of the verdict.
+    Each is judged as it would be served. The champion's text with newly fitted trust is compared
+    first, so that a difference in trust is not taken for one in the text. It is not a candidate.
     """
     replay.ask((one, past) for one in (last, *without(champion)) for past in judging)
     anew, *silent = (

@@ -160,7 +160,7 @@ class Contest:
         return Outcome(points=points, **kept)
 
     def _key(self, user: str, arm: Arm) -> str:
-        """More samples of a user are more to answer: the outcome hangs on them."""
+        """More samples of a user are more to answer: the outcome depends on them."""
         asked = digest(sorted(one.query.id for one in self.samples[user]))
         return f"{arm.name}/{digest(arm.about)[:8]}/{asked[:8]}"
 
