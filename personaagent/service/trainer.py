@@ -62,6 +62,19 @@ class Watcher(Protocol):
         ...
 
 
+class Quiet:
+    """Shows nothing."""
+
+    def note(self, text: str) -> None:
+        del text
+
+    def rolled_back(self, watched: Watched) -> None:
+        del watched
+
+    def step(self, step: Step) -> None:
+        del step
+
+
 @dataclass(frozen=True, slots=True)
 class Material:
     """What a persona is to be learned from.
@@ -146,7 +159,9 @@ class Trainer:
         journal = self.memory.store.of(user).journal(f"compiled/{task.name}")
         return Memo(journal, self.setting, self.names, self.prior)
 
-    def train(self, user: str, task: Task, watcher: Watcher, *, restart: bool = False) -> Trained:
+    def train(
+        self, user: str, task: Task, watcher: Watcher | None = None, *, restart: bool = False
+    ) -> Trained:
         """Train whatever was done before, while nobody else works for this user.
 
         Raises:
@@ -156,7 +171,7 @@ class Trainer:
         """
         with held(self.memory.store, user, task.name) as end:
             material = self.material(user, task)
-            return self.learn(task, material, watcher, restart=restart, then=end)
+            return self.learn(task, material, watcher or Quiet(), restart=restart, then=end)
 
     def train_new(
         self,
