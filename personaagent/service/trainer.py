@@ -177,7 +177,7 @@ class Trainer:
         self,
         user: str,
         task: Task,
-        watcher: Watcher,
+        watcher: Watcher | None = None,
         *,
         material: Material | None = None,
         restart: bool = False,
@@ -196,7 +196,7 @@ class Trainer:
             known = self.memo(user, task).known(material.trainset)
             if known is not None and not restart:
                 return known
-            return self.learn(task, material, watcher, restart=restart, then=end)
+            return self.learn(task, material, watcher or Quiet(), restart=restart, then=end)
 
     def learn(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import dspy
 import pytest
@@ -41,7 +42,7 @@ def test_every_command_of_the_readme_runs_in_its_order(
 
 
 @pytest.mark.usefixtures("files")
-def test_the_readmes_program_runs(
+def test_the_readmes_programs_run_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labels = ("work", "money", "home", "family")
@@ -49,8 +50,13 @@ def test_the_readmes_program_runs(
     monkeypatch.setattr(personaagent, "connect", lambda spec: stand_in(RuleBook(task)))
     monkeypatch.setattr(personaagent, "SentenceEmbedder", HashEmbedder)
     monkeypatch.setattr(dspy, "configure", lambda lm: None)
-    (program,) = PROGRAM
+    program, training = PROGRAM
+    names: dict[str, Any] = {}
     with dspy.context(lm=stand_in(RuleBook(task))):
-        exec(program, {})
-    assert capsys.readouterr().out.startswith(labels)
-    assert Path("amira.json").is_file()
+        exec(program, names)
+        assert capsys.readouterr().out.startswith(labels)
+        assert Path("amira.json").is_file()
+        exec(training, names)
+    assert "amira inbox 0" in capsys.readouterr().out
+    assert names["cohort"].personas["amira", "inbox"] == names["amira"].persona
+    assert names["cohort"].failed == {}

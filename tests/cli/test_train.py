@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import mlflow
 import pytest
 from cli_world import Engine, connect, rows, write
 from standins import HashEmbedder
@@ -123,7 +123,9 @@ def test_the_default_is_the_database_of_the_command_line_and_its_mlflow_run(thre
     notes = []
     made = train("cem", lm=connect("stand-in"), report=lambda user, event: notes.append(event))
     assert told("show", "--user", "cem")["hash"] == made.persona.hash
-    assert Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///")).is_file()
+    (tracked,) = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert tracked.data.tags["personaagent.user"] == "cem"
+    assert tracked.data.metrics["calls"] == made.usage["calls"]
     assert not any(isinstance(one, str) for one in notes)
 
 

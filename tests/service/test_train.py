@@ -77,6 +77,47 @@ def test_a_user_among_several_learns_as_alone(quick, memory, tmp_path):
             assert alone.persona == many.personas[user, "inbox"]
 
 
+def test_other_settings_are_another_training(quick, rules):
+    quick("ann")
+    spent = len(rules.asked)
+    quick("ann", settings=replace(QUICK, batch=2))
+    assert len(rules.asked) > spent
+
+
+@pytest.fixture
+def chores(memory):
+    """A second task, which ann has too, and eve alone."""
+    task = replace(INBOX, name="chores")
+    memory.add(
+        (
+            replace(one, id=f"c-{one.id}", task="chores")
+            for one in (*habitual(count=18), *habitual("eve", 18))
+        ),
+        tasks={"chores": task},
+    )
+    save_tasks(memory.store, [task])
+    return task
+
+
+def test_each_task_of_a_user_is_learned_as_alone(quick, chores, tmp_path):
+    everything = quick(None)
+    jobs = {("ann", "inbox"), ("bob", "inbox"), ("ann", "chores"), ("eve", "chores")}
+    assert everything.failed == {}
+    assert set(everything.personas) == jobs
+    (tmp_path / "alone").mkdir()
+    past = [replace(one, task="chores", id=f"c-{one.id}") for one in habitual("eve", 18)]
+    with remembering(tmp_path / "alone", *past) as other:
+        alone = quick("eve", memory=other, task=chores)
+    assert alone.persona == everything.personas["eve", "chores"]
+
+
+def test_one_user_of_several_tasks_needs_the_name_of_one(quick, chores):
+    with pytest.raises(DataError, match="several tasks"):
+        quick("ann")
+    assert quick("ann", task="chores").persona.task == "chores"
+    assert set(quick(["ann"], task=chores).personas) == {("ann", "chores")}
+
+
 def test_without_names_everyone_is_trained(quick):
     assert sorted(quick(None).personas) == [("ann", "inbox"), ("bob", "inbox")]
     assert quick([]).done == {}
@@ -228,5 +269,3 @@ def test_the_trained_persona_answers(quick, memory, rules):
         assert agent(query="flight amber car", user="nobody").answer == "travel"
         quick("ann")
         assert agent(query="flight amber car", user="ann").answer == "family"
-
-
