@@ -1,4 +1,4 @@
-"""What `compile` did for a user, so that nothing is done twice and what is new can be told.
+"""What a training did for a user, so that nothing is done twice and what is new can be told.
 
 It is written down in the transaction that publishes the persona.
 """
@@ -23,8 +23,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """One finished alignment; `over` is the hash of the champion that it started from, `seconds`
-    its wall clock."""
+    """One finished alignment.
+
+    Attributes:
+        persona: the champion that it made, or left.
+        over: the hash of the champion that it started from, None if there was none.
+        reason: why the persona is published, as its history keeps it.
+        stopped: why the alignment ended.
+        changed: whether the persona is a new one.
+        first_loss, last_loss: before and after, on the interactions that judged.
+        first_score, last_score: the task's metric before and after, from 0 to 1.
+        judged: the number of interactions that judged.
+        accepted: the number of steps that were accepted.
+        usage: calls, tokens, seconds and money by name.
+        seconds: wall clock.
+    """
 
     persona: Persona
     over: str | None
