@@ -28,12 +28,13 @@ from rich.console import Console
 
 from benchmarks.agent import SAMPLE
 from personaagent import memory
-from personaagent.cli import compile_many
 from personaagent.cli.board import Board
 from personaagent.data import Classification, Interaction, Task, read_interactions, read_tasks
 from personaagent.lm import Meter, PersonaLM, connect
 from personaagent.lm.model import Identity
 from personaagent.optimizers import Setting
+from personaagent.service import Trainer
+from personaagent.service.many import Many
 
 TARGET = 0.85
 
@@ -147,18 +148,19 @@ def main() -> None:
     before = lm.meter.snapshot()
     setting = Setting(iterations=options.iterations)
     with tempfile.TemporaryDirectory() as folder, memory.Store(Path(folder) / "m.db") as store:
-        memory.EpisodicMemory(store, memory.SentenceEmbedder()).add(history)
-        many = compile_many.Many(store, {task.name: task}, setting, lm)
-        many.choose([one.user for one in store.users(task.name)], new=False, restart=False)
+        recalling = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+        recalling.add(history)
+        many = Many(Trainer(recalling, lm, setting), {task.name: task})
+        many.choose([one.user for one in store.users(task.name)])
         console = Console(stderr=True)
         with Board(console, users, setting.iterations) as board:
-            many.run(board, restart=False, tracked=False)
+            many.run(board)
         assert not many.failed, many.failed
     used = lm.meter.snapshot() - before
     rate = used.calls / many.seconds
     print("| what | measured |\n|---|---|")
     print(f"| users, LM calls, seconds | {users}, {used.calls:,}, {many.seconds:.0f} |")
-    print(f"| share of {lm.slots} slots busy | {compile_many.busy_share(many, used):.1%} |")
+    print(f"| share of {lm.slots} slots busy | {many.busy(used):.1%} |")
     print(f"| calls a second | {rate:.2f} |")
     if bare is not None:
         print(f"| the LM's own limit, bare calls | {bare:.2f} |")

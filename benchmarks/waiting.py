@@ -16,20 +16,18 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import dspy
-from rich.console import Console
 
 from benchmarks.agent import SAMPLE
 from benchmarks.fleet import stand_in
-from personaagent import memory
-from personaagent.cli import compile_many
-from personaagent.cli.board import Board
+from personaagent import memory, train
 from personaagent.data import read_interactions, read_tasks
 from personaagent.evaluation.cohort import own_data
 from personaagent.evaluation.lineup import entrants
 from personaagent.evaluation.results import Results
 from personaagent.evaluation.runner import Experiment
 from personaagent.lm import PersonaLM
-from personaagent.optimizers import PersonaAlignment, Setting
+from personaagent.memory.tasks import save_tasks
+from personaagent.optimizers import PersonaAlignment
 from personaagent.programs import PersonaAgent
 
 TASKS = read_tasks(SAMPLE / "tasks.json")
@@ -43,12 +41,9 @@ def alignment(lm: PersonaLM, recalling: memory.EpisodicMemory) -> None:
 
 
 def compile_all(lm: PersonaLM, recalling: memory.EpisodicMemory) -> None:
-    """Every user of the sample in every task, as the command does it."""
-    many = compile_many.Many(recalling.store, TASKS, Setting(), lm)
-    many.choose([one.user for one in recalling.store.users()], new=False, restart=False)
-    with Board(Console(stderr=True, quiet=True), len(many.todo), many.setting.iterations) as board:
-        many.run(board, restart=False, tracked=False)
-    assert not many.failed, many.failed
+    """Every user of the sample in every task."""
+    told = train(memory=recalling, lm=lm, track=False)
+    assert not told.failed, told.failed
 
 
 def personas(lm: PersonaLM, recalling: memory.EpisodicMemory) -> None:
@@ -84,6 +79,7 @@ def main() -> None:
         ):
             recalling = memory.EpisodicMemory(store, memory.SentenceEmbedder())
             recalling.add(known)
+            save_tasks(store, TASKS.values())
             alignment(instant, recalling)  # loads what it takes
             began = time.monotonic()
             work(lm, recalling)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
     from personaagent.optimizers import PersonaAlignment
     from personaagent.programs import PersonaAgent, Personal
+    from personaagent.service import Trainer, train
 
 _HOME = {
     "Artifact": "artifacts",
@@ -37,7 +38,9 @@ _HOME = {
     "SentenceEmbedder": "memory",
     "Store": "memory",
     "Text": "data",
+    "Trainer": "service",
     "connect": "lm",
+    "train": "service",
 }
 
 __all__ = [
@@ -55,7 +58,9 @@ __all__ = [
     "SentenceEmbedder",
     "Store",
     "Text",
+    "Trainer",
     "connect",
+    "train",
 ]
 
 

@@ -68,11 +68,12 @@ def ask(
     """
     from personaagent.cli import render, session
     from personaagent.data import arguments
+    from personaagent.memory.tasks import task_of
 
     arguments.text("the query", text)
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
+        kind = task_of(store, user, task)
         connected = session.connect(choice)
         with session.agent_of(store, kind, connected) as agent:
             if wikipedia:

@@ -14,6 +14,7 @@ from personaagent.cli import render
 
 if TYPE_CHECKING:
     from personaagent.optimizers import Step, Watched
+    from personaagent.service import Compiled
 
 
 class Board:
@@ -52,13 +53,16 @@ class Board:
             said = f"{render.short(user, 30)}, loss {step.loss:.3f}"
             self._bar.update(self._rows[user], completed=step.iteration, description=said)
 
-    def end(self, user: str, said: str, *, failed: bool) -> None:
-        """A user is done."""
+    def end(self, user: str, outcome: Compiled | str) -> None:
+        """A user is done, or has failed for this reason."""
         with self._lock:
             if user in self._rows:
                 self._bar.remove_task(self._rows.pop(user))
             self._bar.advance(self._all)
-        sign, style = ("✗", "red") if failed else ("✓", "green")
+        if isinstance(outcome, str):
+            sign, style, said = "✗", "red", outcome
+        else:
+            sign, style, said = "✓", "green", verdict(outcome)
         line = Text.assemble((f"{sign} {render.plain(user)}", style), f": {render.plain(said)}")
         self._screen.print(line, soft_wrap=True)
 
@@ -69,7 +73,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One user on the board, as `learning.learn` tells of it."""
+    """One user on the board, as a `Trainer` tells of it."""
 
     board: Board
     user: str
@@ -85,3 +89,10 @@ class Row:
     def step(self, step: Step) -> None:
         """A step of the user has ended."""
         self.board.step(self.user, step)
+
+
+def verdict(done: Compiled) -> str:
+    """What became of a user's persona, and why."""
+    if not done.changed:
+        return f"{render.name_of(done.persona)} stays: nothing better was found; {done.stopped}"
+    return f"{render.name_of(done.persona)}, {done.reason}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -175,45 +175,37 @@ def _one(
     db: str | None,
     as_json: bool,
 ) -> None:
-    from personaagent.cli import align, intake, render, session
-    from personaagent.cli.learning import Material, learn
-    from personaagent.cli.leasing import held
+    import dspy
+
+    from personaagent.cli import intake, questions, render, session
     from personaagent.cli.steps import Display, scores
     from personaagent.data import Account
+    from personaagent.memory.tasks import task_of
 
     screen = render.screen(as_json=as_json)
     fresh = lamp[0] is not None  # their histories may be the first data
-    with (
-        redirect_stdout(screen.file),
-        session.open_store(db, create=fresh) as store,
-        ExitStack() as holding,
-    ):
-        questions, outputs, skip_malformed = lamp
+    with redirect_stdout(screen.file), session.open_store(db, create=fresh) as store:
+        file, outputs, skip_malformed = lamp
         account = Account(skip_malformed)
-        asked = align.import_lamp(store, user, task, questions, outputs, account)
+        asked = questions.import_lamp(store, user, task, file, outputs, account)
         intake.report(account)
-        kind = session.task_of(store, user, task)
-        end = holding.enter_context(held(store, user, kind.name))
-        material = Material.of(store, user, kind, setting.seed)
+        kind = task_of(store, user, task)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
         second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
+        trainer = session.trainer_of(store, setting, connected, second, prior)
         with (
-            session.agent_of(store, kind, connected) as agent,
+            dspy.context(lm=connected),
             Display(screen, connected.meter, setting.iterations, champion) as display,
         ):
             display.iteration(1)
-            lms = connected, second or None
-            learned = learn(
-                agent, material, setting, lms, display, prior=prior, restart=restart, then=end
-            )
-            log, persona = learned.log, learned.log.last
+            trained = trainer.train(user, kind, display, restart=restart)
+            log, persona = trained.log, trained.log.last
             used = connected.meter.snapshot()
-            held_out = align.answer_held_out(agent, asked, log, display)
+            held_out = questions.answer_held_out(trainer.agent(kind), asked, log, display)
             display.doing("tracking")
-            run_id = (
-                align.track(agent, log, connected, learned.run, display.note) if tracked else None
-            )
+            run_id = trainer.track(kind, trained, display.note) if tracked else None
+    champion = trained.before
     lines = render.changes(champion, persona)
     if as_json:
         render.print_json(
@@ -223,17 +215,17 @@ def _one(
                 "version": persona.version,
                 "hash": persona.hash,
                 "changed": persona != champion,
-                "reason": learned.done.reason,
+                "reason": trained.done.reason,
                 "loss": {"first": log.first_loss, "last": log.last_loss},
                 "score": {"first": log.first_score, "last": log.last_score},
                 "held_out": held_out,
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
                 "tracked": run_id,
-                "drift": learned.drift.kind,
-                "watched": learned.watched
+                "drift": trained.drift.kind,
+                "watched": trained.watched
                 and {
-                    "rolled_back": learned.watched.rolled_back,
-                    "reason": learned.watched.reason,
+                    "rolled_back": trained.watched.rolled_back,
+                    "reason": trained.watched.reason,
                 },
                 "log": log.to_dict(),
             }
@@ -246,7 +238,7 @@ def _one(
     if persona == champion:
         screen.print(f"{render.name_of(persona)} stays: nothing better was found")
     else:
-        screen.print(f"published {render.name_of(persona)}: {learned.done.reason}", soft_wrap=True)
+        screen.print(f"published {render.name_of(persona)}: {trained.done.reason}", soft_wrap=True)
     if run_id:
         screen.print(f"tracked as MLflow run {run_id}")
 
@@ -270,18 +262,20 @@ def _many(
 ) -> None:
     from personaagent.cli import compile_many, render, session
     from personaagent.cli.board import Board
+    from personaagent.memory.tasks import task_of
+    from personaagent.service.many import Many, chosen_users, tasks_of_all
 
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file), session.open_store(db) as store:
         if user is not None:
-            kind = session.task_of(store, user, task)
+            kind = task_of(store, user, task)
             users, kinds = [user], {kind.name: kind}
         else:
-            users = compile_many.chosen_users(store, named, task)
-            kinds = compile_many.tasks_of_all(store, users, task, prior)
+            users = chosen_users(store, named.split(","), task)
+            kinds = tasks_of_all(store, users, task, prior)
         connected = session.connect(choice)
         second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
-        many = compile_many.Many(store, kinds, setting, connected, second or None, prior)
+        many = Many(session.trainer_of(store, setting, connected, second, prior), kinds)
         many.choose(users, new=new, restart=restart and not dry_run)
         estimate = many.estimate()
         screen.print(compile_many.forecast(estimate, many))

@@ -101,7 +101,7 @@ def import_files(
     """
     from personaagent.cli import intake, render, session
     from personaagent.data import CHAT, Account, read_tasks
-    from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks
+    from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks, task_named
 
     if not files and tasks is None:
         raise typer.BadParameter("name a FILE to import, or --tasks")
@@ -117,7 +117,7 @@ def import_files(
         check_tasks(store, defined.values())
         with intake.reading(account):
             if origin:
-                kind = defined.get(task or CHAT.name) or session.task_named(store, str(task))
+                kind = defined.get(task or CHAT.name) or task_named(store, str(task))
                 given = intake.exported(origin, files or [], user, kind, account)
             elif task:
                 lamp = intake.lamp_task(task)
@@ -266,10 +266,10 @@ def users(
     """
     from personaagent.cli import render, session
     from personaagent.memory import UserSummary
-    from personaagent.memory.tasks import load_tasks
+    from personaagent.memory.tasks import load_tasks, task_named
 
     with session.open_store(db) as store:
-        names = [session.task_named(store, task).name] if task else sorted(load_tasks(store))
+        names = [task_named(store, task).name] if task else sorted(load_tasks(store))
         found = []
         for name in names:
             known = store.users(name)

@@ -69,12 +69,14 @@ def export(
     mlflow models serve -m model --env-manager local
     """
     from personaagent.cli import render, session
+    from personaagent.memory.tasks import task_of
+    from personaagent.service import publish
 
     if len(user) > 1 and form != "mlflow":
         raise typer.BadParameter("several --user go with --format mlflow")
     with session.open_store(db) as store:
-        kind = session.task_of(store, user[0], task)
-        personas = [session.champion(store, one, kind) for one in user]
+        kind = task_of(store, user[0], task)
+        personas = [publish.champion(store, one, kind) for one in user]
         if form == "mlflow":
             files = _save_model(store, kind, personas, out, lm, api_base)
         elif form == "dspy":

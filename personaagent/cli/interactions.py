@@ -42,9 +42,10 @@ def interactions(
     personaagent interactions --user amira --search "car" --page 2 --json
     """
     from personaagent.cli import render, session
+    from personaagent.memory.tasks import task_named
 
     with session.open_store(db) as store:
-        kind = session.task_named(store, task).name if task is not None else None
+        kind = task_named(store, task).name if task is not None else None
         everything = store.of(user).interactions(kind, include_expired=True)
     found = [one for one in reversed(everything) if _fits(one, search, source)]
     pages = max(1, -(-len(found) // _PAGE))

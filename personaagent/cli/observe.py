@@ -38,11 +38,12 @@ def observe(
     """
     from personaagent.cli import render, session
     from personaagent.data import Interaction, arguments
+    from personaagent.memory.tasks import task_of
 
     arguments.text("what was asked", text)
     arguments.text("the response", response)
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
+        kind = task_of(store, user, task)
         moment = _moment(time) if time else None
         if id and moment is None:  # the same again is the same, whenever it is said
             moment = next((one.time for one in store.of(user).get([id])), None)

@@ -53,7 +53,7 @@ def critiques(runs: Iterable[Any], directive: Directive) -> list[Critique]:
     """The gradients of all steps that proposed a directive, in the order of versions.
 
     Args:
-        runs: the values of `session.origins`.
+        runs: the values of `publish.origins`.
     """
     wanted = {"cue": directive.cue, "text": directive.text}
     return [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import Progress
 
-from personaagent.cli import align, render
+from personaagent.cli import render
 from personaagent.errors import DataError
 from personaagent.evaluation.cohort import Half, half_of, ranked
 from personaagent.evaluation.protocol import digest, lm_to_dict, task_to_dict
@@ -21,6 +21,7 @@ from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.space import Space
 from personaagent.optimizers.tuner import Cost, Tried, Tuner
 from personaagent.private import private_folder
+from personaagent.service.trainer import names_of
 from personaagent.tracking import TrackingWarning
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ class Search:
             user: [[one.digest for one in part] for part in (split.earlier, split.later)]
             for user, split in splits.items()
         }
-        names = align.names_of(self.lm, self.gradient_lm)
+        names = names_of(self.lm, self.gradient_lm)
         said = {key: one for key, one in lm_to_dict(self.lm, self.task).items() if key != "spec"}
         return digest([task_to_dict(self.task), names, said, told])
 

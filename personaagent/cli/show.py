@@ -37,14 +37,16 @@ def show(
     personaagent show --user amira --version 0
     """
     from personaagent.cli import render, session
+    from personaagent.memory.tasks import task_of
+    from personaagent.service import publish
 
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        chain = session.published(store, user, kind)
+        kind = task_of(store, user, task)
+        chain = publish.published(store, user, kind)
         memory = store.of(user)
-        entry = chain[-1] if version is None else session.version_of(chain, version)
-        persona = session.said(entry)
+        entry = chain[-1] if version is None else publish.version_of(chain, version)
+        persona = publish.said(entry)
         behind = [_evidence(memory, one) for one in persona.directives] if evidence else []
     if as_json:
         render.print_json(_data(entry, persona, behind))
@@ -74,14 +76,16 @@ def blame(
     personaagent blame --user amira --version 1 --json
     """
     from personaagent.cli import origins, render, session
+    from personaagent.memory.tasks import task_of
+    from personaagent.service import publish
 
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        chain = session.published(store, user, kind)
-        entry = chain[-1] if version is None else session.version_of(chain, version)
-        memory, runs = store.of(user), session.origins(store, user, kind).entries()
-        persona = session.said(entry)
+        kind = task_of(store, user, task)
+        chain = publish.published(store, user, kind)
+        entry = chain[-1] if version is None else publish.version_of(chain, version)
+        memory, runs = store.of(user), publish.origins(store, user, kind).entries()
+        persona = publish.said(entry)
         directives = persona.directives
         behind = [_evidence(memory, one) for one in directives]
         since = [origins.since(chain, persona, one) for one in directives]

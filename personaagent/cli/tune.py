@@ -241,10 +241,11 @@ def _noted_by_default() -> dict[str, Any]:
 
 def _own(task: str | None, db: str | None) -> tuple[Task, dict[str, list[Interaction]]]:
     """The task and everyone's history in the memory database, oldest first."""
-    from personaagent.cli import compile_many, session
+    from personaagent.cli import session
+    from personaagent.service.many import task_of_all
 
     with session.open_store(db) as store:
-        kind = compile_many.task_of_all(store, [one.user for one in store.users()], task)
+        kind = task_of_all(store, [one.user for one in store.users()], task)
         return kind, {
             one.user: store.of(one.user).interactions(kind.name) for one in store.users(kind.name)
         }

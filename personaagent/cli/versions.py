@@ -22,10 +22,12 @@ def history(user: User, task: TaskName = None, db: Database = None, as_json: Jso
     personaagent history --user amira --json
     """
     from personaagent.cli import render, session
+    from personaagent.memory.tasks import task_of
+    from personaagent.service import publish
 
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        chain = session.published(store, user, kind)
+        kind = task_of(store, user, task)
+        chain = publish.published(store, user, kind)
         branches = store.of(user).branches(kind.name)
     if as_json:
         render.print_json(
@@ -77,14 +79,16 @@ def diff(
     personaagent diff --user amira --from 0 --to 2
     """
     from personaagent.cli import render, session
+    from personaagent.memory.tasks import task_of
+    from personaagent.service import publish
 
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        chain = session.published(store, user, kind)
-    after = session.said(chain[-1] if new is None else session.version_of(chain, new))
+        kind = task_of(store, user, task)
+        chain = publish.published(store, user, kind)
+    after = publish.said(chain[-1] if new is None else publish.version_of(chain, new))
     earlier = after.version - 1 if old is None else old
-    before = session.said(session.version_of(chain, earlier)) if earlier >= 0 else None
+    before = publish.said(publish.version_of(chain, earlier)) if earlier >= 0 else None
     lines, edits = render.changes(before, after), _edits(before, after)
     if as_json:
         render.print_json(
@@ -121,13 +125,15 @@ def rollback(
     personaagent rollback --user amira --to 0
     """
     from personaagent.cli import render, session
+    from personaagent.memory.tasks import task_of
+    from personaagent.service import publish
 
     with session.open_store(db) as store:
-        kind = session.task_of(store, user, task)
-        chain = session.published(store, user, kind)
-        champion = session.champion(store, user, kind)
-        wanted = session.said(session.version_of(chain, to))
-        now = session.publish(store, wanted, champion, f"rolled back to version {to}")
+        kind = task_of(store, user, task)
+        chain = publish.published(store, user, kind)
+        champion = publish.champion(store, user, kind)
+        wanted = publish.said(publish.version_of(chain, to))
+        now = publish.publish(store, wanted, champion, f"rolled back to version {to}")
     if as_json:
         render.print_json(
             {"user": user, "task": kind.name, "version": now.version, "hash": now.hash}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,28 +19,13 @@ from personaagent.cli.options import (
     TaskName,
     as_user,
 )
-from personaagent.errors import BudgetError, ConflictError, PersonaAgentError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from personaagent.cli.compiled import Compiled
-    from personaagent.lm import PersonaLM
-    from personaagent.memory import Store
-    from personaagent.memory.queue import Job, Queue, Trigger
-    from personaagent.optimizers import Prior, Setting, Step, Watched
-
-POLL = 5.0  # seconds between looks into an empty queue
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """How a worker aligns."""
-
-    setting: Setting
-    lm: PersonaLM
-    prior: Prior | None
-    tracked: bool
+    from personaagent.memory.queue import Job, Trigger
+    from personaagent.optimizers import Step, Watched
+    from personaagent.service import Trainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +89,10 @@ def worker(
     personaagent worker --every 24 --lm openai/gpt-4o-mini
     """
     from personaagent.cli import render, session
-    from personaagent.forgetting import finish, unfinished_users
     from personaagent.memory import SentenceEmbedder
-    from personaagent.memory.holder import Holder
     from personaagent.memory.queue import NewInteractions, Queue, Schedule
     from personaagent.optimizers import HabitsChanged, Setting, read_prior
+    from personaagent.service.worker import Worker
 
     triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
     if every is not None:
@@ -117,24 +100,23 @@ def worker(
     setting = Setting.read(config) if config else Setting()
     start = read_prior(prior) if prior else None
     screen = render.screen(as_json=True)
-    name = str(Holder.new("worker"))
-    work: Work | None = None
     with redirect_stdout(screen.file), session.open_store(db) as store:
         jobs = Queue(store)
-        while True:
-            for user in unfinished_users(store):
-                finish(store, user)
-            jobs.trigger(triggers)
-            if job := jobs.take(name):
-                work = work or Work(setting, session.connect(choice), start, not no_track)
-                screen.print(_attempt(store, jobs, job, work, screen), soft_wrap=True)
-            elif once:
-                for left in jobs.jobs():
-                    said = f"{_who(left)}: left alone: {left.waiting(store.now())}"
-                    screen.print(render.plain(said), soft_wrap=True)
-                return
-            else:
-                time.sleep(POLL)
+
+        def trainer() -> Trainer:
+            return session.trainer_of(store, setting, session.connect(choice), prior=start)
+
+        def line(job: Job) -> _Line:
+            return _Line(screen, _who(job))
+
+        for job, done in Worker(jobs, triggers, trainer, not no_track).work(line, once=once):
+            said = (
+                done if isinstance(done, str) else f"{render.name_of(done.persona)}, {done.reason}"
+            )
+            screen.print(f"{_who(job)}: {said}", soft_wrap=True)
+        for left in jobs.jobs():
+            said = f"{_who(left)}: left alone: {left.waiting(store.now())}"
+            screen.print(render.plain(said), soft_wrap=True)
 
 
 def queue(
@@ -160,11 +142,12 @@ def queue(
     from personaagent.cli import render, session
     from personaagent.memory.holder import described
     from personaagent.memory.queue import Queue
+    from personaagent.memory.tasks import task_of
 
     with session.open_store(db) as store:
         jobs = Queue(store)
         if user is not None:
-            jobs.add(user, session.task_of(store, user, task).name, "request")
+            jobs.add(user, task_of(store, user, task).name, "request")
         if retry:
             jobs.retry()
         found, now = jobs.jobs(), store.now()
@@ -207,57 +190,7 @@ def queue(
     screen.print(shown)
 
 
-def _attempt(store: Store, jobs: Queue, job: Job, work: Work, screen: Console) -> str:
-    """Work on a job; a line that says what came of it.
-
-    Raises:
-        BudgetError: the budget is used up; the job stays in the queue.
-    """
-    from personaagent.cli.leasing import renewed
-
-    who = _who(job)
-    try:
-        with renewed(jobs, job):
-            done = _align(store, jobs, job, work, _Line(screen, who))
-    except ConflictError as error:
-        jobs.again(job)
-        return f"{who}: starts again: {error}"
-    except BudgetError:
-        jobs.again(job)
-        raise
-    except PersonaAgentError as error:
-        jobs.failed(job, str(error))
-        return f"{who}: failed: {error}"
-    except BaseException:
-        jobs.again(job)
-        raise
-    from personaagent.cli import render
-
-    return f"{who}: {render.name_of(done.persona)}, {done.reason}"
-
-
 def _who(job: Job) -> str:
     from personaagent.cli import render
 
     return render.plain(f"{job.user} · {job.task}")
-
-
-def _align(store: Store, jobs: Queue, job: Job, work: Work, line: _Line) -> Compiled:
-    from personaagent.cli import align, session
-    from personaagent.cli.learning import Material, learn
-
-    kind = session.task_named(store, job.task)
-    material = Material.of(store, job.user, kind, work.setting.seed)
-    with session.agent_of(store, kind, work.lm) as agent:
-        learned = learn(
-            agent,
-            material,
-            work.setting,
-            (work.lm, None),
-            line,
-            prior=work.prior,
-            then=lambda connection: jobs.done(connection, job),
-        )
-        if work.tracked:
-            align.track(agent, learned.log, work.lm, learned.run, line.note)
-    return learned.done

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 import sqlalchemy as sa
 
 from personaagent.data import LAMP_TASKS, Task
+from personaagent.data.rows import suggestion
 from personaagent.errors import DataError
 from personaagent.memory.definitions import KEY, definition, saved_tasks
 from personaagent.memory.schema import champions, interactions, meta
@@ -60,6 +62,45 @@ def tasks_of(store: Store, user: str) -> list[str]:
     )
     with store.database.read() as connection:
         return sorted(connection.scalars(sa.union(*selects)))
+
+
+def task_named(store: Store, name: str) -> Task:
+    """A task that the store knows.
+
+    Raises:
+        DataError: there is no such task.
+    """
+    tasks = load_tasks(store)
+    if name not in tasks:
+        raise DataError(
+            f"there is no task '{name}'{suggestion(name, tasks)}: "
+            "'personaagent import FILE --tasks tasks.json' makes your own tasks known"
+        )
+    return tasks[name]
+
+
+def task_of(store: Store, user: str, name: str | None) -> Task:
+    """The task of this name, or without one the only task that the user has.
+
+    Raises:
+        DataError: there is no such task, or none or several to choose from.
+    """
+    if name is not None:
+        return task_named(store, name)
+    names = tasks_of(store, user)
+    if len(names) == 1:
+        return task_named(store, names[0])
+    if names:
+        raise DataError(
+            f"user '{user}' has several tasks: name one with --task ({', '.join(names)})"
+        )
+    close = get_close_matches(user, [one.user for one in store.users()], n=1)
+    raise DataError(
+        f"user '{user}' has no interactions in {store.name}"
+        + (f": did you mean '{close[0]}'?" if close else "")
+        + ": add some with 'personaagent import' or 'personaagent observe', or name the task "
+        "with --task"
+    )
 
 
 def _refuse_change(known: dict[str, Task], task: Task) -> None:

@@ -12,6 +12,7 @@ from personaagent.cli.app import app
 from personaagent.data import Directive, Interaction, Persona
 from personaagent.memory import Store
 from personaagent.optimizers import Contests
+from personaagent.service import Trainer
 
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")
 RULE = "If the message mentions car, answer money."
@@ -223,9 +224,7 @@ def test_the_papers_arm_is_not_watched(told, database):
 def test_after_a_conflict_the_same_command_builds_on_the_other_writer(
     run, told, database, monkeypatch
 ):
-    from personaagent.cli import align
-
-    aligned = align.align
+    aligned = Trainer.align
     with monkeypatch.context() as patched:
 
         def meanwhile(*arguments, **options):
@@ -233,7 +232,7 @@ def test_after_a_conflict_the_same_command_builds_on_the_other_writer(
             publish(database, *chain((OTHER,)))
             return found
 
-        patched.setattr(align, "align", meanwhile)
+        patched.setattr(Trainer, "align", meanwhile)
         result = CliRunner().invoke(app, COMPILE)
         assert result.exit_code == 1
         assert "read it and try again" in result.stderr

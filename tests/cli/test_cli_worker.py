@@ -17,6 +17,7 @@ from personaagent.errors import LMError
 from personaagent.memory import Store
 from personaagent.memory.holder import Holder
 from personaagent.memory.queue import Queue
+from personaagent.service import Trainer
 
 WORK = ("worker", "--once", "--no-track")
 
@@ -62,7 +63,7 @@ def test_a_failure_is_kept_and_told(run, told, imported, monkeypatch):
     def fails(*_, **__):
         raise LMError("the LM is gone")
 
-    monkeypatch.setattr("personaagent.cli.align.align", fails)
+    monkeypatch.setattr("personaagent.service.Trainer.align", fails)
     assert "failed: the LM is gone" in run(*WORK).stderr
     (job,) = told("queue")["jobs"]
     assert (job["state"], job["attempts"], job["problem"]) == ("waiting", 1, "the LM is gone")
@@ -77,19 +78,18 @@ def test_a_used_up_budget_stops_the_worker_and_keeps_the_job(run, told, imported
 def test_an_erasure_while_the_worker_works_makes_it_start_again(
     run, told, imported, monkeypatch, tmp_path
 ):
-    from personaagent.cli import align
     from personaagent.memory.erasure import erase
 
-    whole, asked = align.align, []
+    whole, asked = Trainer.align, []
 
-    def interrupted(agent, interactions, *rest, **options):
+    def interrupted(self, agent, interactions, *rest, **options):
         asked.append([one.id for one in interactions])
         if len(asked) == 1:
             with Store(tmp_path / "memory.db") as store:
                 erase(store, "amira", ids=["amira-3"])
-        return whole(agent, interactions, *rest, **options)
+        return whole(self, agent, interactions, *rest, **options)
 
-    monkeypatch.setattr("personaagent.cli.align.align", interrupted)
+    monkeypatch.setattr("personaagent.service.Trainer.align", interrupted)
     run(*WORK)
     assert ["amira-3" in ids for ids in asked] == [True, False]
     assert "amira-3" not in repr(told("show", "--user", "amira"))

@@ -66,15 +66,6 @@ def test_all_users_are_compiled_and_published(told, tmp_path):
 
 
 @pytest.mark.usefixtures("three")
-def test_a_user_is_compiled_as_alone(told, tmp_path):
-    many = by_user(told("compile", "--all", "--no-track"))["amira"]
-    os.environ["PERSONAAGENT_DB"] = str(tmp_path / "other.db")
-    told("import", "three.jsonl", "--tasks", "tasks.json")
-    alone = told("compile", "--user", "amira", "--no-track")
-    assert (many["hash"], many["loss"]) == (alone["hash"], alone["loss"])
-
-
-@pytest.mark.usefixtures("three")
 def test_who_is_finished_is_not_done_again(told, asked):
     first = by_user(told("compile", "--users", "bela,cem", "--no-track"))
     spent = len(asked)
@@ -95,13 +86,6 @@ def test_who_is_finished_is_not_done_again(told, asked):
 def test_a_single_compile_counts_as_done_too(told, asked):
     told("compile", "--user", "bela", "--no-track")
     assert by_user(told("compile", "--all", "--no-track"))["bela"]["state"] == "finished before"
-
-
-@pytest.mark.usefixtures("three")
-def test_other_options_are_another_compilation(told):
-    told("compile", "--users", "cem", "--no-track")
-    said = by_user(told("compile", "--users", "cem", "--batch", 2, "--no-track"))
-    assert said["cem"]["state"] == "compiled"
 
 
 @pytest.mark.usefixtures("three")
@@ -222,18 +206,6 @@ def test_all_compiles_every_user_in_every_task_that_the_user_has(told, tmp_path)
     again = told("compile", "--all", "--no-track")
     assert {one["state"] for one in again["users"]} == {"finished before"}
     assert again["used"]["calls"] == 0
-
-
-@pytest.mark.usefixtures("two_tasks")
-def test_a_task_learns_beside_another_what_it_learns_alone(told, tmp_path):
-    both = told("compile", "--all", "--no-track")["users"]
-    os.environ["PERSONAAGENT_DB"] = str(tmp_path / "other.db")
-    told("import", "two.jsonl", "--tasks", "two.json")
-    for task in ("inbox", "chores"):
-        alone = told("compile", "--all", "--task", task, "--no-track")
-        assert alone["tasks"] == [task]
-        expected = {one["user"]: one["hash"] for one in both if one["task"] == task}
-        assert {user: one["hash"] for user, one in by_user(alone).items()} == expected
 
 
 @pytest.mark.usefixtures("two_tasks")

@@ -6,6 +6,7 @@ import gzip
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import dspy
 import pytest
@@ -59,11 +60,18 @@ def test_the_program_runs(
     monkeypatch.setattr(personaagent, "connect", lambda spec: stand_in(RuleBook(task)))
     monkeypatch.setattr(personaagent, "SentenceEmbedder", HashEmbedder)
     monkeypatch.setattr(dspy, "configure", lambda lm: None)
-    (program,) = blocks(page, "python")
+    program, *training = blocks(page, "python")
+    names: dict[str, Any] = {}
     with dspy.context(lm=stand_in(RuleBook(task))):
-        exec(program, {})
-    assert capsys.readouterr().out.startswith(LABELS)
-    assert Path("amira.json").is_file() == ("amira.save" in program)
+        exec(program, names)
+        assert capsys.readouterr().out.startswith(LABELS)
+        assert Path("amira.json").is_file() == ("amira.save" in program)
+        for more in training:
+            exec(more, names)
+            assert "amira inbox 0" in capsys.readouterr().out
+            assert names["cohort"].personas["amira", "inbox"] == names["amira"].persona
+            assert names["cohort"].failed == {}
+    assert bool(training) == (page == PYTHON)
 
 
 def test_the_command_about_lamp_reads_a_file_of_the_benchmark(

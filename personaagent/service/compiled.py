@@ -1,4 +1,4 @@
-"""What `compile` did for a user, so that nothing is done twice and what is new can be told.
+"""What a training did for a user, so that nothing is done twice and what is new can be told.
 
 It is written down in the transaction that publishes the persona.
 """
@@ -11,21 +11,33 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from personaagent.cli import session
+from personaagent.service.publish import following, same
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from personaagent.data import Interaction, Persona, Task
-    from personaagent.lm import PersonaLM
-    from personaagent.memory import Journal, Store
+    from personaagent.data import Interaction, Persona
+    from personaagent.memory import Journal
     from personaagent.optimizers import AlignmentLog, Prior, Setting
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """One finished alignment; `over` is the hash of the champion that it started from, `seconds`
-    its wall clock."""
+    """One finished alignment.
+
+    Attributes:
+        persona: the champion that it made, or left.
+        over: the hash of the champion that it started from, None if there was none.
+        reason: why the persona is published, as its history keeps it.
+        stopped: why the alignment ended.
+        changed: whether the persona is a new one.
+        first_loss, last_loss: before and after, on the interactions that judged.
+        first_score, last_score: the task's metric before and after, from 0 to 1.
+        judged: the number of interactions that judged.
+        accepted: the number of steps that were accepted.
+        usage: calls, tokens, seconds and money by name.
+        seconds: wall clock.
+    """
 
     persona: Persona
     over: str | None
@@ -46,8 +58,8 @@ class Compiled:
         cls, log: AlignmentLog, champion: Persona | None, reason: str, seconds: float
     ) -> Compiled:
         """What an alignment came to, for the user whose champion it started from."""
-        changed = champion is None or not session.same(champion, log.last)
-        persona = session.following(champion, log.last) if changed or not champion else champion
+        changed = champion is None or not same(champion, log.last)
+        persona = following(champion, log.last) if changed or not champion else champion
         return cls(
             persona,
             champion.hash if champion else None,
@@ -84,7 +96,7 @@ class Memo:
     Args:
         journal: where it is kept.
         setting: how to align.
-        names: the LMs (`align.names_of`).
+        names: the LMs (`trainer.names_of`).
         prior: where a new persona starts.
     """
 
@@ -92,22 +104,6 @@ class Memo:
     setting: Setting
     names: str
     prior: Prior | None = None
-
-    @classmethod
-    def of(
-        cls,
-        store: Store,
-        user: str,
-        task: Task,
-        setting: Setting,
-        lms: tuple[PersonaLM, PersonaLM | None],
-        prior: Prior | None,
-    ) -> Memo:
-        """The memo in the store; `lms` as in `learning.learn`."""
-        from personaagent.cli import align
-
-        journal = store.of(user).journal(f"compiled/{task.name}")
-        return cls(journal, setting, align.names_of(*lms), prior)
 
     def known(self, trainset: Sequence[Interaction]) -> Compiled | None:
         """What the same setting and LMs made of the same interactions."""
