@@ -305,7 +305,7 @@ def train(
     Returns:
         What was made of the user: `persona`, whether it `changed`, why, the losses and scores
         before and after, what it cost. For several users `TrainedUsers`: one who fails does not
-        stop the rest.
+        stop the rest, and why is in `failed`.
 
     Raises:
         DataError: there is no such user or task, or nothing to learn from; no LM is given.
@@ -313,7 +313,6 @@ def train(
         BusyError: somebody else works for the user; nothing was asked of the LM.
         ConflictError: somebody published in between, or interactions were erased: call again.
         LMError: the LM failed, or its budget is used up (`BudgetError`): call again to go on.
-        Of several users the errors of a single one are in `failed`.
 
     Example:
         >>> amira = train("amira", memory="memory.db", lm=connect("embedded"))  # doctest: +SKIP
