@@ -116,11 +116,6 @@ class Known:
         return [(name, value, self.source(name)) for name, value in asdict(self._now).items()]
 
     @property
-    def fixed(self) -> bool:
-        """Whether all is certain."""
-        return self._fixed
-
-    @property
     def resting(self) -> bool:
         """Whether the LM was down a moment ago and is left alone for a while."""
         return time.monotonic() < self._rests_until
