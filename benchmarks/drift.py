@@ -32,7 +32,7 @@ from personaagent.data import Interaction
 from personaagent.data.influence import faded
 from personaagent.memory import EpisodicMemory, Memory, Store
 from personaagent.optimizers.drift import HALF_LIFE, look
-from personaagent.programs.habits import NEIGHBOURS, vote
+from personaagent.programs.user_label_prior import NEIGHBOURS, vote
 
 LENGTH = 160
 CHANGE = 80

@@ -28,7 +28,7 @@ from rich.console import Console
 
 from benchmarks.agent import SAMPLE
 from personaagent import memory
-from personaagent.cli.board import Board
+from personaagent.cli.progress import Board
 from personaagent.data import Classification, Interaction, Task, read_interactions, read_tasks
 from personaagent.lm import Meter, PersonaLM, connect
 from personaagent.lm.model import Identity

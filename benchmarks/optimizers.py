@@ -23,15 +23,15 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from benchmarks.rivals.comparison import Played, compare
+from benchmarks.rivals.contest import Contest, Setup
+from benchmarks.rivals.dataset import hold_out, well_known
+from benchmarks.rivals.optimizers import ARMS
+from benchmarks.rivals.report import verdicts, write_account
 from personaagent.data import LAMP_TASKS, read_tasks
 from personaagent.errors import PersonaAgentError
-from personaagent.evaluation.cohort import Cohort, EvaluationData, lamp_data, own_data
-from personaagent.evaluation.rivals.account import verdicts, write_account
-from personaagent.evaluation.rivals.arms import ARMS
-from personaagent.evaluation.rivals.comparison import Played, compare
-from personaagent.evaluation.rivals.contest import Contest, Setup
-from personaagent.evaluation.rivals.material import hold_out, well_known
-from personaagent.evaluation.trace import workplace
+from personaagent.experiments.cohort import Cohort, EvaluationData, lamp_data, own_data
+from personaagent.experiments.trace import workplace
 from personaagent.lm import connect
 from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
 

@@ -34,20 +34,20 @@ import dspy
 import numpy as np
 
 from benchmarks.optimizers import choosing, data_of, to_the_end
+from benchmarks.rivals.dataset import material
 from benchmarks.simulation import INBOX, SimulatedUser, WordEmbedder, simulated_lm
 from personaagent.data import Interaction, Persona, Task
-from personaagent.evaluation import wording
-from personaagent.evaluation.rivals.material import material
-from personaagent.evaluation.statistics import interval, resamples
-from personaagent.evaluation.trace import workplace
+from personaagent.experiments import formatting
+from personaagent.experiments.statistics import interval, resamples
+from personaagent.experiments.trace import workplace
 from personaagent.lm import PersonaLM, connect
 from personaagent.memory import Embedder, EpisodicMemory, SentenceEmbedder, Store
 from personaagent.optimizers import Setting
-from personaagent.optimizers.fleet import side_by_side
-from personaagent.optimizers.judging import means
-from personaagent.optimizers.ledger import Ledger
 from personaagent.optimizers.log import WITHOUT
 from personaagent.optimizers.replay import Replay
+from personaagent.optimizers.selection import means
+from personaagent.optimizers.user_pool import side_by_side
+from personaagent.optimizers.worklog import Ledger
 from personaagent.programs import PersonaAgent
 
 POLICIES = ("replay", "evidence", "always")
@@ -228,7 +228,7 @@ def report(found: Sequence[Life]) -> None:
 def _mean(values: Sequence[float]) -> str:
     array = np.array(values)
     drawn = resamples([str(user) for user in range(len(array))])
-    return wording.interval(interval(lambda w: w @ array / w.sum(axis=1), drawn))
+    return formatting.interval(interval(lambda w: w @ array / w.sum(axis=1), drawn))
 
 
 def main(argv: Sequence[str] | None = None, lm: Any = None, embedder: Any = None) -> None:

@@ -21,10 +21,10 @@ from benchmarks.agent import SAMPLE
 from benchmarks.fleet import stand_in
 from personaagent import memory, train
 from personaagent.data import read_interactions, read_tasks
-from personaagent.evaluation.cohort import own_data
-from personaagent.evaluation.lineup import entrants
-from personaagent.evaluation.results import Results
-from personaagent.evaluation.runner import Experiment
+from personaagent.experiments.cohort import own_data
+from personaagent.experiments.lineup import entrants
+from personaagent.experiments.results import Results
+from personaagent.experiments.runner import Experiment
 from personaagent.lm import PersonaLM
 from personaagent.memory.tasks import save_tasks
 from personaagent.optimizers import PersonaAlignment

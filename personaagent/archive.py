@@ -20,15 +20,15 @@ import sqlalchemy as sa
 from personaagent.artifacts import replace_file
 from personaagent.data import Interaction, Persona, Task
 from personaagent.errors import ArtifactError, DataError
-from personaagent.memory import Store, exports, replica
+from personaagent.files import private_folder
+from personaagent.memory import Store, exports, sync
 from personaagent.memory.definitions import definition, task_from
+from personaagent.memory.encoding import microseconds
 from personaagent.memory.quarantine import Quarantined
-from personaagent.memory.replica import History, Replica, Tombstone, Version
-from personaagent.memory.rows import microseconds
 from personaagent.memory.schema import alignments, journal, turns
 from personaagent.memory.schema import exports as exported
+from personaagent.memory.sync import History, Replica, Tombstone, Version
 from personaagent.memory.tasks import load_tasks
-from personaagent.private import private_folder
 
 SCHEMA = 1
 _KIND = "personaagent user"
@@ -47,7 +47,7 @@ def export_all(store: Store, user: str, path: str | Path) -> int:
     """
     path, user = Path(path), store.of(user).user
     with store.database.read() as connection:
-        known = replica.read(store, connection, user)
+        known = sync.read(store, connection, user)
         working = [
             {table.name: dict(row)}
             for table in _WORKING

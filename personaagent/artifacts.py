@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from personaagent.data import Persona
 from personaagent.errors import ArtifactError, DataError
-from personaagent.filenames import file_name
-from personaagent.private import private_file, private_folder
+from personaagent.files import file_name, private_file, private_folder
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

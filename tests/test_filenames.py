@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.filenames import file_name
+from personaagent.files import file_name
 
 NAMES = st.one_of(
     st.text(min_size=1),

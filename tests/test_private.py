@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from personaagent.private import private_file, private_folder
+from personaagent.files import private_file, private_folder
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
     Database,
     Json,
@@ -16,6 +15,7 @@ from personaagent.cli.options import (
     TaskName,
     User,
     as_text,
+    grouped,
 )
 
 if TYPE_CHECKING:
@@ -67,10 +67,10 @@ def ask(
     personaagent ask "Noisy, but good." --user elif --lm openai/gpt-4o-mini --json
     """
     from personaagent.cli import render, session
-    from personaagent.data import arguments
+    from personaagent.data import validation
     from personaagent.memory.tasks import task_of
 
-    arguments.text("the query", text)
+    validation.text("the query", text)
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
         kind = task_of(store, user, task)

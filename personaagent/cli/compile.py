@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
     AcceptName,
     Batch,
@@ -30,6 +29,7 @@ from personaagent.cli.options import (
     TopK,
     UpdateName,
     as_user,
+    grouped,
 )
 from personaagent.errors import DataError
 
@@ -177,8 +177,8 @@ def _one(
 ) -> None:
     import dspy
 
-    from personaagent.cli import intake, questions, render, session
-    from personaagent.cli.steps import Display, scores
+    from personaagent.cli import importing, questions, render, session
+    from personaagent.cli.progress import Display, scores
     from personaagent.data import Account
     from personaagent.memory.tasks import task_of
 
@@ -188,7 +188,7 @@ def _one(
         file, outputs, skip_malformed = lamp
         account = Account(skip_malformed)
         asked = questions.import_lamp(store, user, task, file, outputs, account)
-        intake.report(account)
+        importing.report(account)
         kind = task_of(store, user, task)
         champion = store.of(user).persona(kind.name)
         connected = session.connect(choice)
@@ -261,7 +261,7 @@ def _many(
     as_json: bool,
 ) -> None:
     from personaagent.cli import compile_many, render, session
-    from personaagent.cli.board import Board
+    from personaagent.cli.progress import Board
     from personaagent.memory.tasks import task_of
     from personaagent.service.many import Many, chosen_users, tasks_of_all
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personaagent.cli.options import Database, Json, SkipMalformed, as_user
-from personaagent.importers import IMPORTERS
+from personaagent.data.importers import IMPORTERS
 
 if TYPE_CHECKING:
     from personaagent.data import Account
@@ -23,7 +23,7 @@ ROWS = 20  # users that the table of an import shows
 def _known_program(name: str | None) -> str | None:
     if name is None or name in IMPORTERS:
         return name
-    from personaagent.data.rows import suggestion
+    from personaagent.data.validation import suggestion
 
     raise typer.BadParameter(f"'{name}' is no known program{suggestion(name, IMPORTERS)}")
 
@@ -99,7 +99,7 @@ def import_files(
     personaagent import export.zip --from chatgpt --user amira
     personaagent import memories.json --from mem0 --task inbox
     """
-    from personaagent.cli import intake, render, session
+    from personaagent.cli import importing, render, session
     from personaagent.data import CHAT, Account, read_tasks
     from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks, task_named
 
@@ -115,26 +115,26 @@ def import_files(
         if origin and task in (None, CHAT.name):
             defined[CHAT.name] = CHAT
         check_tasks(store, defined.values())
-        with intake.reading(account):
+        with importing.reading(account):
             if origin:
                 kind = defined.get(task or CHAT.name) or task_named(store, str(task))
-                given = intake.exported(origin, files or [], user, kind, account)
+                given = importing.exported(origin, files or [], user, kind, account)
             elif task:
-                lamp = intake.lamp_task(task)
-                given, questions = intake.lamp_histories(lamp, files or [], outputs, account)
+                lamp = importing.lamp_task(task)
+                given, questions = importing.lamp_histories(lamp, files or [], outputs, account)
             else:
                 known = load_tasks(store) | defined
-                given = intake.interactions(files or [], known, account)
+                given = importing.interactions(files or [], known, account)
         before = _counts(store)
-        added = intake.store(
+        added = importing.store(
             store, given, defined, even_erased=even_erased, keep_first=origin is not None
         )
         save_tasks(store, defined.values())
         after = _counts(store)
-        found = Counter(one.user for one in given) - intake.put_aside(store, given)
+        found = Counter(one.user for one in given) - importing.put_aside(store, given)
         if found:
             try:
-                vectors = intake.embed(store, found.keys())
+                vectors = importing.embed(store, found.keys())
             except KeyboardInterrupt:  # what was stored is told all the same
                 stopped = True
     rows = [(one, after[one] - before[one], found[one]) for one in sorted(found)]
@@ -154,7 +154,7 @@ def import_files(
         render.print_json(done.to_dict())
     else:
         done.print()
-        intake.report(account)
+        importing.report(account)
     if stopped:
         raise typer.Exit(130)
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personaagent.cli.grouping import grouped
-from personaagent.cli.options import Json, LMChoice
+from personaagent.cli.options import Json, LMChoice, grouped
 
 if TYPE_CHECKING:
     from personaagent.data import Query, Task
@@ -134,7 +133,7 @@ def _align(
     from rich.rule import Rule
 
     from personaagent.cli import render
-    from personaagent.cli.steps import Display
+    from personaagent.cli.progress import Display
     from personaagent.optimizers import PersonaAlignment
     from personaagent.programs import PersonaAgent
 
@@ -165,7 +164,8 @@ def _compare(
     import dspy
 
     from personaagent.cli import render
-    from personaagent.programs import RAG, NonPersonalized, PersonaAgent
+    from personaagent.experiments.baselines import RAG, NonPersonalized
+    from personaagent.programs import PersonaAgent
 
     first = {log.user: replace(log.first, actions=None) for log in logs}
     last = {log.user: log.last for log in logs}

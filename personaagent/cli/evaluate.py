@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personaagent.cli.experiment import Told, carry_out
-from personaagent.cli.given import Given, Systems, names
-from personaagent.cli.grouping import grouped
+from personaagent.cli.experiment_options import Given, Systems, names
+from personaagent.cli.options import grouped
 
 if TYPE_CHECKING:
-    from personaagent.evaluation.lineup import Entrant
+    from personaagent.experiments.lineup import Entrant
 
 DEFAULT = "non-personalized,rag,personaagent"
 
@@ -54,8 +54,8 @@ def evaluate(
         --queries queries.jsonl --tasks tasks.json --systems all
     personaagent evaluate --recompute --results results.db --report report
     """
-    from personaagent.cli.standings import show_all
-    from personaagent.evaluation.plan import Trial
+    from personaagent.cli.experiment_tables import show_all
+    from personaagent.experiments.protocol import Trial
 
     if recompute:
         again(given)
@@ -70,9 +70,9 @@ def evaluate(
 def again(given: Given) -> None:
     """Everything that is known, computed again without asking anything."""
     from personaagent.cli import render
-    from personaagent.cli.standings import show_all
-    from personaagent.evaluation.predictions import Predictions
-    from personaagent.evaluation.results import Results
+    from personaagent.cli.experiment_tables import show_all
+    from personaagent.experiments.predictions import Predictions
+    from personaagent.experiments.results import Results
 
     screen = render.screen(as_json=given.as_json)
     if given.results.is_dir():
@@ -89,6 +89,6 @@ def chosen(systems: str) -> list[Entrant]:
     Raises:
         DataError: there is none of a name.
     """
-    from personaagent.evaluation.lineup import entrants
+    from personaagent.experiments.lineup import entrants
 
     return entrants([] if systems == "all" else names(systems))

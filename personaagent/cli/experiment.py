@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from personaagent.cli.given import Given, names
+from personaagent.cli.experiment_options import Given, names
 from personaagent.errors import BudgetError
 
 if TYPE_CHECKING:
-    from personaagent.evaluation.analysis import Analysis
-    from personaagent.evaluation.answers import Answers
-    from personaagent.evaluation.plan import Trial
-    from personaagent.evaluation.results import Results
-    from personaagent.evaluation.runner import Experiment
+    from personaagent.experiments.analysis import Analysis
+    from personaagent.experiments.answers import Answers
+    from personaagent.experiments.protocol import Trial
+    from personaagent.experiments.results import Results
+    from personaagent.experiments.runner import Experiment
 
 PERSONAS = "personas"
 
@@ -49,9 +49,9 @@ def carry_out(
         BudgetError: the budget is used up; what was answered is kept.
     """
     from personaagent.cli import render
-    from personaagent.evaluation.answers import take_over
-    from personaagent.evaluation.predictions import Predictions
-    from personaagent.evaluation.results import Results
+    from personaagent.experiments.answers import take_over
+    from personaagent.experiments.predictions import Predictions
+    from personaagent.experiments.results import Results
 
     screen = render.screen(as_json=given.as_json)
     with redirect_stdout(screen.file), Results(given.results) as database:
@@ -77,8 +77,8 @@ class Told:
         """Compute it from the answers, and write the files that the options ask for: of everything,
         or of these experiments alone."""
         from personaagent.cli import session
-        from personaagent.evaluation.predictions import write_predictions
-        from personaagent.evaluation.report import analyses_of, write_report
+        from personaagent.experiments.predictions import write_predictions
+        from personaagent.experiments.report import analyses_of, write_report
 
         found = analyses_of(answers, only)
         inside = () if whole else only
@@ -92,7 +92,7 @@ class Told:
             session.note_work(_names(answers), given.predictions)
         tracked: list[str] = []
         if given.track:
-            from personaagent.tracking import track_evaluation
+            from personaagent.experiments.mlflow_runs import track_evaluation
 
             with session.tracking_noted():
                 tracked = track_evaluation(answers, only)
@@ -101,7 +101,7 @@ class Told:
     def tell(self, given: Given, screen: Console, show: Show) -> None:
         """Print it: for people, or as one JSON document."""
         from personaagent.cli import render
-        from personaagent.evaluation.analysis import summary
+        from personaagent.experiments.analysis import summary
 
         if given.as_json:
             render.print_json(
@@ -131,11 +131,11 @@ def answer(
     """Ask what is not answered yet; the experiments' ids."""
     from personaagent import memory
     from personaagent.cli import session
-    from personaagent.cli.standings import Watch
-    from personaagent.evaluation.lineup import entrants
-    from personaagent.evaluation.runner import Experiment
-    from personaagent.evaluation.trace import workplace
-    from personaagent.lm.probe import settle
+    from personaagent.cli.experiment_tables import Watch
+    from personaagent.experiments.lineup import entrants
+    from personaagent.experiments.runner import Experiment
+    from personaagent.experiments.trace import workplace
+    from personaagent.lm.capabilities import settle
 
     data = given.data()
     forgotten, again = _redone(given.redo)
@@ -192,8 +192,8 @@ def _names(answers: Answers) -> set[str]:
 def _redone(redo: str) -> tuple[bool, list[str]]:
     """Whether personas are forgotten, and the systems whose answers are: with the personas goes
     whatever was answered under them."""
-    from personaagent.evaluation.lineup import OURS
-    from personaagent.programs.systems import SYSTEMS
+    from personaagent.experiments.lineup import OURS
+    from personaagent.experiments.systems import SYSTEMS
 
     again = names(redo)
     if PERSONAS not in again:

@@ -120,7 +120,7 @@ def _save_model(
     api_base: str | None,
 ) -> dict[str, Path]:
     from personaagent.artifacts import Artifact
-    from personaagent.filenames import file_name
+    from personaagent.files import file_name
     from personaagent.memory import exports
     from personaagent.tracking import save_agent
 

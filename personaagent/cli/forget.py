@@ -13,7 +13,7 @@ from personaagent.cli.options import Database, Json, User
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from personaagent.forgetting import Receipt
+    from personaagent.privacy.forgetting import Receipt
 
 _PLACES = {
     "exports": ("exported file", "exported files"),
@@ -69,8 +69,8 @@ def forget(
     personaagent forget --user amira --all --json > receipt.json
     personaagent forget --user amira --all --results results.db
     """
-    from personaagent import forgetting
     from personaagent.cli import render, session
+    from personaagent.privacy import forgetting
 
     if [bool(ids), source is not None, everything].count(True) != 1:
         raise typer.BadParameter("name what to forget: --id, --source, or --all")

@@ -65,12 +65,12 @@ def download(
         TransferSpeedColumn,
     )
 
-    from personaagent.cli import intake, render
-    from personaagent.data.download import OFFICIAL, fetch, lamp_urls
+    from personaagent.cli import importing, render
+    from personaagent.experiments.lamp_download import OFFICIAL, fetch, lamp_urls
 
     screen = render.screen(as_json=as_json)
     folder = out / f"{task}{'-time' if by_time else ''}"
-    urls = lamp_urls(intake.lamp_task(task), split, by_time=by_time, base=base or OFFICIAL)
+    urls = lamp_urls(importing.lamp_task(task), split, by_time=by_time, base=base or OFFICIAL)
     paths = [folder / url.rpartition("/")[2] for url in urls]
     columns = (
         TextColumn("{task.description}", markup=False),

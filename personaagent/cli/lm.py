@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personaagent.cli.grouping import grouped
-from personaagent.cli.options import Json, LMChoice
+from personaagent.cli.options import Json, LMChoice, grouped
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +53,7 @@ def lm(
     from dataclasses import replace
 
     from personaagent.cli import render, session
-    from personaagent.lm.probe import probe
+    from personaagent.lm.capabilities import probe
 
     connected = session.connect(replace(choice, lm=name) if name else choice)
     probe(connected)

@@ -37,11 +37,11 @@ def observe(
         --time 2026-03-12T13:55:45Z
     """
     from personaagent.cli import render, session
-    from personaagent.data import Interaction, arguments
+    from personaagent.data import Interaction, validation
     from personaagent.memory.tasks import task_of
 
-    arguments.text("what was asked", text)
-    arguments.text("the response", response)
+    validation.text("what was asked", text)
+    validation.text("the response", response)
     with session.open_store(db) as store:
         kind = task_of(store, user, task)
         moment = _moment(time) if time else None
@@ -85,7 +85,7 @@ def observe(
 
 
 def _moment(text: str) -> datetime:
-    from personaagent.data.reading import instant, past
+    from personaagent.data.files import instant, past
 
     try:
         return past(instant(text))

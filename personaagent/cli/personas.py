@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from personaagent.cli.evaluate import chosen
 from personaagent.cli.experiment import carry_out
-from personaagent.cli.given import Given, Systems
-from personaagent.cli.grouping import grouped
+from personaagent.cli.experiment_options import Given, Systems
+from personaagent.cli.options import grouped
 
 if TYPE_CHECKING:
-    from personaagent.evaluation.runner import Experiment
+    from personaagent.experiments.runner import Experiment
 
 
 @grouped
@@ -28,11 +28,11 @@ def personas(
     personaagent personas --task lamp-2n --questions dev_questions.json \\
         --outputs dev_outputs.json --users 40 --half report --report out
     """
-    from personaagent.cli.standings import show_all
-    from personaagent.evaluation.plan import Trial
+    from personaagent.cli.experiment_tables import show_all
+    from personaagent.experiments.protocol import Trial
 
     def look(experiment: Experiment) -> None:
-        from personaagent.evaluation.survey import survey
+        from personaagent.experiments.persona_map import survey
 
         if (found := survey(experiment)) is not None:
             experiment.results.record_map(experiment.id, found.to_dict())

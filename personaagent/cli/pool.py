@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.given import Given, names
-from personaagent.cli.grouping import grouped
+from personaagent.cli.experiment_options import Given, names
+from personaagent.cli.options import grouped
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def pool(
 
     from personaagent import memory
     from personaagent.cli import render, session
-    from personaagent.evaluation.results import Results
-    from personaagent.evaluation.runner import Experiment
-    from personaagent.evaluation.trace import workplace
+    from personaagent.experiments.results import Results
+    from personaagent.experiments.runner import Experiment
+    from personaagent.experiments.trace import workplace
     from personaagent.optimizers import pool as learn
     from personaagent.programs import PersonaAgent
 
@@ -93,7 +93,7 @@ def pool(
 
 
 def _named(starts: str) -> list[Start]:
-    from personaagent.data.rows import suggestion
+    from personaagent.data.validation import suggestion
     from personaagent.optimizers.prior import STARTS
 
     chosen = list(dict.fromkeys(names(starts)))

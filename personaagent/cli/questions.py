@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from personaagent.cli import intake
+from personaagent.cli import importing
 from personaagent.errors import DataError, LMError
 
 if TYPE_CHECKING:
-    from personaagent.cli.steps import Display
+    from personaagent.cli.progress import Display
     from personaagent.data import Account, Persona, Query
     from personaagent.memory import Store
     from personaagent.optimizers import AlignmentLog
@@ -39,13 +39,13 @@ def import_lamp(
         return []
     if task is None:
         raise DataError("--questions goes with --task: name the task of LaMP, such as lamp-2m")
-    lamp = intake.lamp_task(task)
-    with intake.reading(account):
-        found = list(intake.lamp_questions(lamp, questions, outputs, user, account=account))
+    lamp = importing.lamp_task(task)
+    with importing.reading(account):
+        found = list(importing.lamp_questions(lamp, questions, outputs, user, account=account))
         known = found
         if any(not one.response for question in found for one in question.history):
-            known = list(intake.lamp_questions(lamp, questions, None, account=account))
-    intake.store(store, [one for question in known for one in question.history])
+            known = list(importing.lamp_questions(lamp, questions, None, account=account))
+    importing.store(store, [one for question in known for one in question.history])
     return [question.query for question in found if question.query.gold is not None]
 
 

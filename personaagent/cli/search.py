@@ -13,14 +13,13 @@ from rich.progress import Progress
 
 from personaagent.cli import render
 from personaagent.errors import DataError
-from personaagent.evaluation.cohort import Half, half_of, ranked
-from personaagent.evaluation.protocol import digest, lm_to_dict, task_to_dict
-from personaagent.evaluation.tuning import Checked, Findings
-from personaagent.optimizers.heldout import FEWEST, HeldOut, Outcome, Split
-from personaagent.optimizers.setting import Setting
-from personaagent.optimizers.space import Space
+from personaagent.experiments.cohort import Half, half_of, ranked
+from personaagent.experiments.protocol import digest, lm_to_dict, task_to_dict
+from personaagent.experiments.tuning import Checked, Findings
+from personaagent.files import private_folder
+from personaagent.optimizers.crossval import FEWEST, HeldOut, Outcome, Split
+from personaagent.optimizers.setting import Setting, Space
 from personaagent.optimizers.tuner import Cost, Tried, Tuner
-from personaagent.private import private_folder
 from personaagent.service.trainer import names_of
 from personaagent.tracking import TrackingWarning
 
@@ -186,7 +185,7 @@ class Search:
         files: Sequence[Path],
     ) -> str | None:
         """The id of the MLflow run of the search, None where MLflow cannot be used."""
-        from personaagent.evaluation.tuning_tracking import track_tuning
+        from personaagent.experiments.tuning_tracking import track_tuning
 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

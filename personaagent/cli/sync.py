@@ -15,8 +15,7 @@ from personaagent.errors import DataError
 if TYPE_CHECKING:
     from personaagent.data import Task
     from personaagent.memory import Store
-    from personaagent.memory.replica import Replica
-    from personaagent.memory.sync import Synced
+    from personaagent.memory.sync import Replica, Synced
 
 _SHOWN = 10  # ids; the JSON document has all
 _SQLITE = b"SQLite format 3\0"
@@ -79,8 +78,8 @@ def sync(
     personaagent sync amira.jsonl --db phone.db
     """
     from personaagent.cli import render, session
-    from personaagent.forgetting import finish, unfinished_users
     from personaagent.memory import sync as syncing
+    from personaagent.privacy.forgetting import finish, unfinished_users
 
     with session.open_store(db, create=True) as store:
         done = [syncing.sync(store, one) for one in _replicas(store, other, user)]
@@ -123,7 +122,7 @@ def _suspicion(one: Synced) -> str:
 def _replicas(store: Store, other: str, user: str | None) -> Iterator[Replica]:
     """What the other side knows, a user at a time; its tasks are made known first."""
     from personaagent.archive import read_archive
-    from personaagent.memory import Store, replica
+    from personaagent.memory import Store, sync
     from personaagent.memory.tasks import load_tasks
 
     if "://" not in other and not _is_sqlite(Path(other)):
@@ -139,7 +138,7 @@ def _replicas(store: Store, other: str, user: str | None) -> Iterator[Replica]:
         names = {user} if user else {*theirs.everyone(), *store.everyone()}
         for name in sorted(names):
             with theirs.database.read() as connection:
-                found = replica.read(theirs, connection, name)
+                found = sync.read(theirs, connection, name)
             yield found
 
 

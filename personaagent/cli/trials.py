@@ -8,8 +8,8 @@ import typer
 
 from personaagent.cli.evaluate import chosen
 from personaagent.cli.experiment import carry_out
-from personaagent.cli.given import Given, Systems, numbers
-from personaagent.cli.grouping import grouped
+from personaagent.cli.experiment_options import Given, Systems, numbers
+from personaagent.cli.options import grouped
 from personaagent.errors import DataError
 
 AXES = ("batch=1,2,4,6,8", "iterations=0,1,2,3,4,5", "k=1,2,4,8,16")
@@ -29,9 +29,9 @@ def ablate(given: Given) -> None:
     personaagent ablate --task lamp-2n --questions dev_questions.json \\
         --outputs dev_outputs.json --samples 40 --half report --report out
     """
-    from personaagent.cli.standings import show_all
-    from personaagent.evaluation.lineup import NON_PERSONALIZED, entrants
-    from personaagent.evaluation.plan import Trial
+    from personaagent.cli.experiment_tables import show_all
+    from personaagent.experiments.lineup import NON_PERSONALIZED, entrants
+    from personaagent.experiments.protocol import Trial
 
     systems = [one for one in entrants() if one.needs_personas or one.name == NON_PERSONALIZED]
     carry_out(given, [Trial(given.setup(), tuple(systems))], show_all)
@@ -64,8 +64,8 @@ def scale(
     personaagent scale --task inbox --history history.jsonl \\
         --queries queries.jsonl --tasks tasks.json --vary k=1,4,16
     """
-    from personaagent.cli.standings import show_curves
-    from personaagent.evaluation.plan import scaling
+    from personaagent.cli.experiment_tables import show_curves
+    from personaagent.experiments.protocol import scaling
 
     axes = dict(_axis(one) for one in vary or AXES)
     carry_out(given, scaling(given.setup(), chosen(systems), axes), show_curves)
@@ -88,8 +88,8 @@ def efficiency(
     personaagent efficiency --task lamp-2n --questions dev_questions.json \\
         --outputs dev_outputs.json --samples 20 --half report --report out
     """
-    from personaagent.cli.standings import show_costs
-    from personaagent.evaluation.plan import Trial
+    from personaagent.cli.experiment_tables import show_costs
+    from personaagent.experiments.protocol import Trial
 
     setup = given.setup().varied("parallel", parallel)
     carry_out(given, [Trial(setup, tuple(chosen(systems)))], show_costs)
@@ -110,8 +110,8 @@ def coldstart(
     personaagent coldstart --task lamp-3 --questions dev_questions.json \\
         --outputs dev_outputs.json --samples 40 --half report --report out
     """
-    from personaagent.cli.standings import show_curves
-    from personaagent.evaluation.plan import cold_starts
+    from personaagent.cli.experiment_tables import show_curves
+    from personaagent.experiments.protocol import cold_starts
 
     counts = numbers(interactions, "--interactions", least=0)
     carry_out(given, cold_starts(given.setup(), chosen(systems), counts), show_curves)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
     Database,
     GradientBase,
@@ -18,6 +17,7 @@ from personaagent.cli.options import (
     LMChoice,
     SkipMalformed,
     TaskName,
+    grouped,
 )
 from personaagent.errors import BudgetError, DataError
 
@@ -128,9 +128,8 @@ def tune(
     """
     from personaagent.cli import render, session
     from personaagent.cli.search import Search
-    from personaagent.evaluation import tuning_report
-    from personaagent.optimizers.setting import Setting
-    from personaagent.optimizers.space import Space
+    from personaagent.experiments import tuning_report
+    from personaagent.optimizers.setting import Setting, Space
 
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file):
@@ -196,18 +195,18 @@ def _lamp(
     """The task and everyone's history in a file of LaMP, oldest first."""
     from datetime import UTC, datetime
 
-    from personaagent.cli import intake
+    from personaagent.cli import importing
     from personaagent.data import Account
 
     if task is None:
         raise DataError("--questions goes with --task: name the task of LaMP, such as lamp-2m")
-    kind = intake.lamp_task(task)
+    kind = importing.lamp_task(task)
     epoch = datetime.min.replace(tzinfo=UTC)
     found: dict[str, list[Interaction]] = {}
     account = Account(skip_malformed)
-    with intake.reading(account):
-        histories, _ = intake.lamp_histories(kind, [questions], None, account)
-    intake.report(account)
+    with importing.reading(account):
+        histories, _ = importing.lamp_histories(kind, [questions], None, account)
+    importing.report(account)
     for one in histories:
         found.setdefault(one.user, []).append(one)
     return kind, {

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.grouping import grouped
 from personaagent.cli.options import (
     Database,
     Json,
@@ -18,6 +17,7 @@ from personaagent.cli.options import (
     PriorFile,
     TaskName,
     as_user,
+    grouped,
 )
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ def queue(
     personaagent queue --retry
     """
     from personaagent.cli import render, session
-    from personaagent.memory.holder import described
-    from personaagent.memory.queue import Queue
+    from personaagent.memory.queue import Queue, described
     from personaagent.memory.tasks import task_of
 
     with session.open_store(db) as store:

@@ -1,12 +1,12 @@
 """Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
 
-from personaagent.data.account import Account
-from personaagent.data.chat import CHAT
-from personaagent.data.chatgpt import read_chatgpt
-from personaagent.data.claude import read_claude
-from personaagent.data.directives import contradict, merge, net, resolve
-from personaagent.data.gemini import read_gemini
 from personaagent.data.hf import from_dataset, to_dataset
+from personaagent.data.import_summary import Account
+from personaagent.data.importers.chat import CHAT
+from personaagent.data.importers.chatgpt import read_chatgpt
+from personaagent.data.importers.claude import read_claude
+from personaagent.data.importers.gemini import read_gemini
+from personaagent.data.importers.mem0 import read_mem0
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.jsonl import (
     read_interactions,
@@ -14,21 +14,18 @@ from personaagent.data.jsonl import (
     read_tasks,
     write_interactions,
 )
-from personaagent.data.lamp import (
-    LampData,
-    iter_lamp,
-    lamp_dataset,
-    read_golds,
-    read_lamp,
-    write_predictions,
-)
-from personaagent.data.lamp_pairs import self_supervised_pairs
-from personaagent.data.lamp_record import LampQuestion
-from personaagent.data.lamp_tasks import LAMP_TASKS
+from personaagent.data.lamp_tasks import LAMP_TASKS, self_supervised_pairs
 from personaagent.data.meanings import Meanings
-from personaagent.data.mem0 import read_mem0
-from personaagent.data.oppu import OppuUser, iter_oppu
-from personaagent.data.persona import Action, Directive, Persona, Trust
+from personaagent.data.persona import (
+    Action,
+    Directive,
+    Persona,
+    Trust,
+    contradict,
+    merge,
+    net,
+    resolve,
+)
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 
 __all__ = [
@@ -40,10 +37,7 @@ __all__ = [
     "Classification",
     "Directive",
     "Interaction",
-    "LampData",
-    "LampQuestion",
     "Meanings",
-    "OppuUser",
     "Persona",
     "Query",
     "Rating",
@@ -52,17 +46,12 @@ __all__ = [
     "Trust",
     "contradict",
     "from_dataset",
-    "iter_lamp",
-    "iter_oppu",
-    "lamp_dataset",
     "merge",
     "net",
     "read_chatgpt",
     "read_claude",
     "read_gemini",
-    "read_golds",
     "read_interactions",
-    "read_lamp",
     "read_mem0",
     "read_queries",
     "read_tasks",
@@ -70,5 +59,4 @@ __all__ = [
     "self_supervised_pairs",
     "to_dataset",
     "write_interactions",
-    "write_predictions",
 ]

@@ -27,10 +27,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from personaagent.data.account import Account
-from personaagent.data.interaction import Interaction, Query
-from personaagent.data.reading import instant, opened, past
-from personaagent.data.rows import (
+from personaagent.data.files import instant, opened, past
+from personaagent.data.import_summary import Account
+from personaagent.data.interaction import Interaction, Query, Signal
+from personaagent.data.task import Choice, Classification, Rating, Task, Text
+from personaagent.data.validation import (
     Filled,
     Refuse,
     Row,
@@ -40,8 +41,6 @@ from personaagent.data.rows import (
     suggestion,
     validated,
 )
-from personaagent.data.signals import Signal
-from personaagent.data.task import Choice, Classification, Rating, Task, Text
 from personaagent.errors import DataError
 
 _Moment = Annotated[datetime, BeforeValidator(instant)]

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
-from personaagent.data import arguments
+from personaagent.data import validation
 from personaagent.data.normal import form, same
 from personaagent.errors import DataError
 
@@ -45,10 +45,10 @@ class Task:
     lifetime: float | None = None
 
     def __post_init__(self) -> None:
-        arguments.text("the name of a task", self.name)
-        arguments.instance(f"task {self.name}: instruction", self.instruction, str, "give a text")
+        validation.text("the name of a task", self.name)
+        validation.instance(f"task {self.name}: instruction", self.instruction, str, "give a text")
         for noun in ("item", "answer"):
-            arguments.text(f"task {self.name}: {noun}", getattr(self, noun))
+            validation.text(f"task {self.name}: {noun}", getattr(self, noun))
         given: object = self.labels
         if not isinstance(given, list | tuple):
             raise DataError(
@@ -56,7 +56,7 @@ class Task:
                 'texts, such as ("work", "home")'
             )
         for label in given:
-            arguments.text(f"task {self.name}: a label", label)
+            validation.text(f"task {self.name}: a label", label)
         object.__setattr__(self, "labels", tuple(given))
         if self.lifetime is not None and not (
             isinstance(self.lifetime, int | float) and 0 < self.lifetime < math.inf
@@ -185,7 +185,7 @@ def given(task: Task) -> Task:
     remedy = (
         'give a task, such as Classification("inbox", "Which folder?", labels=("work", "home"))'
     )
-    arguments.instance("task", task, Task, remedy)
+    validation.instance("task", task, Task, remedy)
     return task
 
 
@@ -212,7 +212,7 @@ class Rating(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         for end in ("low", "high"):
-            arguments.whole(f"task {self.name}: {end}", getattr(self, end), -999, 999)
+            validation.whole(f"task {self.name}: {end}", getattr(self, end), -999, 999)
         if self.low >= self.high:
             raise DataError(f"task {self.name}: low ({self.low}) must be below high ({self.high})")
         scale = range(self.low, self.high + 1)

@@ -10,7 +10,6 @@ from personaagent.lazy import lazy
 if TYPE_CHECKING:
     from personaagent.lm.capabilities import Capabilities
     from personaagent.lm.connection import connect
-    from personaagent.lm.gguf import verify_gguf
     from personaagent.lm.likelihood import (
         Reading,
         label_distribution,
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     )
     from personaagent.lm.meter import Budget, Meter, Usage
     from personaagent.lm.model import PersonaLM
-    from personaagent.lm.weights import ensure_weights
+    from personaagent.lm.weights import ensure_weights, verify_gguf
     from personaagent.lm.written import written_label
 
 _HOME = {
@@ -39,7 +38,7 @@ _HOME = {
     "written_label": "written",
     "read_text": "likelihood",
     "truncation_expected": "likelihood",
-    "verify_gguf": "gguf",
+    "verify_gguf": "weights",
 }
 
 __all__ = [

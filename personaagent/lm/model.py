@@ -32,8 +32,8 @@ from dspy.utils.exceptions import is_retryable_lm_error
 
 from personaagent.errors import LMError
 from personaagent.lm.capabilities import Capabilities, Known, is_context
+from personaagent.lm.connection import dialect, refuses_settings
 from personaagent.lm.meter import Budget, Call, Meter, Usage
-from personaagent.lm.providers import dialect, refuses_settings
 from personaagent.lm.written import apart
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from personaagent.lazy import lazy
 if TYPE_CHECKING:
     from personaagent.memory.chain import Published
     from personaagent.memory.embedder import Embedder, SentenceEmbedder
+    from personaagent.memory.episodic import EpisodicMemory, Memory
     from personaagent.memory.journal import Journal
-    from personaagent.memory.memory import EpisodicMemory, Memory
     from personaagent.memory.quarantine import Quarantined, quarantined, release
     from personaagent.memory.retrieval import RETRIEVERS, Retriever
     from personaagent.memory.store import Added, Store, UserSummary
@@ -36,9 +36,9 @@ _HOME = {
     "RETRIEVERS": "retrieval",
     "Added": "store",
     "Embedder": "embedder",
-    "EpisodicMemory": "memory",
+    "EpisodicMemory": "episodic",
     "Journal": "journal",
-    "Memory": "memory",
+    "Memory": "episodic",
     "Published": "chain",
     "Quarantined": "quarantine",
     "Retriever": "retrieval",

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from personaagent.data import Persona
 from personaagent.errors import ConflictError, DataError, StoreError
 from personaagent.memory.database import Database
-from personaagent.memory.rows import microseconds, moment
+from personaagent.memory.encoding import microseconds, moment
 from personaagent.memory.schema import branches, champions, evidence, interactions, personas
 from personaagent.memory.tombstones import erased, restorations
 

@@ -4,7 +4,7 @@ One transaction deletes the rows and their vectors, the journals and whatever el
 the user, lays tombstones, empties every persona that rests on an erased interaction, and publishes
 the champion without what it owed to them; a job in the queue derives the rest again. What lies
 outside the database is written down to be
-deleted (`unfinished`, `exports.doomed`): see `personaagent.forgetting`.
+deleted (`unfinished`, `exports.doomed`): see `personaagent.privacy.forgetting`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from personaagent.data import Interaction, Persona
 from personaagent.errors import DataError
-from personaagent.memory import quarantine, queue, rows, tombstones
+from personaagent.memory import encoding, quarantine, queue, tombstones
 from personaagent.memory.chain import ERASED, Chain
 from personaagent.memory.schema import (
     branches,
@@ -86,7 +86,7 @@ def erase(
         raise DataError(f"nothing of user '{user}' selected: give ids, a source, or everything")
     memory = store.of(user)
     user = memory.user
-    now = rows.microseconds(store.now())
+    now = encoding.microseconds(store.now())
     with store.database.write() as connection:
         gone = _selected(connection, memory.user, ids, source, everything)
         named = {*ids, *(one.id for one in gone)}
@@ -175,7 +175,7 @@ def _selected(
     else:
         selects = [mine.where(interactions.c.id.in_(some)) for some in _parts(ids)]
     return [
-        rows.interaction(row)
+        encoding.interaction(row)
         for select in selects
         for row in connection.execute(select.order_by(interactions.c.seq)).mappings()
     ]
@@ -226,7 +226,7 @@ def _clean(
     if champion.hash in hashes:
         cited = [id for one in champion.directives for id in (*one.support, *one.oppose)]
         kept = {
-            row["id"]: rows.interaction(row)
+            row["id"]: encoding.interaction(row)
             for some in _parts(cited)
             for row in connection.execute(
                 sa.select(interactions).where(
@@ -259,7 +259,7 @@ def note_outside(
     if emptied is not None:
         doomed = doomed.where(exports.c.hash.in_([*emptied, ""]))
     connection.execute(doomed.values(doomed=True))
-    row = {"user": user, "since": rows.microseconds(store.now())}
+    row = {"user": user, "since": encoding.microseconds(store.now())}
     store.database.upsert(connection, unfinished, row)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from personaagent.memory.rows import microseconds
+from personaagent.memory.encoding import microseconds
 from personaagent.memory.schema import exports, workfiles
 from personaagent.memory.store import Store
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from personaagent.data.influence import NOWHERE
 from personaagent.errors import StoreError
 from personaagent.memory.embedder import Embedder
+from personaagent.memory.encoding import microseconds
 from personaagent.memory.lru import LRU
-from personaagent.memory.rows import microseconds
 from personaagent.memory.user import UserMemory
 
 Seqs = NDArray[np.int64]

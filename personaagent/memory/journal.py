@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from personaagent.errors import ConflictError, DataError
 from personaagent.memory.database import Database
-from personaagent.memory.rows import microseconds
+from personaagent.memory.encoding import microseconds
 from personaagent.memory.schema import journal
 from personaagent.memory.tombstones import latest
 

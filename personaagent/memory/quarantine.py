@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from personaagent.data import Interaction
 from personaagent.errors import DataError
-from personaagent.memory import rows
+from personaagent.memory import encoding
 from personaagent.memory.database import Database
 from personaagent.memory.schema import interactions, quarantine
 from personaagent.memory.user import UserMemory
@@ -66,7 +66,7 @@ def release(memory: UserMemory, id: str) -> Interaction:
                 f"interaction '{id}' of user '{memory.user}' is known with other content: what is "
                 "in quarantine cannot take its place"
             )
-        connection.execute(interactions.insert(), rows.row(one))
+        connection.execute(interactions.insert(), encoding.row(one))
         connection.execute(quarantine.delete().where(mine))
     return one
 
@@ -80,9 +80,9 @@ def put_aside(database: Database, connection: sa.Connection, given: Sequence[Qua
             "user": one.interaction.user,
             "id": one.interaction.id,
             "task": one.interaction.task,
-            "body": json.dumps(rows.row(one.interaction), ensure_ascii=False),
+            "body": json.dumps(encoding.row(one.interaction), ensure_ascii=False),
             "reason": one.reason,
-            "created": rows.microseconds(one.created),
+            "created": encoding.microseconds(one.created),
         }
         for one in given
     ]
@@ -116,5 +116,5 @@ def known_digests(
 
 
 def _read(row: Any) -> Quarantined:
-    one = rows.interaction(json.loads(row["body"]))
-    return Quarantined(one, row["reason"], rows.moment(row["created"]))
+    one = encoding.interaction(json.loads(row["body"]))
+    return Quarantined(one, row["reason"], encoding.moment(row["created"]))

@@ -4,22 +4,120 @@ A worker takes a job for as long as its lease lasts and renews it while it works
 next worker goes on, with what the journal kept: at once where the dead one ran on the same machine,
 else when the lease runs out. `compile` holds the same lease, so that nobody works for a user whose
 persona somebody else is about to publish.
+
+A lease names its holder, a process, so that others on the same machine see whether it still lives.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol, Self
 
 import sqlalchemy as sa
 
 from personaagent.errors import BusyError
-from personaagent.memory.holder import described, gone, same_process
-from personaagent.memory.rows import microseconds, moment, moment_or_none
+from personaagent.memory.encoding import microseconds, moment, moment_or_none
 from personaagent.memory.schema import alignments, interactions, jobs
 from personaagent.memory.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process at work; as text it is what a lease is signed with.
+
+    Attributes:
+        work: what it does, such as `worker` or `compile`.
+        host: the name of its machine, for people.
+        place: of the machine since it was started, and its container: within one, ids of
+            processes name the same ones.
+        process: its id.
+        mark: tells two of one process apart.
+    """
+
+    work: str
+    host: str
+    place: str
+    process: int
+    mark: str
+
+    @classmethod
+    def new(cls, work: str) -> Self:
+        """This process."""
+        return cls(work, socket.gethostname(), _place(), os.getpid(), uuid.uuid4().hex)
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """The holder of a signature, None where it is in another form."""
+        parts = text.split("/")
+        if len(parts) != 5 or not parts[3].isdigit():
+            return None
+        work, host, place, process, mark = parts
+        return cls(work, host, place, int(process), mark)
+
+    def __str__(self) -> str:
+        host = self.host.replace("/", "_")
+        return f"{self.work}/{host}/{self.place}/{self.process}/{self.mark}"
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is known to be dead; False where that cannot be known from here."""
+        if self.place != _place() or os.name == "nt":  # there, signal 0 is no question
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # somebody else's, and alive
+            return False
+        return False
+
+    def described(self) -> str:
+        """In words."""
+        return f"'{self.work}', process {self.process} on {self.host}"
+
+
+def gone(signature: str) -> bool:
+    """Whether the holder of a lease is known to be dead."""
+    holder = Holder.read(signature)
+    return holder is not None and holder.gone
+
+
+def same_process(one: str | None, other: str | None) -> bool:
+    """Whether two leases are held by one process."""
+    a, b = Holder.read(one or ""), Holder.read(other or "")
+    return a is not None and b is not None and (a.place, a.process) == (b.place, b.process)
+
+
+def described(signature: str | None) -> str:
+    """The holder of a lease, in words."""
+    holder = Holder.read(signature or "")
+    return "another process" if holder is None else holder.described()
+
+
+@cache
+def _place() -> str:
+    told = [socket.gethostname(), *filter(None, map(_told, _TELLING))]
+    return sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+_TELLING = ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid")
+
+
+def _told(name: str) -> str:
+    path = Path(name)
+    try:
+        return str(path.readlink()) if path.is_symlink() else path.read_text()
+    except OSError:  # not Linux
+        return ""
+
 
 LEASE = timedelta(minutes=2)
 ATTEMPTS = 3

@@ -18,11 +18,11 @@ from typing import Self
 import sqlalchemy as sa
 from platformdirs import user_data_path
 
-from personaagent.data import LAMP_TASKS, Interaction, Task, arguments
+from personaagent.data import LAMP_TASKS, Interaction, Task, validation
 from personaagent.data.normal import normal
 from personaagent.data.screening import Screening
 from personaagent.errors import DataError, StoreError
-from personaagent.memory import rows, tombstones
+from personaagent.memory import encoding, tombstones
 from personaagent.memory.database import Database
 from personaagent.memory.definitions import saved_tasks
 from personaagent.memory.quarantine import Quarantined, known_digests, put_aside
@@ -130,14 +130,14 @@ class Store:
         # Everything is read and checked first: the one writer's lock is not held meanwhile.
         now = self.now()
         known = self._tasks(tasks or {})
-        each = arguments.every("interactions", interactions, Interaction, GIVE)
-        checked = [_fitting(rows.checked(one, now), known) for one in each]
+        each = validation.every("interactions", interactions, Interaction, GIVE)
+        checked = [_fitting(encoding.checked(one, now), known) for one in each]
         suspects = self._suspects(checked, known)
         done = new = changed = 0
         with self.database.write() as connection:
             if even_erased:
                 for user, ids in _by_user(checked).items():
-                    tombstones.restore(connection, user, ids, rows.microseconds(now))
+                    tombstones.restore(connection, user, ids, encoding.microseconds(now))
             wanted = _not_erased(connection, checked)
             found = [suspects[key] for one in wanted if (key := _key(one)) in suspects]
             released = known_digests(connection, [one for one, _ in found])
@@ -183,7 +183,9 @@ class Store:
             found = connection.execute(select.group_by(c.user)).all()
         return sorted(
             (
-                UserSummary(user, count, rows.moment_or_none(first), rows.moment_or_none(last))
+                UserSummary(
+                    user, count, encoding.moment_or_none(first), encoding.moment_or_none(last)
+                )
                 for user, count, first, last in found
             ),
             key=lambda summary: summary.user,
@@ -207,9 +209,9 @@ class Store:
         Raises:
             DataError: the user is empty, or no text.
         """
-        arguments.instance("the user", user, str, "name one, as the store lists them")
+        validation.instance("the user", user, str, "name one, as the store lists them")
         named = normal(user)
-        arguments.text("the user", named)
+        validation.text("the user", named)
         return UserMemory(self.database, self.now, named)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
@@ -259,7 +261,7 @@ class Store:
         """Insert one batch; how many of it were new."""
         insert = self.database.insert(interactions).on_conflict_do_nothing()
         stored = connection.execute(
-            insert.returning(interactions.c.seq), [rows.row(one) for one in batch]
+            insert.returning(interactions.c.seq), [encoding.row(one) for one in batch]
         )
         return len(stored.all())
 
@@ -278,12 +280,12 @@ class Store:
             stored = {row.id: row for row in connection.execute(select)}
             for one in given:
                 if stored[one.id].digest != one.digest:
-                    found.append((one, rows.interaction(stored[one.id]._mapping)))
+                    found.append((one, encoding.interaction(stored[one.id]._mapping)))
         return found
 
 
 def _changed(one: Interaction, known: Interaction) -> DataError:
-    fields = ", ".join(rows.difference(one, known))
+    fields = ", ".join(encoding.difference(one, known))
     return DataError(
         f"interaction '{one.id}' of user '{one.user}' is known with other content (differs in: "
         f"{fields}): interactions are immutable, give the changed one an id of its own; nothing "

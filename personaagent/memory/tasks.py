@@ -12,7 +12,7 @@ from difflib import get_close_matches
 import sqlalchemy as sa
 
 from personaagent.data import LAMP_TASKS, Task
-from personaagent.data.rows import suggestion
+from personaagent.data.validation import suggestion
 from personaagent.errors import DataError
 from personaagent.memory.definitions import KEY, definition, saved_tasks
 from personaagent.memory.schema import champions, interactions, meta

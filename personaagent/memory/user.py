@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from personaagent.data import Interaction, Persona
 from personaagent.data.interaction import searched
 from personaagent.errors import ConflictError, DataError, StoreError
-from personaagent.memory import rows
+from personaagent.memory import encoding
 from personaagent.memory.chain import Chain, Published
 from personaagent.memory.database import Database
 from personaagent.memory.journal import Journal
@@ -102,18 +102,18 @@ class UserMemory:
             if unanswered:
                 where.append(interactions.c.response == "")
             if before is not None:
-                where.append(_sooner(rows.microseconds(aware(before)), 0))
+                where.append(_sooner(encoding.microseconds(aware(before)), 0))
             if before_id is not None:
                 where.append(_sooner(*self._place(connection, before_id)))
             select = sa.select(interactions).where(*where).order_by(*order).limit(limit)
             found = connection.execute(select).mappings().all()
-        return [rows.interaction(row) for row in reversed(found)]
+        return [encoding.interaction(row) for row in reversed(found)]
 
     def get(self, ids: Iterable[str]) -> list[Interaction]:
         """The interactions of these ids, in the order of `ids`; unknown ids are left out."""
         asked = list(dict.fromkeys(ids))
         found = {
-            row["id"]: rows.interaction(row)
+            row["id"]: encoding.interaction(row)
             for row in self._where_in(sa.select(interactions), interactions.c.id, asked)
         }
         return [found[id] for id in asked if id in found]
@@ -130,7 +130,7 @@ class UserMemory:
     def at(self, seqs: Sequence[int]) -> dict[int, Interaction]:
         """The interactions of these seqs by seq; unknown ones are left out."""
         found = self._where_in(sa.select(interactions), interactions.c.seq, seqs)
-        return {row["seq"]: rows.interaction(row) for row in found}
+        return {row["seq"]: encoding.interaction(row) for row in found}
 
     def seqs(self, ids: Iterable[str]) -> dict[str, int]:
         """The seqs by id; unknown ids are left out."""
@@ -267,7 +267,7 @@ class UserMemory:
             where.append(interactions.c.task == task)
         if not include_expired:
             expires = interactions.c.expires
-            where.append(sa.or_(expires.is_(None), expires > rows.microseconds(self.now())))
+            where.append(sa.or_(expires.is_(None), expires > encoding.microseconds(self.now())))
         return where
 
     def _place(self, connection: sa.Connection, id: str) -> tuple[int | None, int]:

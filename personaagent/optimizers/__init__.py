@@ -2,18 +2,16 @@
 
 from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept, Trial
 from personaagent.optimizers.alignment import PersonaAlignment
-from personaagent.optimizers.contests import Contests
 from personaagent.optimizers.drift import Drift, HabitsChanged, follow, look, tell, watch
-from personaagent.optimizers.evidence import BETS, AcceptOnEvidence, Bet, pooled
+from personaagent.optimizers.evidence import BETS, AcceptOnEvidence, Bet, Contests, pooled
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.pooling import pool
 from personaagent.optimizers.prior import Prior, Start, read_prior
-from personaagent.optimizers.replay import Replay, Replayed
+from personaagent.optimizers.replay import Replay, Replayed, Student
 from personaagent.optimizers.rollback import Watched, watch_champion
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.stopping import Patience
-from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from personaagent.data import Persona, arguments
+from personaagent.data import Persona, validation
 from personaagent.optimizers.replay import Replayed
 
 WRONG = 3.0  # nats that a label's loss counts for at most: less than 5 % likely is just wrong
@@ -86,7 +86,7 @@ class AcceptOnReplay:
 
     def __init__(self, *, margin: float = 0.05) -> None:
         # nats that the whole replay must save: more than an answer changes when it is asked again
-        arguments.number("margin", margin, 0)
+        validation.number("margin", margin, 0)
         self.margin = margin
 
     def accepts(self, trial: Trial) -> tuple[bool, str]:

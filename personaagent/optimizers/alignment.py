@@ -18,12 +18,23 @@ from typing import Any, TypeVar
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Choice, Interaction, Persona, Task, Text, arguments
+from personaagent.data import Choice, Interaction, Persona, Task, Text, validation
 from personaagent.data.influence import measured
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, BetterWithout
-from personaagent.optimizers.judging import (
+from personaagent.optimizers.log import BARE, EARLIER, WITHOUT, AlignmentLog, Gradient, Step
+from personaagent.optimizers.prior import Prior, Start, bare_of, start_of
+from personaagent.optimizers.replay import Asked, Replay, Replayed, Student, together
+from personaagent.optimizers.sampling import (
+    REACH,
+    SIMULATE,
+    BatchSampler,
+    HardBatch,
+    due,
+    simulated,
+)
+from personaagent.optimizers.selection import (
     POLICIES,
     Policies,
     Verdict,
@@ -39,23 +50,10 @@ from personaagent.optimizers.judging import (
     undecided,
     without,
 )
-from personaagent.optimizers.log import BARE, EARLIER, WITHOUT, AlignmentLog, Gradient, Step
-from personaagent.optimizers.prior import Prior, Start
-from personaagent.optimizers.record import Record, Scratch
-from personaagent.optimizers.replay import Asked, Replay, Replayed, together
-from personaagent.optimizers.sampling import (
-    REACH,
-    SIMULATE,
-    BatchSampler,
-    HardBatch,
-    due,
-    simulated,
-)
 from personaagent.optimizers.slots import within_slots
-from personaagent.optimizers.start import bare_of, start_of
 from personaagent.optimizers.stopping import Patience, Stopping
-from personaagent.optimizers.student import Student
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
+from personaagent.optimizers.worklog import Record, Scratch
 from personaagent.optimizers.writers import Writers
 from personaagent.programs.fusion import POOLED, SHRINKAGE
 from personaagent.programs.profile import WORDS
@@ -122,8 +120,8 @@ class PersonaAlignment(Teleprompter):
             ("simulate", simulate, 1),
             ("profile", profile, 1),
         ):
-            arguments.whole(name, value, least)
-        arguments.instance("seed", seed, int, "give a whole number")
+            validation.whole(name, value, least)
+        validation.instance("seed", seed, int, "give a whole number")
         for name, part, method in (
             ("sampler", sampler, "sample"),
             ("update", update, "propose"),
@@ -136,7 +134,7 @@ class PersonaAlignment(Teleprompter):
                     "see personaagent.optimizers for those that there are"
                 )
         if prior is not None:
-            arguments.instance("prior", prior, Prior, "give what 'pool' or 'read_prior' returns")
+            validation.instance("prior", prior, Prior, "give what 'pool' or 'read_prior' returns")
         self.iterations = iterations
         self.batch = batch
         self.replay = replay
@@ -402,7 +400,7 @@ def _answers(what: str, task: Task, interactions: Sequence[Interaction]) -> list
         DataError: something else is among them, or an answer that is none of the task's.
     """
     remedy = "give the user's Interaction objects, as 'store.of(user).interactions(task)' has them"
-    given = arguments.every(what, interactions, Interaction, remedy)
+    given = validation.every(what, interactions, Interaction, remedy)
     for one in given:
         if not one.response:
             raise DataError(

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from personaagent.data import Choice, Interaction, Task
 from personaagent.memory import Embedder, EpisodicMemory, Memory, Store
+from personaagent.memory.habit_change import forget_turn, save_turn, turn_of
 from personaagent.memory.queue import behind
 from personaagent.memory.tasks import load_tasks
-from personaagent.memory.turns import forget_turn, save_turn, turn_of
-from personaagent.programs.habits import vote
+from personaagent.programs.user_label_prior import vote
 
 HALF_LIFE = 5.0  # interactions after a change that halve the weight of what is older
 WINDOW = 120  # the latest interactions that are looked at

@@ -10,8 +10,8 @@ from typing import Self
 
 from personaagent.data import Choice, Interaction, Task
 from personaagent.lm import PersonaLM, Usage
-from personaagent.optimizers.judging import SETTLING
 from personaagent.optimizers.sampling import REACH, SIMULATE
+from personaagent.optimizers.selection import SETTLING
 from personaagent.optimizers.setting import Setting
 
 CHUNK = 40  # interactions that are summarized at once (`ProfileSummarizer`)

@@ -21,11 +21,11 @@ import dspy
 
 from personaagent.data import Choice, Persona, Query, Task, Trust
 from personaagent.errors import DataError
-from personaagent.optimizers.folds import FOLDS, fold_of, no_worse, standard_error
-from personaagent.optimizers.meanings import cohort_habits
+from personaagent.optimizers.cohort_meanings import cohort_habits
+from personaagent.optimizers.crossval import FOLDS, fold_of, no_worse, standard_error
 from personaagent.optimizers.prior import STARTS, Prior, Start, Tried
-from personaagent.optimizers.record import once
 from personaagent.optimizers.replay import parallel
+from personaagent.optimizers.worklog import once
 from personaagent.programs import PersonaAgent, Situation
 from personaagent.programs.fusion import Answered, fit_trust, grade
 from personaagent.programs.history import HistoryProfile

@@ -1,16 +1,22 @@
-"""Where the personas of a task start: what a cohort of users taught, as a value and as a file."""
+"""Where the personas of a task start: from the published one, from a first one, or from what a
+cohort of users taught, which is a value and a file.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from personaagent.data import Action, Persona, Trust
+from personaagent.data import Action, Choice, Interaction, Persona, Trust
 from personaagent.errors import DataError
+from personaagent.optimizers.replay import Student
+from personaagent.optimizers.worklog import Record
+from personaagent.optimizers.writers import Writers
+from personaagent.programs.scope import derived_from
 
 _MEASURED = ("loss", "error", "score", "seconds")
 
@@ -151,3 +157,53 @@ def _start(data: dict[str, Any]) -> Start:
     if not isinstance(data["profile"], bool):
         raise TypeError(f"profile is {data['profile']!r}")
     return Start(data["profile"], persona.actions or (), persona.trust)
+
+
+def bare_of(agent: Student, user: str, start: Start) -> list[Persona]:
+    """What `start_of` gives, without its profile; empty where that is not all that it says."""
+    persona = agent.persona_of(user)
+    if persona.directives:
+        return []
+    actions = persona.actions if persona.profile else start.actions
+    return [replace(persona, profile="", actions=actions)]
+
+
+def start_of(
+    agent: Student,
+    user: str,
+    writing: Sequence[Interaction],
+    judging: Sequence[Interaction],
+    start: Start,
+    writers: Writers,
+    record: Record,
+) -> Persona:
+    """The published persona, or a first one as the cohort starts: by default a profile.
+
+    Args:
+        agent: its task and memory.
+        user: whose persona.
+        writing: what may write a persona.
+        judging: what judges it, and must not write it.
+        start: how a first one begins.
+        writers: write the profile.
+        record: keeps it.
+    """
+    persona = agent.persona_of(user)
+    if persona.profile or persona.directives:
+        return persona
+    if not start.profile:
+        return replace(persona, actions=start.actions, trust=start.trust)
+    # Derived interactions say little of the user; what they were made from says more.
+    sources = {id for one in writing for id in derived_from(one)}
+    hidden = {id for one in judging for id in derived_from(one)}
+    mine = agent.memory.store.of(user)
+    papers = mine.get(sorted(sources - hidden))
+    # What is known of the user without an answer (a Choice's papers judge, too).
+    last = max((one.time for one in (*writing, *judging) if one.time), default=None)
+    told = (
+        []
+        if isinstance(agent.task, Choice)
+        else mine.interactions(agent.task.name, before=last, unanswered=True)
+    )
+    profile = writers.profile(agent.task, papers or [*told, *writing], record)
+    return replace(persona, profile=profile, actions=start.actions, trust=start.trust)

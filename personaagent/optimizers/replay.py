@@ -3,6 +3,8 @@
 The expensive part is the LM's answer, and it depends only on what the LM is shown. So answers are
 kept by that view: a candidate costs calls only where it shows the LM something new. With a journal
 they outlive the process.
+
+`Student` is what replay, and so PersonaAlignment, needs of a program.
 """
 
 from __future__ import annotations
@@ -13,18 +15,49 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import dspy
 
-from personaagent.data import Interaction, Meanings, Persona
-from personaagent.optimizers.ahead import in_turn
-from personaagent.optimizers.record import Record, once
-from personaagent.optimizers.student import Student
+from personaagent.data import Interaction, Meanings, Persona, Task
+from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.slots import in_turn
+from personaagent.optimizers.worklog import Record, once
 from personaagent.programs import Situation
-from personaagent.programs.consult import consult
+from personaagent.programs.directive_matching import consult
 from personaagent.programs.fusion import grade
-from personaagent.programs.habits import label_posterior
+from personaagent.programs.persona import PersonaParameter
+from personaagent.programs.retriever import MemoryRetriever
+from personaagent.programs.user_label_prior import label_posterior
+
+
+class Student(Protocol):
+    """A DSPy program that answers under a persona: `PersonaAgent`, or `Personal` around any other.
+
+    One that also has `act` takes standing actions, which are then settled by replay.
+    """
+
+    task: Task
+    persona: PersonaParameter
+    retrieve: MemoryRetriever
+
+    @property
+    def memory(self) -> EpisodicMemory:
+        """With the user's interactions and published persona."""
+        ...
+
+    def persona_of(self, user: str) -> Persona:
+        """The persona that a user's alignment starts from."""
+        ...
+
+    def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
+        """Answer a past query again: `answer`, and `lm`, label to probability or None."""
+        ...
+
+    def deepcopy(self) -> Self:
+        """A copy with parameters of its own, as of any `dspy.Module`."""
+        ...
+
 
 T = TypeVar("T")
 Asked = tuple[Persona, Interaction]

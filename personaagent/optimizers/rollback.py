@@ -7,11 +7,21 @@ from dataclasses import dataclass, replace
 
 from personaagent.data import Interaction, Persona
 from personaagent.optimizers.acceptance import Trial
-from personaagent.optimizers.contests import Contests, identity, kind_of
-from personaagent.optimizers.evidence import ALPHA, BETS, ROLLBACK, Bet, e_value, evidence, shares
-from personaagent.optimizers.judging import evidence_of
-from personaagent.optimizers.record import Record, Scratch
+from personaagent.optimizers.evidence import (
+    ALPHA,
+    BETS,
+    ROLLBACK,
+    Bet,
+    Contests,
+    e_value,
+    evidence,
+    identity,
+    kind_of,
+    shares,
+)
 from personaagent.optimizers.replay import Replay
+from personaagent.optimizers.selection import evidence_of
+from personaagent.optimizers.worklog import Record, Scratch
 from personaagent.programs import PersonaAgent
 
 LATEST = 12  # newer interactions that are replayed at a time

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from personaagent.data import Interaction, arguments
+from personaagent.data import Interaction, validation
 from personaagent.data.influence import PER_DAY, latest_first
 from personaagent.optimizers.replay import Replayed
 
@@ -44,7 +44,7 @@ class HardBatch:
     """
 
     def __init__(self, *, easy: float = 0.7) -> None:
-        arguments.number("easy", easy, 0, 1)
+        validation.number("easy", easy, 0, 1)
         self.easy = easy  # nats below which an answer is no surprise (a probability of one half)
 
     def sample(

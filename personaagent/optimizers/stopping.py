@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from personaagent.data import arguments
+from personaagent.data import validation
 from personaagent.optimizers.log import Step
 
 
@@ -21,7 +21,7 @@ class Patience:
     """Stops after so many steps in a row without a new persona."""
 
     def __init__(self, steps: int = 2) -> None:
-        arguments.whole("steps", steps, 1)
+        validation.whole("steps", steps, 1)
         self.steps = steps
 
     def stops(self, steps: Sequence[Step]) -> str | None:

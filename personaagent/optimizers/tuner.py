@@ -22,11 +22,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from personaagent.errors import DataError
+from personaagent.files import private_folder
 from personaagent.memory.tombstones import owner_of
-from personaagent.optimizers.heldout import Outcome
-from personaagent.optimizers.setting import Setting
-from personaagent.optimizers.space import Space
-from personaagent.private import private_folder
+from personaagent.optimizers.crossval import Outcome
+from personaagent.optimizers.setting import Setting, Space
 
 Cost = Literal["tokens", "seconds"]
 STARTUP = 5  # trials before the Gaussian process takes over

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from personaagent.data import Directive, Interaction, Persona, Task, arguments, resolve
+from personaagent.data import Directive, Interaction, Persona, Task, resolve, validation
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
-from personaagent.optimizers.reach import Reaching
 from personaagent.optimizers.replay import Replayed
+from personaagent.optimizers.thresholds import Reaching
 from personaagent.programs import PersonaRewriter
 from personaagent.programs.rewriter import clean
 
@@ -70,8 +70,8 @@ class ItemisedEdits:
     """
 
     def __init__(self, *, keep: int = 2, cap: int = 12) -> None:
-        arguments.whole("keep", keep, 1)
-        arguments.whole("cap", cap, 1)
+        validation.whole("keep", keep, 1)
+        validation.whole("cap", cap, 1)
         self.keep = keep
         self.cap = cap
 

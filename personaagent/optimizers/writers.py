@@ -12,11 +12,11 @@ import dspy
 
 from personaagent.data import Interaction, Persona, Task
 from personaagent.memory import EpisodicMemory
-from personaagent.optimizers.ahead import Ahead
 from personaagent.optimizers.log import Gradient
-from personaagent.optimizers.record import Record, once
 from personaagent.optimizers.replay import Replayed, parallel
+from personaagent.optimizers.slots import Ahead
 from personaagent.optimizers.update import Proposal, Update
+from personaagent.optimizers.worklog import Record, once
 from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
 
 

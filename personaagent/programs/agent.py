@@ -8,17 +8,16 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, Trust, arguments
+from personaagent.data import Directive, Interaction, Persona, Task, Trust, validation
 from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
-from personaagent.programs.consult import consult
+from personaagent.programs.directive_matching import consult
 from personaagent.programs.fusion import serve, stated
-from personaagent.programs.habits import label_posterior
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.situation import Situation
+from personaagent.programs.scope import Situation
 from personaagent.programs.tools import (
     Observation,
     general_tools,
@@ -26,6 +25,7 @@ from personaagent.programs.tools import (
     run,
     within_context,
 )
+from personaagent.programs.user_label_prior import label_posterior
 
 
 class PersonaAgent(dspy.Module):
@@ -60,7 +60,7 @@ class PersonaAgent(dspy.Module):
         retriever: str = "dense",
     ) -> None:
         super().__init__()
-        arguments.whole("rounds", rounds, 0)
+        validation.whole("rounds", rounds, 0)
         self.task = given(task)
         self.tools = general_tools(tools)
         self.rounds = rounds

@@ -7,9 +7,8 @@ import dspy
 from personaagent.data import Task
 from personaagent.errors import DataError, LMError
 from personaagent.lm import read_text
-from personaagent.programs.adapter import PersonaAdapter
+from personaagent.programs.adapter import PersonaAdapter, ReadingAdapter, as_text
 from personaagent.programs.fusion import mode
-from personaagent.programs.reading import ReadingAdapter, as_text
 from personaagent.signatures import AnswerQuery
 
 

@@ -12,7 +12,7 @@ import dspy
 from personaagent.data import Interaction
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.profile import ProfileSummarizer
-from personaagent.programs.situation import Situation
+from personaagent.programs.scope import Situation
 
 REACH = 40  # the latest interactions that a profile is made of, as in alignment
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from dspy.predict.parameter import Parameter
 
-from personaagent.data import Persona, arguments
+from personaagent.data import Persona, validation
 
 
 class PersonaParameter(Parameter):
@@ -33,5 +33,5 @@ def checked(persona: Persona | None) -> Persona | None:
         DataError: it is something else, such as the text of one.
     """
     if persona is not None:
-        arguments.instance("persona", persona, Persona, "give a Persona, or none")
+        validation.instance("persona", persona, Persona, "give a Persona, or none")
     return persona

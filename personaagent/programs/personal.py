@@ -10,17 +10,17 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, Trust, arguments
+from personaagent.data import Directive, Interaction, Persona, Task, Trust, validation
 from personaagent.data.task import given
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
-from personaagent.programs.consult import consult
+from personaagent.programs.adapter import ReadingAdapter
+from personaagent.programs.directive_matching import consult
 from personaagent.programs.fusion import fuse, stated
-from personaagent.programs.habits import label_posterior
 from personaagent.programs.persona import PersonaParameter, checked
-from personaagent.programs.reading import ReadingAdapter
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.situation import Situation
+from personaagent.programs.scope import Situation
+from personaagent.programs.user_label_prior import label_posterior
 
 
 class Personal(dspy.Module):
@@ -59,7 +59,7 @@ class Personal(dspy.Module):
         answer: str = "answer",
     ) -> None:
         super().__init__()
-        arguments.instance("program", program, dspy.Module, "give a DSPy program")
+        validation.instance("program", program, dspy.Module, "give a DSPy program")
         if not any("persona" in one.signature.input_fields for one in program.predictors()):
             raise DataError(
                 f"{type(program).__name__}: no predictor has an input field 'persona': add it to "

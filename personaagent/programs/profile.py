@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import dspy
 
-from personaagent.data import Interaction, Task, arguments
+from personaagent.data import Interaction, Task, validation
 from personaagent.lm import truncation_expected
 from personaagent.lm.model import ContextError
 from personaagent.programs.adapter import PersonaAdapter
@@ -24,8 +24,8 @@ class ProfileSummarizer(dspy.Module):
 
     def __init__(self, *, chunk: int = 40, words: int = WORDS) -> None:
         super().__init__()
-        arguments.whole("chunk", chunk, 1)
-        arguments.whole("words", words, 1)
+        validation.whole("chunk", chunk, 1)
+        validation.whole("words", words, 1)
         self.chunk = max(chunk, 2)  # of one each, merging would never end
         tokens = TOKENS_A_WORD * words
         self.summarize = dspy.Predict(summarize_in(words), max_tokens=tokens)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dspy
 
-from personaagent.data import arguments
+from personaagent.data import validation
 from personaagent.errors import DataError
 from personaagent.memory import RETRIEVERS, EpisodicMemory
-from personaagent.programs.situation import Situation
+from personaagent.programs.scope import Situation
 
 
 class MemoryRetriever(dspy.Module):
@@ -15,10 +15,10 @@ class MemoryRetriever(dspy.Module):
 
     def __init__(self, memory: EpisodicMemory, *, k: int = 4, retriever: str = "dense") -> None:
         super().__init__()
-        arguments.instance(
+        validation.instance(
             "memory", memory, EpisodicMemory, "give EpisodicMemory(store, SentenceEmbedder())"
         )
-        arguments.whole("k", k, 1)
+        validation.whole("k", k, 1)
         if retriever not in RETRIEVERS:
             known = ", ".join(RETRIEVERS)
             raise DataError(f"retriever {retriever!r} is unknown; there are: {known}")

@@ -27,7 +27,7 @@ from personaagent.errors import DataError
 from personaagent.lm.model import ContextError
 from personaagent.memory import Memory
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.situation import Situation
+from personaagent.programs.scope import Situation
 
 logger = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from personaagent.lazy import lazy
 
 if TYPE_CHECKING:
-    from personaagent.service.compiled import Compiled
     from personaagent.service.many import TrainedUsers, train
+    from personaagent.service.publish import Compiled
     from personaagent.service.trainer import Trained, Trainer
 
 __all__ = ["Compiled", "Trained", "TrainedUsers", "Trainer", "train"]
 
 _HOME = {
-    "Compiled": "compiled",
+    "Compiled": "publish",
     "Trained": "trainer",
     "TrainedUsers": "many",
     "Trainer": "trainer",

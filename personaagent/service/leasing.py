@@ -22,8 +22,7 @@ def held(store: Store, user: str, task: str) -> Iterator[Callable[[sa.Connection
     Raises:
         BusyError: somebody else works for the user.
     """
-    from personaagent.memory.holder import Holder
-    from personaagent.memory.queue import Queue
+    from personaagent.memory.queue import Holder, Queue
 
     jobs = Queue(store)
     job = jobs.hold(user, task, str(Holder.new("compile")))

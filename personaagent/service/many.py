@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Protocol, overload
 
 import dspy
 
-from personaagent.data import Task, arguments
+from personaagent.data import Task, validation
 from personaagent.data.normal import normal
-from personaagent.data.rows import suggestion
+from personaagent.data.validation import suggestion
 from personaagent.errors import BudgetError, DataError, PersonaAgentError
 from personaagent.lm import PersonaLM, Usage
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.tasks import task_named, task_of, tasks_of
 from personaagent.optimizers import Setting
 from personaagent.optimizers.estimate import Estimate, Rates
-from personaagent.optimizers.fleet import side_by_side
-from personaagent.service.compiled import Compiled
+from personaagent.optimizers.user_pool import side_by_side
+from personaagent.service.publish import Compiled
 from personaagent.service.trainer import Material, Trained, Trainer, Watcher
 
 if TYPE_CHECKING:
@@ -320,9 +320,11 @@ def train(
     """
     lm = dspy.settings.lm if lm is None else lm
     for name, one in (("lm", lm), ("gradient_lm", gradient_lm or lm)):
-        arguments.instance(name, one, PersonaLM, 'give one of connect, such as connect("embedded")')
+        validation.instance(
+            name, one, PersonaLM, 'give one of connect, such as connect("embedded")'
+        )
     settings = Setting() if settings is None else settings
-    arguments.instance("settings", settings, Setting, "give a Setting")
+    validation.instance("settings", settings, Setting, "give a Setting")
     with _memory(memory) as recalling:
         store = recalling.store
         trainer = Trainer(recalling, lm, settings, gradient_lm, prior)
@@ -330,7 +332,7 @@ def train(
             user = store.of(users).user
             kind = task if isinstance(task, Task) else task_of(store, user, task)
             return _one(trainer, user, kind, restart, track, report)
-        given = None if users is None else arguments.every("users", users, str, "give their names")
+        given = None if users is None else validation.every("users", users, str, "give their names")
         if given == []:
             return TrainedUsers({}, {})
         names = [store.of(one).user for one in given or ()]
@@ -367,7 +369,7 @@ def _memory(given: EpisodicMemory | Store | str | Path | None) -> Iterator[Episo
     elif isinstance(given, Store):
         yield EpisodicMemory(given, SentenceEmbedder())
     else:
-        arguments.instance(
+        validation.instance(
             "memory", given, (str, Path, type(None)), "give an EpisodicMemory, a Store or a path"
         )
         with Store(given, create=False) as store:

@@ -27,10 +27,9 @@ from personaagent.optimizers import (
 )
 from personaagent.optimizers.log import BARE, WITHOUT
 from personaagent.programs import PersonaAgent
-from personaagent.programs.situation import derived_from
-from personaagent.service.compiled import Compiled, Memo
+from personaagent.programs.scope import derived_from
 from personaagent.service.leasing import held
-from personaagent.service.publish import origins
+from personaagent.service.publish import Compiled, Memo, origins
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -330,7 +329,8 @@ class Trainer:
 
         The same alignment of another database is a run of its own.
         """
-        from personaagent import tracking, untracking  # MLflow takes seconds to import
+        from personaagent import tracking
+        from personaagent.privacy import untracking  # MLflow takes seconds to import
 
         log, store = trained.log, self.memory.store
         artifact = Artifact.of(

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from personaagent.errors import BudgetError, ConflictError, PersonaAgentError
-from personaagent.forgetting import finish, unfinished_users
-from personaagent.memory.holder import Holder
+from personaagent.memory.queue import Holder
 from personaagent.memory.tasks import task_named
+from personaagent.privacy.forgetting import finish, unfinished_users
 from personaagent.service.leasing import renewed
 
 if TYPE_CHECKING:
     from personaagent.memory.queue import Job, Queue, Trigger
-    from personaagent.service.compiled import Compiled
+    from personaagent.service.publish import Compiled
     from personaagent.service.trainer import Trainer, Watcher
 
 POLL = 5.0  # seconds between looks into an empty queue

@@ -9,7 +9,6 @@ imported by the first function that needs it.
 
 from personaagent.tracking.alignment import RUN, track
 from personaagent.tracking.connection import TrackingWarning
-from personaagent.tracking.evaluation import track_evaluation
 from personaagent.tracking.model import log_agent, save_agent
 from personaagent.tracking.prompts import CHALLENGER, CHAMPION, prompt_name, register
 from personaagent.tracking.traces import traced
@@ -25,5 +24,4 @@ __all__ = [
     "save_agent",
     "traced",
     "track",
-    "track_evaluation",
 ]

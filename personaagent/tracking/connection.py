@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from personaagent.private import private_file, private_folder
+from personaagent.files import private_file, private_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personaagent.errors import ArtifactError
-from personaagent.private import private_folder
+from personaagent.files import private_folder
 from personaagent.tracking import connection
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from cli_world import Engine, rows, write
 from mlflow import MlflowClient
 
-from personaagent.forgetting import Finished, finish, forget, unfinished_users
 from personaagent.memory import Store
+from personaagent.privacy.forgetting import Finished, finish, forget, unfinished_users
 
 CANARY = "xyzzycanary"
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--iterations", "1")
@@ -185,7 +185,7 @@ class Log:
 
 
 def test_a_server_of_mlflow_has_a_trash_of_its_own(planted, tmp_path, monkeypatch):
-    monkeypatch.setattr("personaagent.untracking.forget", lambda *_, **__: 2)
+    monkeypatch.setattr("personaagent.privacy.untracking.forget", lambda *_, **__: 2)
     with Store(tmp_path / "memory.db") as store:
         receipt = forget(store, "amira", ids=["amira-3"], tracking_uri="http://mlflow.example")
     assert "mlflow gc" in receipt.to_dict()["beyond"]["mlflow"]

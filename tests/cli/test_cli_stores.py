@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from unprivileged import open_folder, unprivileged
 
 from personaagent.cli.app import app
-from personaagent.lm.responses import hide_responses
+from personaagent.lm.written import hide_responses
 from personaagent.memory import Store
 
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--iterations", "1")

@@ -9,7 +9,7 @@ import pytest
 from cli_world import rows, write
 
 from personaagent.memory import Store
-from personaagent.memory.turns import save_turn
+from personaagent.memory.habit_change import save_turn
 
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--iterations", "1", "--no-track")
 

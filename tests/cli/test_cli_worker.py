@@ -15,8 +15,7 @@ from cli_world import Engine, rows, write
 
 from personaagent.errors import LMError
 from personaagent.memory import Store
-from personaagent.memory.holder import Holder
-from personaagent.memory.queue import Queue
+from personaagent.memory.queue import Holder, Queue
 from personaagent.service import Trainer
 
 WORK = ("worker", "--once", "--no-track")

@@ -18,7 +18,7 @@ from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
 
 from personaagent.data import Persona
-from personaagent.importers import IMPORTERS
+from personaagent.data.importers import IMPORTERS
 from personaagent.memory import EpisodicMemory, Store, erasure
 from personaagent.memory.schema import metadata
 from personaagent.memory.tasks import load_tasks

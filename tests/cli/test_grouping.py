@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from personaagent.cli.grouping import grouped
+from personaagent.cli.options import grouped
 
 
 @dataclass(frozen=True)

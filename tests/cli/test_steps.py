@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from personaagent.cli.steps import Display
+from personaagent.cli.progress import Display
 from personaagent.data import Directive, Persona
 from personaagent.lm.meter import Meter
 from personaagent.optimizers.log import Candidate, Step

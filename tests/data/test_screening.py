@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import LAMP_TASKS, Classification, Interaction, iter_lamp
+from personaagent.data import LAMP_TASKS, Classification, Interaction
 from personaagent.data.screening import GENERATED, TRUST, Screening, withheld
+from personaagent.experiments.lamp_files import iter_lamp
 
 INBOX = Classification(
     "inbox",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from personaagent.data import Classification, read_interactions, read_tasks
-from personaagent.data.signals import Signal
+from personaagent.data.interaction import Signal
 from personaagent.errors import DataError
 
 INBOX = Classification("inbox", "Which?", labels=("work", "home"))

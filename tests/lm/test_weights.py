@@ -14,8 +14,13 @@ import pytest
 
 from personaagent.errors import WeightsError
 from personaagent.lm import weights as module
-from personaagent.lm.gguf import verify_gguf
-from personaagent.lm.weights import QWEN_CODER_1_5B, Weights, ensure_weights, file_sha256
+from personaagent.lm.weights import (
+    QWEN_CODER_1_5B,
+    Weights,
+    ensure_weights,
+    file_sha256,
+    verify_gguf,
+)
 
 PARTS = [bytes([number]) * 1000 for number in range(1, 12)]
 WHOLE = b"".join(PARTS)

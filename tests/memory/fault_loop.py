@@ -19,11 +19,10 @@ import sqlalchemy as sa
 from standins import HashEmbedder
 from worlds import interaction
 
-from personaagent import forgetting
 from personaagent.data import Directive, Persona
 from personaagent.memory import EpisodicMemory, Store, exports
-from personaagent.memory.replica import read
-from personaagent.memory.sync import merge, sync
+from personaagent.memory.sync import merge, read, sync
+from personaagent.privacy import forgetting
 
 CANARY = "xyzzycanary"
 WRITES = ("BEGIN I", "INSERT", "UPDATE", "DELETE", "COMMIT", "VACUUM", "PRAGMA wal_checkpoint")

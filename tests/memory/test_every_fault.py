@@ -19,8 +19,7 @@ from personaagent.data import Persona
 from personaagent.errors import StoreError
 from personaagent.memory import Store
 from personaagent.memory.erasure import erase
-from personaagent.memory.replica import read
-from personaagent.memory.sync import sync
+from personaagent.memory.sync import read, sync
 
 TESTS = Path(__file__).parents[1]
 

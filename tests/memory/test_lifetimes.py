@@ -18,8 +18,8 @@ from worlds import NOON, interaction
 
 from personaagent.data import Persona
 from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
-from personaagent.memory.replica import read
 from personaagent.memory.schema import metadata
+from personaagent.memory.sync import read
 from personaagent.memory.tasks import tasks_of
 
 NUMBERS = itertools.count()

@@ -14,13 +14,14 @@ from personaagent.data import Persona
 from personaagent.errors import BusyError
 from personaagent.memory import Store
 from personaagent.memory.erasure import erase
-from personaagent.memory.holder import Holder, gone
 from personaagent.memory.queue import (
     ATTEMPTS,
     LEASE,
+    Holder,
     NewInteractions,
     Queue,
     Schedule,
+    gone,
     newest_of,
     note_alignment,
 )

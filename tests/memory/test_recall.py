@@ -15,8 +15,8 @@ from worlds import NOON, WORDS, histories, interaction, times
 from personaagent.data import Interaction
 from personaagent.errors import DataError
 from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
+from personaagent.memory.habit_change import forget_turn, save_turn
 from personaagent.memory.schema import meta, vectors
-from personaagent.memory.turns import forget_turn, save_turn
 
 CLOCK = datetime(2023, 1, 1, tzinfo=UTC)
 several = settings(

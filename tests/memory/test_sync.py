@@ -18,8 +18,7 @@ from personaagent.errors import DataError
 from personaagent.memory import Store, quarantined, release
 from personaagent.memory.erasure import erase
 from personaagent.memory.quarantine import Quarantined
-from personaagent.memory.replica import Replica, read
-from personaagent.memory.sync import merge, merged_fields, sync
+from personaagent.memory.sync import Replica, merge, merged_fields, read, sync
 from personaagent.memory.user import UserMemory
 
 NUMBERS = itertools.count()

@@ -11,7 +11,7 @@ import pytest
 
 from personaagent.errors import ConflictError
 from personaagent.memory import Store
-from personaagent.memory.turnstile import Turnstile
+from personaagent.memory.database import Turnstile
 
 
 def test_what_waits_is_committed_together_and_is_there_afterwards(store: Store) -> None:

@@ -9,7 +9,7 @@ from standins import HashEmbedder
 from worlds import interaction
 
 from personaagent.memory import EpisodicMemory, Store
-from personaagent.memory.turns import forget_turn, save_turn, turn_of
+from personaagent.memory.habit_change import forget_turn, save_turn, turn_of
 
 
 @pytest.fixture

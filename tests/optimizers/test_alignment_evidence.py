@@ -19,9 +19,9 @@ from personaagent.optimizers import (
     PersonaAlignment,
     Replay,
 )
-from personaagent.optimizers.judging import means, without
 from personaagent.optimizers.log import BARE, EARLIER, WITHOUT
-from personaagent.optimizers.record import Scratch
+from personaagent.optimizers.selection import means, without
+from personaagent.optimizers.worklog import Scratch
 from personaagent.programs import PersonaAgent
 
 # Evidence

@@ -21,7 +21,7 @@ from personaagent.optimizers import (
     Patience,
     PersonaAlignment,
 )
-from personaagent.optimizers.record import Scratch
+from personaagent.optimizers.worklog import Scratch
 from personaagent.programs import PersonaAgent
 
 

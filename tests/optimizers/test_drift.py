@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from worlds_of_mail import INBOX, mail, remembering
 
 from personaagent.data import Choice
+from personaagent.memory.habit_change import turn_of
 from personaagent.memory.queue import newest_of, note_alignment
 from personaagent.memory.tasks import save_tasks
-from personaagent.memory.turns import turn_of
 from personaagent.optimizers import HabitsChanged, follow, tell, watch
 from personaagent.optimizers.drift import HALF_LIFE, SHORTEST
 

@@ -10,11 +10,11 @@ from worlds_of_mail import FILLERS, HABITS, INBOX, book, habitual, mail, remembe
 
 from personaagent.data import Directive, Persona
 from personaagent.optimizers import Gradient, ItemisedEdits, Replay, Replayed
-from personaagent.optimizers.reach import Reaching
-from personaagent.optimizers.record import Scratch
+from personaagent.optimizers.thresholds import Reaching
 from personaagent.optimizers.update import Proposal
+from personaagent.optimizers.worklog import Scratch
 from personaagent.programs import PersonaAgent, PersonaRewriter
-from personaagent.programs.consult import fit
+from personaagent.programs.directive_matching import fit
 
 
 class Named(PersonaRewriter):

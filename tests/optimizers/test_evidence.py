@@ -13,9 +13,8 @@ from worlds_of_mail import mail
 from personaagent.data import Directive, Persona
 from personaagent.memory import Store
 from personaagent.optimizers import BETS, AcceptOnEvidence, Bet, Contests, Replayed, Trial, pooled
-from personaagent.optimizers.contests import identity, kind_of
-from personaagent.optimizers.evidence import ALPHA, MOST, e_value
-from personaagent.optimizers.record import Scratch
+from personaagent.optimizers.evidence import ALPHA, MOST, e_value, identity, kind_of
+from personaagent.optimizers.worklog import Scratch
 
 MINE = Persona("ann", "inbox", profile="P.")
 DOG = Directive("If the message mentions dog, answer travel.", "dog", 0.4, ("w1", "w2"))

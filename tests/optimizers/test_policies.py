@@ -23,11 +23,11 @@ from personaagent.optimizers import (
     Step,
     Trial,
 )
-from personaagent.optimizers.reach import LEAST
 from personaagent.optimizers.sampling import simulated
+from personaagent.optimizers.thresholds import LEAST
 from personaagent.optimizers.update import Proposal
 from personaagent.programs import PersonaRewriter, Situation
-from personaagent.programs.consult import consult, fit
+from personaagent.programs.directive_matching import consult, fit
 
 
 def replayed(n, loss, response="work", query="x"):

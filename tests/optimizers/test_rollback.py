@@ -11,7 +11,7 @@ from personaagent.data import Directive, Persona
 from personaagent.errors import BudgetError, ConflictError
 from personaagent.lm import Budget
 from personaagent.optimizers import AcceptOnEvidence, Contests, Replay, Trial, watch_champion
-from personaagent.optimizers.record import Scratch
+from personaagent.optimizers.worklog import Scratch
 from personaagent.programs import PersonaAgent
 
 GOOD = Directive("If the message mentions dog, answer travel.", "dog", 0.3)

@@ -18,8 +18,7 @@ from tuning_world import SPACE, Formula
 
 from personaagent.data import Classification, Text
 from personaagent.errors import DataError, LMError
-from personaagent.optimizers.setting import Setting
-from personaagent.optimizers.space import Space
+from personaagent.optimizers.setting import Setting, Space
 from personaagent.optimizers.tuner import Tuner, storage
 
 TESTS = Path(__file__).parent.parent

@@ -7,9 +7,8 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from personaagent.optimizers.heldout import Outcome
-from personaagent.optimizers.setting import Setting
-from personaagent.optimizers.space import Space
+from personaagent.optimizers.crossval import Outcome
+from personaagent.optimizers.setting import Setting, Space
 from personaagent.optimizers.tuner import Tuner
 
 SPACE = Space(Setting())

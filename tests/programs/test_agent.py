@@ -15,7 +15,7 @@ from personaagent.data import Action, Directive, Persona, Trust
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.lm import Budget
 from personaagent.programs import PersonaAgent
-from personaagent.programs.habits import named, vote
+from personaagent.programs.user_label_prior import named, vote
 
 DOG = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.4)
 

@@ -9,8 +9,9 @@ from worlds_of_mail import INBOX, book
 
 from personaagent.data import Choice, Rating, Text, Trust
 from personaagent.errors import DataError, LMError
+from personaagent.experiments.baselines import RAG, NonPersonalized
 from personaagent.lm.capabilities import Known
-from personaagent.programs import RAG, Answerer, NonPersonalized
+from personaagent.programs import Answerer
 from personaagent.programs.fusion import serve
 
 PAIR = Choice("papers", "Which paper?")

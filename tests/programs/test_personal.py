@@ -13,7 +13,7 @@ from personaagent.data import Choice, Directive, Persona, Rating, Trust
 from personaagent.errors import DataError, LMError
 from personaagent.programs import PersonaAgent, Personal
 from personaagent.programs.fusion import stated
-from personaagent.programs.habits import named, vote
+from personaagent.programs.user_label_prior import named, vote
 
 ASK = dspy.Signature("persona, query -> answer", "File it.")
 DOG = Directive("If the message mentions dog, answer travel.", cue="dog", reach=0.4)

@@ -15,8 +15,7 @@ from personaagent import PersonaAgent, train
 from personaagent.data import Interaction
 from personaagent.errors import BusyError, ConflictError, DataError, LMError, StoreError
 from personaagent.memory.erasure import erase
-from personaagent.memory.holder import Holder
-from personaagent.memory.queue import Queue, behind
+from personaagent.memory.queue import Holder, Queue, behind
 from personaagent.memory.tasks import save_tasks
 from personaagent.optimizers import Setting, Step
 from personaagent.service import Trainer

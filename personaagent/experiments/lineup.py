@@ -1,0 +1,61 @@
+"""Who can be evaluated: the systems of `systems.py` by name, and the part that each plays in a
+report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from personaagent.data.validation import suggestion
+from personaagent.errors import DataError
+
+if TYPE_CHECKING:
+    from personaagent.experiments.systems import Maker
+
+Role = Literal["floor", "baseline", "personaagent", "ablation"]
+
+NON_PERSONALIZED = "non-personalized"
+OURS = "personaagent"
+SWAPPED = "personaagent-swapped"
+LORA = "lora"
+FLOORS = ("majority", "zero-shot", "knn")
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A system under its name, and how to make it."""
+
+    name: str
+    make: Maker
+
+    @property
+    def role(self) -> Role:
+        """A floor needs no LM, an ablation is PersonaAgent without a part."""
+        if self.name == OURS:
+            return "personaagent"
+        if self.name.startswith(OURS):
+            return "ablation"
+        return "floor" if self.name in FLOORS else "baseline"
+
+    @property
+    def needs_personas(self) -> bool:
+        """Whether it answers under aligned personas."""
+        return self.role in ("personaagent", "ablation")
+
+
+def entrants(names: Sequence[str] = ()) -> list[Entrant]:
+    """The systems of these names, each once; where none is named all, but for the swap test, which
+    takes a second user's persona for every user, and fine-tuning, which needs an extra and minutes
+    a user.
+
+    Raises:
+        DataError: there is none of a name.
+    """
+    from personaagent.experiments.systems import SYSTEMS
+
+    for name in names:
+        if name not in SYSTEMS:
+            raise DataError(f"there is no system '{name}'{suggestion(name, SYSTEMS)}")
+    chosen = names or [name for name in SYSTEMS if name not in (SWAPPED, LORA)]
+    return [Entrant(name, SYSTEMS[name]) for name in dict.fromkeys(chosen)]

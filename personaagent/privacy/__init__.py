@@ -1,0 +1,1 @@
+"""Erasure in every place that holds something of a user."""
