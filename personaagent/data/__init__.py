@@ -1,6 +1,5 @@
 """Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
 
-from personaagent.data.hf import from_dataset, to_dataset
 from personaagent.data.import_summary import Account
 from personaagent.data.importers.chat import CHAT
 from personaagent.data.importers.chatgpt import read_chatgpt
@@ -12,7 +11,6 @@ from personaagent.data.jsonl import (
     read_interactions,
     read_queries,
     read_tasks,
-    write_interactions,
 )
 from personaagent.data.lamp_tasks import LAMP_TASKS, self_supervised_pairs
 from personaagent.data.meanings import Meanings
@@ -26,6 +24,7 @@ from personaagent.data.persona import (
     net,
     resolve,
 )
+from personaagent.data.tables import to_dataset
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "Text",
     "Trust",
     "contradict",
-    "from_dataset",
     "merge",
     "net",
     "read_chatgpt",
@@ -58,5 +56,4 @@ __all__ = [
     "resolve",
     "self_supervised_pairs",
     "to_dataset",
-    "write_interactions",
 ]

@@ -1,5 +1,7 @@
 """A user's own data: JSON Lines of interactions or queries, plain or gzip, and a file of tasks.
 
+A table (see `tables`) with the same fields as columns is read alike.
+
 An interaction is one line with id, user, task, query, response and, where known, time, weight,
 source, expires, metadata (text by text) and signal (click, dwell, skip, edit: see `signals`; it
 lowers the weight). A query has id, user, task, query and may have a response
@@ -16,11 +18,10 @@ malformed lines, they are left one by one.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -30,6 +31,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from personaagent.data.files import instant, opened, past
 from personaagent.data.import_summary import Account
 from personaagent.data.interaction import Interaction, Query, Signal
+from personaagent.data.tables import is_table, rows
 from personaagent.data.task import Choice, Classification, Rating, Task, Text
 from personaagent.data.validation import (
     Filled,
@@ -166,47 +168,6 @@ def read_queries(
     return _read(path, _QueryRow, _query, tasks, account or Account())
 
 
-def write_interactions(path: str | Path, interactions: Iterable[Interaction]) -> int:
-    """Write interactions so that `read_interactions` gives them back; the number written.
-
-    A name that ends in .gz is packed. The file appears when it is complete, so a file may be
-    read and written over in one go.
-    """
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part")
-    count = 0
-    try:
-        pack = gzip.open if path.suffix == ".gz" else open
-        with pack(part, "wt", encoding="utf-8", newline="\n") as stream:
-            for one in interactions:
-                stream.write(json.dumps(_to_row(one), ensure_ascii=False) + "\n")
-                count += 1
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return count
-
-
-def _to_row(one: Interaction) -> dict[str, Any]:
-    fields = {
-        "id": one.id,
-        "user": one.user,
-        "task": one.task,
-        "query": one.query,
-        "response": one.response,
-        "time": _text(one.time),
-        "weight": None if one.weight == 1 else one.weight,
-        "source": None if one.source == "user" else one.source,
-        "expires": _text(one.expires),
-        "metadata": dict(one.metadata) or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _text(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
-
-
 def _read(
     path: str | Path,
     model: type[_R],
@@ -216,13 +177,12 @@ def _read(
 ) -> Iterator[_V]:
     """What is made of each row, once."""
     seen: dict[str, tuple[int, bytes]] = {}
-    with opened(path) as stream:
-        for line, raw in enumerate(stream, 1):
-            if not raw.strip():
-                continue
+    with closing(rows(path) if is_table(path) else _lines(path)) as entries:
+        for line, raw in entries:
             refuse: Refuse = partial(DataError.at, str(path), line)
             try:
-                row = validated(model, parse_json(raw, path, line), refuse)
+                entry = raw if isinstance(raw, dict) else parse_json(raw, path, line)
+                row = validated(model, entry, refuse)
                 task = tasks.get(row.task)
                 if task is None:
                     hint = suggestion(row.task, tasks)
@@ -240,6 +200,14 @@ def _read(
             account.user(row.user)
             if first == line:
                 yield made
+
+
+def _lines(path: str | Path) -> Generator[tuple[int, Any]]:
+    """The lines of a file that are not blank, with their numbers."""
+    with opened(path) as stream:
+        for line, raw in enumerate(stream, 1):
+            if raw.strip():
+                yield line, raw
 
 
 def _interaction(row: _InteractionRow, task: Task, refuse: Refuse) -> Interaction:

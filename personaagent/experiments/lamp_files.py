@@ -13,10 +13,8 @@ same tweet.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -24,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personaagent.data.files import Document, opened, past
-from personaagent.data.hf import cached_dataset
 from personaagent.data.import_summary import Account
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.lamp_tasks import layout, unwrap
@@ -34,33 +31,10 @@ from personaagent.data.validation import parse_json
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    pass
 
 
 _DUE = "not a questions file: it must be a list of records"
-
-
-@dataclass(frozen=True, slots=True)
-class LampData:
-    """A questions file in memory; `skipped` says what was malformed, one message a record."""
-
-    task: Task
-    questions: tuple[LampQuestion, ...]
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def queries(self) -> tuple[Query, ...]:
-        """The queries, in the order of the file."""
-        return tuple(question.query for question in self.questions)
-
-    @property
-    def interactions(self) -> tuple[Interaction, ...]:
-        """The histories of all questions, each interaction once.
-
-        A later question's history can hold an earlier question with its answer: answer a query
-        only from what is older than `Query.time`.
-        """
-        return tuple(_unique(self.questions))
 
 
 def iter_lamp(
@@ -95,48 +69,6 @@ def iter_lamp(
     return islice(_questions(task, questions, outputs, users, account), limit)
 
 
-def read_lamp(
-    task: Task,
-    questions: Path,
-    outputs: Path | None = None,
-    *,
-    users: str | Sequence[str] | None = None,
-    limit: int | None = None,
-    skip_malformed: bool = False,
-) -> LampData:
-    """The same as `iter_lamp`, in memory, with the malformed records that were passed over."""
-    account = Account(skip_malformed)
-    read = tuple(iter_lamp(task, questions, outputs, users=users, limit=limit, account=account))
-    return LampData(task, read, tuple(account.malformed))
-
-
-def lamp_dataset(
-    task: Task,
-    questions: Path,
-    *,
-    users: str | Sequence[str] | None = None,
-    limit: int | None = None,
-    skip_malformed: bool = False,
-    cache_dir: Path | None = None,
-) -> Dataset:
-    """The interactions of a questions file as a dataset on disk, each once, built once.
-
-    The cache is keyed by the content of the file and the arguments. For the arguments and errors
-    see `iter_lamp`; `cache_dir` is the cache's folder, by default that of `datasets`.
-    """
-    with opened(questions) as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    selection = [users] if isinstance(users, str) else users and list(users)
-    key = json.dumps([content, repr(task), selection, limit, skip_malformed])
-    return cached_dataset(
-        lambda: _unique(
-            iter_lamp(task, questions, users=users, limit=limit, account=Account(skip_malformed))
-        ),
-        hashlib.sha256(key.encode()).hexdigest(),
-        cache_dir=cache_dir,
-    )
-
-
 def read_golds(path: Path, task: Task, *, account: Account | None = None) -> dict[str, str]:
     """The gold answers of an outputs file by question id; `account` may leave malformed ones.
 
@@ -163,22 +95,6 @@ def read_golds(path: Path, task: Task, *, account: Account | None = None) -> dic
         except DataError as error:
             account.refuse(error)
     return golds
-
-
-def write_predictions(path: Path, task: Task, answers: Mapping[str, str]) -> None:
-    """Write answers by question id in the form that LaMP's evaluation reads."""
-    golds = [{"id": id, "output": answer} for id, answer in answers.items()]
-    data = {"task": layout(task).names[0], "golds": golds}
-    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _unique(questions: Iterable[LampQuestion]) -> Iterator[Interaction]:
-    seen: set[str] = set()
-    for question in questions:
-        for interaction in question.history:
-            if interaction.id not in seen:
-                seen.add(interaction.id)
-                yield interaction
 
 
 def _questions(

@@ -16,12 +16,10 @@ from personaagent.data import (
     Interaction,
     Rating,
     Text,
-    from_dataset,
     read_interactions,
     read_queries,
     read_tasks,
     to_dataset,
-    write_interactions,
 )
 from personaagent.data.normal import normal
 from personaagent.errors import DataError
@@ -338,39 +336,49 @@ interactions = st.builds(
 histories = st.lists(interactions, max_size=4, unique_by=lambda one: one.id)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(histories, st.sampled_from(["h.jsonl", "h.jsonl.gz"]))
-def test_what_is_written_reads_back_the_same(tmp_path, history, name):
-    assert write_interactions(tmp_path / name, history) == len(history)
-    again = list(read_interactions(tmp_path / name, TASKS))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(histories.filter(bool))
+def test_a_table_gives_the_interactions_back(tmp_path, history):
+    table = to_dataset(history)
+    table.to_parquet(tmp_path / "history.parquet")
+    again = list(read_interactions(tmp_path / "history.parquet", TASKS))
     assert again == history
     assert [one.digest for one in again] == [one.digest for one in history]
 
 
-@settings(deadline=None, max_examples=25)
-@given(histories)
-def test_a_dataset_gives_the_interactions_back(history):
-    assert list(from_dataset(to_dataset(history))) == history
+def test_a_folder_of_a_saved_dataset_is_read(tmp_path):
+    history = list(read_interactions(save(tmp_path, line(), line(id="a2")), TASKS))
+    to_dataset(history).save_to_disk(tmp_path / "saved")
+    assert list(read_interactions(tmp_path / "saved", TASKS)) == history
 
 
-def test_a_dataset_with_other_columns_is_refused():
-    with pytest.raises(DataError, match="lacks the columns expires, metadata, weight"):
-        from_dataset(to_dataset([]).remove_columns(["weight", "metadata", "expires"])).__next__()
+def test_a_csv_file_is_read_as_text_and_its_errors_name_the_row(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text(
+        "id,user,task,query,response,time,weight\n"
+        "1,007,inbox,the car,work,2026-01-01T00:00:00Z,0.5\n"
+        "2,007,inbox,the car,nothing,,\n"
+    )
+    reader = read_interactions(path, TASKS)
+    first = next(reader)
+    assert (first.id, first.user, first.weight, first.time.year) == ("1", "007", 0.5, 2026)
+    with pytest.raises(DataError, match=r"history\.csv: line 2: field 'response'"):
+        next(reader)
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = save(tmp_path, line(), line(id="a2", response="nothing"))
-    before = path.read_bytes()
-    with pytest.raises(DataError):
-        write_interactions(path, read_interactions(path, TASKS))
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+def test_what_is_no_table_is_told(tmp_path):
+    path = tmp_path / "history.parquet"
+    path.write_text("no parquet")
+    with pytest.raises(DataError, match=r"history\.parquet: it cannot be read as a table"):
+        list(read_interactions(path, TASKS))
+    with pytest.raises(DataError, match=r"none\.parquet: there is no such file"):
+        list(read_interactions(tmp_path / "none.parquet", TASKS))
 
 
 def test_papers_of_lamp_1_survive_the_round_trip(tmp_path):
     paper = Interaction("p", "u", "lamp-1", "A title", "", metadata={"abstract": "a"})
-    write_interactions(tmp_path / "papers.jsonl", [paper])
-    assert list(read_interactions(tmp_path / "papers.jsonl", LAMP_TASKS)) == [paper]
+    to_dataset([paper]).to_parquet(tmp_path / "papers.parquet")
+    assert list(read_interactions(tmp_path / "papers.parquet", LAMP_TASKS)) == [paper]
 
 
 def test_an_interaction_needs_a_time_zone_and_its_digest_does_not_depend_on_it():

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lamp_reading import read_lamp
 
-from personaagent.data import LAMP_TASKS, Account, Interaction, from_dataset, self_supervised_pairs
+from personaagent.data import LAMP_TASKS, Account, Interaction, self_supervised_pairs
 from personaagent.errors import DataError
 from personaagent.experiments.lamp_files import (
     iter_lamp,
-    lamp_dataset,
     read_golds,
-    read_lamp,
-    write_predictions,
 )
 
 NEWS = LAMP_TASKS["lamp-2n"]
@@ -216,26 +214,6 @@ def test_a_question_without_a_usable_gold_answer_is_left_where_that_is_wanted(tm
     ]
 
 
-def test_predictions_read_back_as_golds(tmp_path):
-    path = tmp_path / "predictions.json"
-    write_predictions(path, NEWS, {"10": "politics", "11": "food & drink"})
-    assert json.loads(path.read_text())["task"] == "LaMP_2N"
-    assert read_golds(path, NEWS) == {"10": "politics", "11": "food & drink"}
-
-
-def test_a_dataset_on_disk_is_rebuilt_only_for_another_file(tmp_path):
-    path = questions(tmp_path, record("10", user_id="u"), record("11", user_id="u"))
-    cache = tmp_path / "cache"
-    first = lamp_dataset(NEWS, path, cache_dir=cache)
-    assert tuple(from_dataset(first)) == read_lamp(NEWS, path).interactions
-    built = {file: file.stat().st_mtime_ns for file in cache.rglob("*.arrow")}
-    lamp_dataset(NEWS, path, cache_dir=cache)
-    assert {file: file.stat().st_mtime_ns for file in cache.rglob("*.arrow")} == built
-    questions(tmp_path, record(profile=[entry("another")]))
-    (one,) = from_dataset(lamp_dataset(NEWS, path, cache_dir=cache))
-    assert one.query == "another"
-
-
 # what is refused: each error names the file, the record and the field
 
 TOMORROW = f"{datetime.now(UTC) + timedelta(days=2):%Y-%m-%d}"
@@ -346,14 +324,6 @@ def test_a_cut_off_download_is_told(tmp_path):
     path.write_bytes(gzip.compress(whole)[:-20])
     with pytest.raises(DataError, match=r"questions\.json: damaged or cut off gzip"):
         read_lamp(NEWS, path)
-    with pytest.raises(DataError, match="damaged or cut off gzip"):
-        lamp_dataset(NEWS, path, cache_dir=tmp_path / "cache")
-
-
-def test_an_error_of_a_record_reaches_the_caller_of_the_dataset(tmp_path):
-    path = questions(tmp_path, record(profile=[entry(label="sport")]))
-    with pytest.raises(DataError, match="record 10"):
-        lamp_dataset(NEWS, path, cache_dir=tmp_path / "cache")
 
 
 def test_what_is_no_questions_file_is_told(tmp_path):

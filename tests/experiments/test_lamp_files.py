@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lamp_reading import read_lamp
 
 from personaagent.data import LAMP_TASKS, Choice, self_supervised_pairs
-from personaagent.experiments.lamp_files import iter_lamp, read_lamp
+from personaagent.experiments.lamp_files import iter_lamp
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "lamp"
 
