@@ -1,31 +1,32 @@
 """Interactions, queries, personas and tasks as plain values, and the loaders that read them."""
 
-from personaagent.data.import_summary import Account
-from personaagent.data.importers.chat import CHAT
-from personaagent.data.importers.chatgpt import read_chatgpt
-from personaagent.data.importers.claude import read_claude
-from personaagent.data.importers.gemini import read_gemini
-from personaagent.data.importers.mem0 import read_mem0
-from personaagent.data.interaction import Interaction, Query
-from personaagent.data.jsonl import (
-    read_interactions,
-    read_queries,
-    read_tasks,
-)
-from personaagent.data.lamp_tasks import LAMP_TASKS, self_supervised_pairs
-from personaagent.data.meanings import Meanings
-from personaagent.data.persona import (
-    Action,
-    Directive,
-    Persona,
-    Trust,
-    contradict,
-    merge,
-    net,
-    resolve,
-)
-from personaagent.data.tables import to_dataset
-from personaagent.data.task import Choice, Classification, Rating, Task, Text
+from typing import TYPE_CHECKING
+
+from personaagent.lazy import lazy
+
+if TYPE_CHECKING:
+    from personaagent.data.import_summary import Account
+    from personaagent.data.importers.chat import CHAT
+    from personaagent.data.importers.chatgpt import read_chatgpt
+    from personaagent.data.importers.claude import read_claude
+    from personaagent.data.importers.gemini import read_gemini
+    from personaagent.data.importers.mem0 import read_mem0
+    from personaagent.data.interaction import Interaction, Query
+    from personaagent.data.jsonl import read_interactions, read_queries, read_tasks
+    from personaagent.data.lamp_tasks import LAMP_TASKS, self_supervised_pairs
+    from personaagent.data.meanings import Meanings
+    from personaagent.data.persona import (
+        Action,
+        Directive,
+        Persona,
+        Trust,
+        contradict,
+        merge,
+        net,
+        resolve,
+    )
+    from personaagent.data.tables import to_dataset
+    from personaagent.data.task import Choice, Classification, Rating, Task, Text
 
 __all__ = [
     "CHAT",
@@ -57,3 +58,37 @@ __all__ = [
     "self_supervised_pairs",
     "to_dataset",
 ]
+
+_HOME = {
+    "CHAT": "importers.chat",
+    "LAMP_TASKS": "lamp_tasks",
+    "Account": "import_summary",
+    "Action": "persona",
+    "Choice": "task",
+    "Classification": "task",
+    "Directive": "persona",
+    "Interaction": "interaction",
+    "Meanings": "meanings",
+    "Persona": "persona",
+    "Query": "interaction",
+    "Rating": "task",
+    "Task": "task",
+    "Text": "task",
+    "Trust": "persona",
+    "contradict": "persona",
+    "merge": "persona",
+    "net": "persona",
+    "read_chatgpt": "importers.chatgpt",
+    "read_claude": "importers.claude",
+    "read_gemini": "importers.gemini",
+    "read_interactions": "jsonl",
+    "read_mem0": "importers.mem0",
+    "read_queries": "jsonl",
+    "read_tasks": "jsonl",
+    "resolve": "persona",
+    "self_supervised_pairs": "lamp_tasks",
+    "to_dataset": "tables",
+}
+
+
+__getattr__, __dir__ = lazy(__name__, _HOME)
