@@ -12,6 +12,7 @@ import typer
 
 from personaagent.cli.options import Database, Json, SkipMalformed, as_user
 from personaagent.data.importers import IMPORTERS
+from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     from personaagent.data import Account
@@ -21,11 +22,10 @@ ROWS = 20  # users that the table of an import shows
 
 
 def _known_program(name: str | None) -> str | None:
-    if name is None or name in IMPORTERS:
-        return name
-    from personaagent.data.validation import suggestion
-
-    raise typer.BadParameter(f"'{name}' is no known program{suggestion(name, IMPORTERS)}")
+    try:
+        return None if name is None else IMPORTERS.known(name)
+    except DataError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Files = Annotated[
@@ -67,7 +67,7 @@ def import_files(
         str | None,
         typer.Option(
             "--from",
-            metavar="|".join(IMPORTERS),
+            metavar="|".join(IMPORTERS.ours),
             callback=_known_program,
             help="FILE is what this program exported: an archive as it was downloaded, its folder "
             "or a file of it.",

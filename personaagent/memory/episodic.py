@@ -69,9 +69,7 @@ class EpisodicMemory:
         """Begin with empty caches: what was erased may be in them."""
         self._recalled: LRU[tuple[str, int], Interaction] = LRU(_RECALLED)
         self._embedded: LRU[str, NDArray[np.float32]] = LRU(_EMBEDDED)
-        self._retrievers: Mapping[str, Retriever] = {
-            name: retriever() for name, retriever in RETRIEVERS.items()
-        }
+        self._retrievers: dict[str, Retriever] = {}
 
     def add(
         self,
@@ -176,9 +174,8 @@ class EpisodicMemory:
         validation.whole("k", k, 1)
         validation.instance("the query", query, str, "give a text")
         if isinstance(retriever, str):
-            if retriever not in self._retrievers:
-                known = ", ".join(self._retrievers)
-                raise DataError(f"retriever '{retriever}' is unknown; there are: {known}")
+            if retriever not in self._retrievers:  # kept: an index of words is worth keeping
+                self._retrievers[retriever] = RETRIEVERS.named(retriever)()
             retriever = self._retrievers[retriever]
         memory = self.store.of(user)
         index = self._indexes.of(memory)

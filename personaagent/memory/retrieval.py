@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from personaagent.data.influence import NOWHERE, crowding, spread
 from personaagent.memory.index import UNDATED
 from personaagent.memory.lru import LRU
+from personaagent.registry import Registry
 
 Ranking = list[tuple[int, float]]  # (seq, score), best first
 
@@ -135,9 +135,16 @@ class Hybrid:
         return sorted(fused.items(), key=lambda item: (-item[1], -item[0]))[:k]
 
 
-RETRIEVERS: Mapping[str, Callable[[], Retriever]] = MappingProxyType(
-    {"dense": Dense, "bm25": BM25, "recency": Recency, "hybrid": Hybrid}
+RETRIEVERS: Registry[Callable[[], Retriever]] = Registry(
+    "retrievers",
+    {
+        "dense": f"{__name__}:Dense",
+        "bm25": f"{__name__}:BM25",
+        "recency": f"{__name__}:Recency",
+        "hybrid": f"{__name__}:Hybrid",
+    },
 )
+"""Makers of retrievers by name; `RETRIEVERS.add` makes your own known."""
 
 
 def best(retriever: Retriever, scope: Scope, query: str, k: int) -> Ranking:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dspy
 
 from personaagent.data import validation
-from personaagent.errors import DataError
 from personaagent.memory import RETRIEVERS, EpisodicMemory
 from personaagent.programs.scope import Situation
 
@@ -19,9 +18,7 @@ class MemoryRetriever(dspy.Module):
             "memory", memory, EpisodicMemory, "give EpisodicMemory(store, SentenceEmbedder())"
         )
         validation.whole("k", k, 1)
-        if retriever not in RETRIEVERS:
-            known = ", ".join(RETRIEVERS)
-            raise DataError(f"retriever {retriever!r} is unknown; there are: {known}")
+        RETRIEVERS.known(retriever)
         self.memory = memory
         self.k = k
         self.retriever = retriever

@@ -120,7 +120,7 @@ def test_alignments_and_their_parts(make, said):
         (lambda m: PersonaAgent(INBOX, m, persona="Be kind."), "persona is of type str"),
         (lambda m: PersonaAgent(INBOX, m, rounds=-1), "rounds is -1"),
         (lambda m: PersonaAgent(INBOX, m, k=0), "k is 0"),
-        (lambda m: PersonaAgent(INBOX, m, retriever="bm52"), "retriever 'bm52' is unknown"),
+        (lambda m: PersonaAgent(INBOX, m, retriever="bm52"), "'bm52' is none of the retrievers"),
         (lambda m: PersonaAgent(INBOX, m, tools=["search"]), "tools[0] is of type str"),
         (lambda m: PersonaAgent(INBOX, m, tools=len), "tools is of type builtin_function"),
         (lambda m: PersonaAgent(INBOX, m, tools=None), "tools is of type NoneType"),

@@ -11,7 +11,8 @@ import personaagent
 
 HOUSE = Path(personaagent.__file__).parent
 FLOORS = [
-    {"errors", "files", "lazy"},
+    {"errors", "lazy"},
+    {"files", "registry"},
     {"data", "signatures"},
     {"memory", "lm"},
     {"programs"},

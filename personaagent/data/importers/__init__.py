@@ -1,15 +1,17 @@
-"""The programs whose exports can be imported: one entry a program.
+"""The programs whose exports can be imported, by name.
 
-A new one is a reader, `read(path, user=…, task=…, account=…)`, and its entry here; the command line
-and the check of the documentation go by it. Readers are loaded when they read.
+A new one is a module here with an `IMPORTER`, and its entry below; or a package's own, by an entry
+point of the group `personaagent.importers`. The command line and the check of the documentation go
+by the registry. Readers are loaded when they read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from personaagent.registry import Registry
 
 if TYPE_CHECKING:
     from personaagent.data import Interaction
@@ -20,27 +22,21 @@ class Importer:
     """How the export of a program is read.
 
     Attributes:
-        module: where the reader is.
-        reader: its name.
+        read: called as `read(path, user=…, task=…, account=…)`; gives interactions.
         messages: whether the export holds what the user wrote, so that it needs a user and a task
             of free text.
     """
 
-    module: str
-    reader: str
+    read: Callable[..., Iterator[Interaction]]
     messages: bool = True
 
-    def read(self, path: object, **options: Any) -> Iterator[Interaction]:
-        """What the reader gives for a file."""
-        read: Callable[..., Iterator[Interaction]] = getattr(
-            import_module(self.module), self.reader
-        )
-        return read(path, **options)
 
-
-IMPORTERS = {
-    "chatgpt": Importer("personaagent.data.importers.chatgpt", "read_chatgpt"),
-    "claude": Importer("personaagent.data.importers.claude", "read_claude"),
-    "gemini": Importer("personaagent.data.importers.gemini", "read_gemini"),
-    "mem0": Importer("personaagent.data.importers.mem0", "read_mem0", messages=False),
-}
+IMPORTERS: Registry[Importer] = Registry(
+    "importers",
+    {
+        "chatgpt": f"{__name__}.chatgpt:IMPORTER",
+        "claude": f"{__name__}.claude:IMPORTER",
+        "gemini": f"{__name__}.gemini:IMPORTER",
+        "mem0": f"{__name__}.mem0:IMPORTER",
+    },
+)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from personaagent.data.files import documents
 from personaagent.data.import_summary import Account
+from personaagent.data.importers import Importer
 from personaagent.data.importers.chat import (
     BRANCH,
     BROKEN,
@@ -153,3 +154,6 @@ def _unusable(message: dict[str, Any], text: str) -> str:
     if not isinstance(parts, list | None):
         return UNREADABLE
     return WORDLESS if parts and any(isinstance(part, dict) for part in parts) else EMPTY
+
+
+IMPORTER = Importer(read_chatgpt)

@@ -17,6 +17,7 @@ from typing import Any
 
 from personaagent.data.files import documents
 from personaagent.data.import_summary import Account
+from personaagent.data.importers import Importer
 from personaagent.data.importers.chat import (
     BRANCH,
     CHAT,
@@ -118,3 +119,6 @@ def _missing(message: dict[str, Any]) -> str:
     """Why a message of the user has no words."""
     other = message.get("attachments") or message.get("files") or message.get("content")
     return WORDLESS if other else EMPTY
+
+
+IMPORTER = Importer(read_claude)

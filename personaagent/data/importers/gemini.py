@@ -24,6 +24,7 @@ from typing import Any
 
 from personaagent.data.files import documents, head
 from personaagent.data.import_summary import Account
+from personaagent.data.importers import Importer
 from personaagent.data.importers.chat import CHAT, EMPTY, UNREADABLE, Message, Replies, sent
 from personaagent.data.interaction import Interaction
 from personaagent.errors import DataError
@@ -175,3 +176,6 @@ class _Words(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._hidden <= 0:
             self._parts.append(data)
+
+
+IMPORTER = Importer(read_gemini)

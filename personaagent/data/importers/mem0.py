@@ -22,6 +22,7 @@ from pydantic import BeforeValidator, ConfigDict
 
 from personaagent.data.files import Document, documents, exported_instant, instant
 from personaagent.data.import_summary import Account
+from personaagent.data.importers import Importer
 from personaagent.data.interaction import Interaction
 from personaagent.data.normal import normal
 from personaagent.data.validation import Filled, Row, parse_json, validated
@@ -141,3 +142,6 @@ def _unusable(memory: _Memory, whose: str | None, wanted: str | None, now: datet
     if memory.expiration_date is not None and memory.expiration_date <= now:
         return EXPIRED
     return None
+
+
+IMPORTER = Importer(read_mem0, messages=False)
