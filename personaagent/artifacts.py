@@ -11,7 +11,7 @@ import json
 import math
 import os
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -130,13 +130,13 @@ class Artifact:
 
     @property
     def evidence(self) -> tuple[str, ...]:
-        """The ids of all interactions that speak for or against a directive, sorted."""
-        directives = self.persona.directives
-        return tuple(sorted({id for one in directives for id in (*one.support, *one.oppose)}))
+        """The ids of all interactions that speak for or against an item or a directive, sorted."""
+        return tuple(sorted(self.persona.cited))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data with everything that the file holds, the checksum included."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        data: dict[str, Any] = asdict(self) | {"persona": self.persona.to_dict()}
+        data = json.loads(json.dumps(data))
         data |= {
             "hash": self.persona.hash,
             "parent": self.persona.parent,
@@ -237,8 +237,9 @@ def restore(memory: UserMemory, artifact: Artifact, *, source: str | Path) -> Pe
     """
     given = artifact.persona
     memory.refuse_erased(given)
+    place = ("user", "task", "version", "parent")
     said: dict[str, Any] = {
-        name: getattr(given, name) for name in ("profile", "directives", "trust", "actions")
+        one.name: getattr(given, one.name) for one in fields(Persona) if one.name not in place
     }
     champion = memory.persona(given.task)
     if champion and all(getattr(champion, name) == value for name, value in said.items()):
@@ -293,14 +294,17 @@ def _validated(path: str | Path, data: dict[str, Any]) -> Artifact:
         raise ArtifactError(f"{path}: field '{missing[0]}' is missing: {AGAIN}")
     try:
         artifact = TypeAdapter(Artifact).validate_python(data)
-        _ = artifact.defined
-        return artifact
-    except (AssertionError, DataError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path}: field 'task': no task of ours ({error}): {AGAIN}") from error
+    except DataError as error:
+        raise ArtifactError(f"{path}: field 'persona': {error}: {AGAIN}") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ArtifactError(f"{path}: field '{where}': {first['msg']}: {AGAIN}") from error
+    try:
+        _ = artifact.defined
+    except (AssertionError, DataError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: field 'task': no task of ours ({error}): {AGAIN}") from error
+    return artifact
 
 
 def _checksum(data: dict[str, Any]) -> str:

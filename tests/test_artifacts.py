@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from standins import HashEmbedder
 
 from personaagent import artifacts
 from personaagent.artifacts import Artifact, export, load, restore
-from personaagent.data import Action, Classification, Directive, Persona, Rating, Trust
+from personaagent.data import Action, Classification, Directive, Item, Persona, Rating, Trust
 from personaagent.errors import ArtifactError, ConflictError, DataError
 from personaagent.memory import Store
 from personaagent.optimizers.log import AlignmentLog
@@ -27,6 +28,20 @@ PERSONA = FIRST.succeed(
     ),
     trust=Trust(0.5, 0.25),
     actions=(Action("recall", {"query": "tea", "k": 3}),),
+    items=(
+        Item(
+            "preference",
+            "prefers Früchtetee",
+            "drinks",
+            "mornings",
+            ("i1", "i4"),
+            ("i5",),
+            datetime(2024, 6, 1, 12, tzinfo=UTC),
+            "health",
+        ),
+    ),
+    role="assistant",
+    words=300,
 )
 LOG = AlignmentLog(
     "ann/é", "inbox", FIRST, PERSONA, 0.9, float("nan"), (), ("i9",), "done", {}, {"calls": 3}
@@ -63,7 +78,7 @@ def change(exported: Path) -> Callable[..., Path]:
 def test_what_was_exported_is_loaded(exported: Path, artifact: Artifact):
     assert load(exported) == artifact
     assert artifact.persona.hash == PERSONA.hash
-    assert artifact.evidence == ("i1", "i2", "i3")
+    assert artifact.evidence == ("i1", "i2", "i3", "i4", "i5")
     assert artifact.scores == {"first_loss": 0.9, "last_loss": 0.9}
     assert (artifact.lm, artifact.lm_fingerprint, artifact.embedder) == (
         "embedded",
@@ -75,14 +90,30 @@ def test_what_was_exported_is_loaded(exported: Path, artifact: Artifact):
 def test_the_file_holds_evidence_parent_and_checksum(exported: Path):
     data = json.loads(exported.read_text("utf-8"))
     assert data["schema"] == 1
-    assert data["evidence"] == ["i1", "i2", "i3"]
+    assert data["evidence"] == ["i1", "i2", "i3", "i4", "i5"]
+    assert data["persona"]["items"][0]["last"] == "2024-06-01T12:00:00+00:00"
     assert (data["hash"], data["parent"]) == (PERSONA.hash, FIRST.hash)
     assert data["created"].endswith("+00:00")
     assert list(data) == sorted(data)
 
 
 def test_the_markdown_is_the_system_prompt_and_nothing_else(exported: Path):
-    assert exported.with_suffix(".md").read_bytes().decode() == PERSONA.render() + "\n"
+    text = exported.with_suffix(".md").read_bytes().decode()
+    assert text == PERSONA.render() + "\n"
+    assert "drinks:\n- prefers Früchtetee (mornings; not always)\n" in text
+
+
+def test_a_file_without_items_says_nothing_of_them(tmp_path: Path):
+    file, _ = export(tmp_path / "first.json", Artifact.of(FIRST))
+    assert not {"items", "role", "words"} & json.loads(file.read_text("utf-8"))["persona"].keys()
+    assert load(file).persona == FIRST
+
+
+def test_an_item_that_none_can_be_is_refused_with_its_reason(change: Callable[..., Path]):
+    data = PERSONA.to_dict()
+    data["items"][0]["kind"] = "opinion"
+    with pytest.raises(ArtifactError, match="field 'persona': an item is no 'opinion'"):
+        load(change(persona=data))
 
 
 def test_layout_and_order_do_not_matter(exported: Path, artifact: Artifact):

@@ -83,7 +83,7 @@ def ask(
                 from personaagent.optimizers import read_prior
 
                 persona = read_prior(prior).persona(user, kind.name, connected.fingerprint)
-            if not (store.of(user).count(kind.name) or persona.profile or persona.directives):
+            if persona.blank and not store.of(user).count(kind.name):
                 typer.echo(f"nothing is known of user '{user}': this is the LM alone", err=True)
             with ExitStack() as watching:
                 if mlflow_trace:
@@ -162,5 +162,4 @@ def _tree(persona: Persona, said: dspy.Prediction, usage: Usage) -> Tree:
 def _name(persona: Persona) -> str:
     from personaagent.cli import render
 
-    said = persona.profile or persona.directives or persona.parent
-    return render.name_of(persona) if said else "none yet"
+    return "none yet" if persona.blank and not persona.parent else render.name_of(persona)

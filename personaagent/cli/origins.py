@@ -1,4 +1,4 @@
-"""Where a directive comes from: the version that brought it, the gradients that led to it."""
+"""Where an item or a directive comes from: the version that brought it, and the gradients."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from personaagent.cli import render
+from personaagent.data import Item
 
 if TYPE_CHECKING:
     from personaagent.data import Directive, Persona
@@ -34,19 +35,23 @@ class Critique:
     accepted: bool
 
 
-def since(chain: Sequence[Published], persona: Persona, directive: Directive) -> Published:
-    """The version since which every one up to the persona has had the directive; as far as what
-    was not erased tells."""
+def since(chain: Sequence[Published], persona: Persona, said: Item | Directive) -> Published:
+    """The version since which every one up to the persona has said it; as far as what was not
+    erased tells."""
     entries = [one for one in chain if one.version <= persona.version]
     first = entries[-1]
     for entry in reversed(entries):
         if entry.persona is None:
             break
-        said = {(one.cue, one.text) for one in entry.persona.directives}
-        if (directive.cue, directive.text) not in said:
+        if name_of(said) not in map(name_of, entry.persona.statements):
             break
         first = entry
     return first
+
+
+def name_of(said: Item | Directive) -> tuple[str, ...]:
+    """What stays when its evidence changes."""
+    return said.key if isinstance(said, Item) else (said.cue, said.text)
 
 
 def critiques(runs: Iterable[Any], directive: Directive) -> list[Critique]:
@@ -71,13 +76,18 @@ def critiques(runs: Iterable[Any], directive: Directive) -> list[Critique]:
     ]
 
 
-def lines(entry: Published, found: Sequence[Critique]) -> Iterator[Text]:
-    """What `blame` says of a directive, line by line."""
-    yield Text(
+def first(entry: Published) -> Text:
+    """Since when something is said."""
+    return Text(
         f"since version {entry.version} ({entry.hash[:8]}) of {entry.created:%Y-%m-%d %H:%M}: "
         f"{render.plain(entry.reason)}",
         style="cyan",
     )
+
+
+def lines(entry: Published, found: Sequence[Critique]) -> Iterator[Text]:
+    """What `blame` says of a directive, line by line."""
+    yield first(entry)
     for one in found:
         sign, style = ("*", "bold") if one.named else ("·", "dim")
         yield Text.assemble(

@@ -6,7 +6,8 @@ Texts of users are data: no markup is read from them, and no control character r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from difflib import ndiff
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,10 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from personaagent.data.items import by_topic
+
 if TYPE_CHECKING:
-    from personaagent.data import Account, Action, Directive, Interaction, Persona, Trust
+    from personaagent.data import Account, Action, Directive, Interaction, Item, Persona, Trust
     from personaagent.lm import Usage
 
 SIGNS = {"+": "green", "-": "red", " ": "dim"}
@@ -126,6 +129,8 @@ def persona_panel(persona: Persona, *, when: datetime | None = None, reason: str
     parts: list[RenderableType] = []
     if persona.profile:
         parts += [Text("Profile", style="bold"), Text(plain(persona.profile)), Text()]
+    if persona.items:
+        parts += [Text("Items", style="bold"), *_items(persona.items), Text()]
     parts.append(Text("Directives", style="bold"))
     for number, directive in enumerate(persona.directives, 1):
         parts.append(directive_line(number, directive))
@@ -146,12 +151,40 @@ def persona_panel(persona: Persona, *, when: datetime | None = None, reason: str
 
 def directive_line(number: int, directive: Directive) -> Text:
     """One directive with how much speaks for and against it."""
-    evidence = f"  {len(directive.support)} for"
-    if directive.oppose:
-        evidence += f", {len(directive.oppose)} against"
     return Text.assemble(
-        (f"{number}. ", "cyan"), plain(directive.text), (evidence, "dim"), overflow="fold"
+        (f"{number}. ", "cyan"),
+        plain(directive.text),
+        (_evidence(directive), "dim"),
+        overflow="fold",
     )
+
+
+def item_line(item: Item) -> Text:
+    """One item with what it is, how far it goes, and how much speaks for and against it."""
+    what = [
+        item.kind,
+        *filter(None, [item.reach, item.sensitive and f"sensitive: {item.sensitive}"]),
+    ]
+    style = "strike" if item.contradicted else ""
+    held = f", last held {day(item.last)}" if item.last else ""
+    return Text.assemble(
+        ("- ", "cyan"),
+        (plain(item.text), style),
+        (f" ({'; '.join(what)}){_evidence(item)}{held}", "dim"),
+        overflow="fold",
+    )
+
+
+def _items(items: Iterable[Item]) -> Iterator[Text]:
+    """By topic, the most used first, as the LM reads them."""
+    for topic, some in by_topic(items).items():
+        yield Text(plain(topic), style="italic")
+        yield from map(item_line, some)
+
+
+def _evidence(said: Item | Directive) -> str:
+    against = f", {len(said.oppose)} against" if said.oppose else ""
+    return f"  {len(said.support)} for{against}"
 
 
 def _standing(persona: Persona) -> str:
@@ -160,7 +193,10 @@ def _standing(persona: Persona) -> str:
         actions = "chosen for every query"
     else:
         actions = ", ".join(call(action) for action in persona.actions) or "none"
-    return f"actions: {actions} · trust: {weights(persona.trust)}"
+    said = f"actions: {actions} · trust: {weights(persona.trust)}"
+    if persona.role != "user":
+        said += f" · the LM is the {persona.role}"
+    return said if persona.words is None else f"{said} · {counted(persona.words, 'word')} for items"
 
 
 def weights(trust: Trust) -> str:
@@ -182,8 +218,9 @@ def call(action: Action) -> str:
 
 def changes(old: Persona | None, new: Persona) -> list[Change]:
     """What differs between two personas, line by line."""
-    before, after = (
-        [*one.render().splitlines(), _standing(one)] if one else [] for one in (old, new)
+    before, after = (  # all items, also those that exceed the budget
+        [*replace(one, words=None).render().splitlines(), _standing(one)] if one else []
+        for one in (old, new)
     )
     return [(line[0], line[2:]) for line in ndiff(before, after) if line[0] in SIGNS]
 

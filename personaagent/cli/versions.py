@@ -9,7 +9,7 @@ import typer
 from personaagent.cli.options import Database, Json, TaskName, User
 
 if TYPE_CHECKING:
-    from personaagent.data import Directive, Persona
+    from personaagent.data import Directive, Item, Persona
     from personaagent.memory import Published
 
 
@@ -43,15 +43,16 @@ def history(user: User, task: TaskName = None, db: Database = None, as_json: Jso
     for title, entries in ((None, chain), ("merged from another device", branches)):
         if not entries:
             continue
-        numbers = ("version", "directives")
+        numbers = ("version", "items", "directives")
         shown = render.table(
-            "version", "hash", "when", "directives", "reason", right=numbers, title=title
+            "version", "hash", "when", *numbers[1:], "reason", right=numbers, title=title
         )
         for one in entries:
             shown.add_row(
                 str(one.version),
                 one.hash[:8],
                 f"{one.created:%Y-%m-%d %H:%M}",
+                str(len(one.persona.items)) if one.persona else "-",
                 str(len(one.persona.directives)) if one.persona else "-",
                 render.plain(one.reason),
             )
@@ -90,6 +91,7 @@ def diff(
     earlier = after.version - 1 if old is None else old
     before = publish.said(publish.version_of(chain, earlier)) if earlier >= 0 else None
     lines, edits = render.changes(before, after), _edits(before, after)
+    items = _item_edits(before, after)
     if as_json:
         render.print_json(
             {
@@ -98,6 +100,7 @@ def diff(
                 "from": before and before.version,
                 "to": after.version,
                 "edits": edits,
+                "items": items,
                 "lines": [{"sign": sign, "text": text} for sign, text in lines],
             }
         )
@@ -105,7 +108,7 @@ def diff(
     first = render.name_of(before) if before else "no persona"
     screen.print(f"from {first} to {render.name_of(after)}")
     screen.print(render.difference(lines))
-    for edit in edits:
+    for edit in [*items, *edits]:
         if edit["edit"] == "revise":
             screen.print(render.short(_revision(edit), 200), style="yellow", soft_wrap=True)
 
@@ -158,6 +161,7 @@ def _entry(one: Published) -> dict[str, Any]:
         "created": render.instant(one.created),
         "reason": one.reason,
         "erased": one.persona is None,
+        "items": len(one.persona.items) if one.persona else None,
         "directives": len(one.persona.directives) if one.persona else None,
     }
 
@@ -180,19 +184,45 @@ def _edits(before: Persona | None, after: Persona) -> list[dict[str, Any]]:
     return edits
 
 
+def _item_edits(before: Persona | None, after: Persona) -> list[dict[str, Any]]:
+    """The items that were added, revised (other evidence, topic or category) or dropped."""
+    old, new = ({one.key: one for one in one.items} if one else {} for one in (before, after))
+    edits = []
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) == new.get(key):
+            continue
+        edit = "add" if key not in old else "drop" if key not in new else "revise"
+        one = new.get(key) or old[key]
+        edits.append(
+            {"edit": edit, "kind": one.kind, "text": one.text, "reach": one.reach}
+            | {"from": _item_figures(old.get(key)), "to": _item_figures(new.get(key))}
+        )
+    return edits
+
+
 def _figures(directive: Directive | None) -> dict[str, Any] | None:
-    if directive is None:
+    return None if directive is None else {"reach": directive.reach} | _evidence(directive)
+
+
+def _item_figures(item: Item | None) -> dict[str, Any] | None:
+    if item is None:
         return None
-    return {
-        "reach": directive.reach,
-        "support": len(directive.support),
-        "oppose": len(directive.oppose),
-    }
+    return {"topic": item.topic, "sensitive": item.sensitive} | _evidence(item)
+
+
+def _evidence(said: Item | Directive) -> dict[str, int]:
+    return {"support": len(said.support), "oppose": len(said.oppose)}
 
 
 def _revision(edit: dict[str, Any]) -> str:
     old, new = edit["from"], edit["to"]
     moved = ", ".join(
-        f"{name} {old[name]:.3g} to {new[name]:.3g}" for name in old if old[name] != new[name]
+        f"{name} {_value(old[name])} to {_value(new[name])}"
+        for name in old
+        if old[name] != new[name]
     )
     return f"~ {edit['text']} {moved or 'other interactions speak for or against it'}"
+
+
+def _value(value: float | str) -> str:
+    return value or "none" if isinstance(value, str) else f"{value:.3g}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from personaagent.data.importers.gemini import read_gemini
     from personaagent.data.importers.mem0 import read_mem0
     from personaagent.data.interaction import Interaction, Query
+    from personaagent.data.items import Item
     from personaagent.data.jsonl import read_interactions, read_queries, read_tasks
     from personaagent.data.lamp_tasks import LAMP_TASKS, self_supervised_pairs
     from personaagent.data.meanings import Meanings
@@ -37,6 +38,7 @@ __all__ = [
     "Classification",
     "Directive",
     "Interaction",
+    "Item",
     "Meanings",
     "Persona",
     "Query",
@@ -60,6 +62,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Item": "items",
     "CHAT": "importers.chat",
     "LAMP_TASKS": "lamp_tasks",
     "Account": "import_summary",

@@ -1,7 +1,7 @@
 """The persona: a user's system prompt, immutable, versioned and hashed.
 
-Profile plus directives (paper, section 3.3); each directive carries the ids of the interactions
-that speak for it. `render` gives the system prompt itself.
+Profile, items and directives (paper, section 3.3); each item and each directive carries the ids of
+the interactions that speak for it. `render` gives the system prompt itself.
 
 Directives are put together by `merge`, which only ever joins, so writers and devices may merge in
 any order and as often as they like; `resolve` throws away, so it comes once, after everything was
@@ -12,15 +12,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Self
 
+from personaagent.data import items as noted
+from personaagent.data.items import Item
 from personaagent.data.meanings import Meanings
 from personaagent.data.normal import normal
 from personaagent.errors import DataError
 
 PREAMBLE = "You answer on behalf of one user, exactly as this user would."
+ROLES = MappingProxyType(
+    {
+        "user": PREAMBLE,
+        "assistant": "You are the assistant of one user. Answer so that it suits this user, whose "
+        "preferences, needs and habits count also where the question does not mention them.",
+    }
+)
+"""By role of the LM, how its system prompt begins: it answers as the user, or assists the user."""
+
+_LATER: dict[str, Any] = {"items": [], "role": "user", "words": None}
+"""Fields that personas did not always have; hashes from before them stay valid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,10 @@ class Persona:
 
     `actions` are standing actions: taken for every query without asking the LM. None means that
     the LM chooses for every query. `parent` is the hash of the persona that this one replaces.
+    `role` is one of `ROLES`. `words` is the budget of the items in the prompt; None: no limit.
+
+    Raises:
+        DataError: the role is none of these, or the budget is below 0.
     """
 
     user: str
@@ -78,9 +96,16 @@ class Persona:
     actions: tuple[Action, ...] | None = None
     version: int = 0
     parent: str | None = None
+    items: tuple[Item, ...] = ()
+    role: str = "user"
+    words: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "user", normal(self.user))
+        if self.role not in ROLES:
+            raise DataError(f"role is {self.role!r}: it is one of {', '.join(ROLES)}")
+        if self.words is not None and self.words < 0:
+            raise DataError(f"words is {self.words}: a budget is 0 or more, or None")
 
     @property
     def hash(self) -> str:
@@ -88,18 +113,41 @@ class Persona:
         text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def render(self) -> str:
-        """The whole persona: it works as a plain `system` message of any chat API."""
-        return self._render(self.directives)
+    @property
+    def statements(self) -> tuple[Item | Directive, ...]:
+        """What rests on evidence: items and directives."""
+        return (*self.items, *self.directives)
 
-    def standing_prompt(self) -> str:
+    @property
+    def cited(self) -> frozenset[str]:
+        """The ids of the interactions that speak for or against an item or a directive."""
+        return frozenset(id for one in self.statements for id in (*one.support, *one.oppose))
+
+    @property
+    def blank(self) -> bool:
+        """Whether it says nothing of its user."""
+        return not (self.profile or self.items or self.directives)
+
+    def render(self, scores: Mapping[Item, float] | None = None) -> str:
+        """The whole persona: it works as a plain `system` message of any chat API.
+
+        Args:
+            scores: how well each item fits the query, for items that exceed the budget.
+        """
+        return self._render(self.directives, scores)
+
+    def standing_prompt(self, scores: Mapping[Item, float] | None = None) -> str:
         """What holds for every query: the system prompt without the directives that have a cue."""
-        return self._render(tuple(one for one in self.directives if not one.cue))
+        return self._render(tuple(one for one in self.directives if not one.cue), scores)
 
-    def _render(self, directives: tuple[Directive, ...]) -> str:
-        parts = [PREAMBLE]
+    def _render(
+        self, directives: tuple[Directive, ...], scores: Mapping[Item, float] | None
+    ) -> str:
+        parts = [ROLES[self.role]]
         if self.profile:
             parts.append(f"About this user: {self.profile}")
+        if notes := noted.render(self.items, self.words, scores=scores):
+            parts.append(notes)
         if directives:
             rules = "\n".join(f"- {directive.text}" for directive in directives)
             parts.append(f"How this user answers, whatever the usual reading would be:\n{rules}")
@@ -111,7 +159,11 @@ class Persona:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` reads it back to an equal persona."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        items = [one.to_dict() for one in self.items]
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self) | {"items": items}))
+        for name, default in _LATER.items():
+            if data[name] == default:
+                del data[name]
         for later in ("lean", "meanings"):  # hashes from before there were these stay valid
             if not data["trust"][later]:
                 del data["trust"][later]
@@ -136,6 +188,9 @@ class Persona:
                 else tuple(map(_action, _typed(data, "actions", list))),
                 version=_typed(data, "version", int),
                 parent=_typed(data, "parent", str, type(None)),
+                items=tuple(map(Item.from_dict, _typed(_LATER | data, "items", list))),
+                role=_typed(_LATER | data, "role", str),
+                words=_typed(_LATER | data, "words", int, type(None)),
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"persona: malformed field: {error!r}") from error

@@ -99,7 +99,7 @@ def without_persona(personas: Personas, user: str) -> Persona:
 
 
 def without_memory(personas: Personas, user: str) -> Persona:
-    """The paper's "w/o memory": the aligned directives and trust, without profile and recall.
+    """The paper's "w/o memory": the aligned directives and trust; no profile, items or recall.
 
     Of the standing actions those of general tools stay; where the LM would choose, none do, for it
     would choose among the tools of memory. The posterior knows the labels' meanings alone (see
@@ -107,7 +107,7 @@ def without_memory(personas: Personas, user: str) -> Persona:
     """
     aligned = _of(personas.aligned, user, "aligned")
     actions = tuple(one for one in aligned.actions or () if one.tool not in PERSONAL_TOOLS)
-    return replace(aligned, profile="", actions=actions)
+    return replace(aligned, profile="", items=(), actions=actions)
 
 
 def without_action(personas: Personas, user: str) -> Persona:

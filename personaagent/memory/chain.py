@@ -165,7 +165,7 @@ class Chain:
         if made_of is None:
             mine = sa.select(interactions.c.id).where(self._mine(interactions))
             made_of = connection.scalars(mine).all()
-        ids = restorations(connection, self.user, {*made_of, *cited(persona)})
+        ids = restorations(connection, self.user, {*made_of, *persona.cited})
         inherited = sa.select(evidence.c.ids).where(evidence.c.hash == persona.parent)
         known: dict[str, int] = json.loads(connection.scalar(inherited) or "{}")
         return ids | known
@@ -181,11 +181,6 @@ class Chain:
                 "changed behind PersonaAgent's back: restore a backup"
             )
         return persona
-
-
-def cited(persona: Persona) -> frozenset[str]:
-    """The ids of the interactions that speak for or against a directive."""
-    return frozenset(id for one in persona.directives for id in (*one.support, *one.oppose))
 
 
 def _short(hash: str | None) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from personaagent.data import Interaction, Persona
+from personaagent.data import items as noted
 from personaagent.errors import DataError
 from personaagent.memory import encoding, quarantine, queue, tombstones
 from personaagent.memory.chain import ERASED, Chain
@@ -33,6 +35,7 @@ from personaagent.memory.schema import (
 from personaagent.memory.store import Store
 
 LEAST = 2  # interactions that must speak for a directive, as when it was proposed
+_OWN = 2  # items from which on a word is the writer's own
 _IDS_AT_ONCE = 10_000
 # Every other table with a user is derived from interactions and is dropped whole, so that a table
 # that is added later cannot be forgotten here.
@@ -126,19 +129,24 @@ def erase(
 
 
 def without(
-    persona: Persona, gone: Sequence[Interaction], kept: Mapping[str, Interaction]
+    persona: Persona,
+    gone: Sequence[Interaction],
+    kept: Mapping[str, Interaction],
+    unsaid: Collection[str] = (),
 ) -> dict[str, Any]:
     """The fields of a persona that no longer owes anything to some interactions.
 
     The profile is a summary and goes whole; the next alignment writes it again. A directive loses
     its erased evidence, and stays if enough speaks for it and if every word of its cue that stands
     in an erased interaction also stands in one that still speaks for it. One without a cue is free
-    text, which may quote, and goes with its evidence.
+    text, which may quote, and goes with its evidence. An item stays if something still speaks for
+    it and it has no word that only erased interactions have.
 
     Args:
         persona: that rests on them.
         gone: the erased interactions.
         kept: by id, the interactions that it cites and that remain.
+        unsaid: words that stand in erased interactions, and in none that remain.
     """
     ids = {one.id for one in gone}
     words = _words(gone)
@@ -157,7 +165,18 @@ def without(
     # Arguments of actions are free text too.
     free = persona.actions is not None and any(one.arguments for one in persona.actions)
     actions = None if free else persona.actions
-    return {"profile": "", "directives": tuple(directives), "actions": actions}
+    times = {id: one.time for id, one in kept.items() if one.time}
+    items = [
+        one
+        for one in noted.without(persona.items, ids, times)
+        if _words_of(one.text, one.topic, one.reach).isdisjoint(unsaid)
+    ]
+    return {
+        "profile": "",
+        "items": tuple(items),
+        "directives": tuple(directives),
+        "actions": actions,
+    }
 
 
 def _selected(
@@ -224,17 +243,17 @@ def _clean(
     assert champion is not None  # the champion is never an emptied one
     changes: dict[str, Any] = {}
     if champion.hash in hashes:
-        cited = [id for one in champion.directives for id in (*one.support, *one.oppose)]
         kept = {
             row["id"]: encoding.interaction(row)
-            for some in _parts(cited)
+            for some in _parts(champion.cited)
             for row in connection.execute(
                 sa.select(interactions).where(
                     _of(interactions, chain.user), interactions.c.id.in_(some)
                 )
             ).mappings()
         }
-        changes = without(champion, gone, kept)
+        unsaid = _unsaid(connection, chain.user, champion, gone)
+        changes = without(champion, gone, kept, unsaid)
     successor = champion.succeed(**changes)
     rest = {id: at for id, at in made_of[champion.hash].items() if id not in ids}
     reason = f"{len(gone)} interaction{'s' if len(gone) > 1 else ''} erased"
@@ -280,13 +299,42 @@ def _of(table: sa.Table, user: str) -> sa.ColumnElement[bool]:
     return table.c.user == user
 
 
+def _unsaid(
+    connection: sa.Connection, user: str, persona: Persona, gone: Sequence[Interaction]
+) -> set[str]:
+    """Words of a persona's items that stand in erased interactions, and in none that remain.
+
+    A word that several items have which rest on nothing erased is one of the writer's own, such as
+    "prefers"; else one erased text that has it, too, would take all of them along.
+    """
+    ids = {one.id for one in gone}
+    told: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for one in persona.items:
+        words = _words_of(one.text, one.topic, one.reach)
+        told.update(words)
+        if ids.isdisjoint((*one.support, *one.oppose)):
+            others.update(words)
+    unsaid = {word for word in _words(gone) & told.keys() if others[word] < _OWN}
+    if unsaid:
+        mine = sa.select(interactions).where(_of(interactions, user))
+        for row in connection.execute(mine).mappings():
+            unsaid -= _words([encoding.interaction(row)])
+    return unsaid
+
+
 def _words(said: Iterable[Interaction]) -> set[str]:
     return {
         word
         for one in said
-        for text in (one.query, one.response, json.dumps(dict(one.metadata), ensure_ascii=False))
-        for word in re.findall(r"\w+", text.casefold())
+        for word in _words_of(
+            one.query, one.response, json.dumps(dict(one.metadata), ensure_ascii=False)
+        )
     }
+
+
+def _words_of(*texts: str) -> set[str]:
+    return {word for text in texts for word in re.findall(r"\w+", text.casefold())}
 
 
 def _parts(values: Collection[str]) -> Iterable[list[str]]:

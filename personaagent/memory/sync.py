@@ -23,6 +23,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from personaagent.data import Interaction, Persona
+from personaagent.data import items as noted
 from personaagent.data.persona import merge as joined
 from personaagent.data.persona import resolve
 from personaagent.errors import DataError
@@ -115,9 +116,7 @@ class Replica:
         """Whether no text is left in it."""
         versions = (one for history in self.histories.values() for one in history.versions.values())
         said = (one.persona for one in versions if one.persona)
-        return not (self.interactions or self.quarantine) and not any(
-            one.profile or one.directives for one in said
-        )
+        return not (self.interactions or self.quarantine) and all(one.blank for one in said)
 
 
 def read(store: Store, connection: sa.Connection, user: str) -> Replica:
@@ -337,9 +336,9 @@ def merge(one: Replica, other: Replica) -> Replica:
 def merged_fields(personas: Sequence[Persona]) -> dict[str, Any]:
     """What personas of one user say together, the leading one last; the same for the same ones.
 
-    Directives are joined with their evidence, and of those that contradict each other the one
-    stands for which more speaks (see `personaagent.data.persona`); the rest is the leading
-    one's.
+    Items and directives are joined with their evidence. Of directives that contradict each other
+    the one stands for which more speaks (see `personaagent.data.persona`); items keep what
+    speaks against them. The rest is the leading one's.
     """
     if not personas:
         return {}
@@ -347,6 +346,9 @@ def merged_fields(personas: Sequence[Persona]) -> dict[str, Any]:
     said = joined(*(one.directives for one in personas))
     return {
         "profile": lead.profile,
+        "items": noted.merged(*(one.items for one in personas)),
+        "role": lead.role,
+        "words": lead.words,
         "directives": resolve(said, cap=len(said)),
         "trust": lead.trust,
         "actions": lead.actions,

@@ -83,6 +83,9 @@ class Contests:
         """
         pair = f"{identity(champion)}/{identity(challenger)}"
         said = {"profile": challenger.profile, "directives": challenger.to_dict()["directives"]}
+        if (challenger.items, challenger.words) != (champion.items, champion.words):
+            items = [one.to_dict() for one in challenger.items]
+            said |= {"items": items, "words": challenger.words}
         opened = self.record.put(pair, {"kind": kind, "says": said, "writing": sorted(writing)})
         for id in sorted(set(saved) - {*opened["writing"], *writing}):
             if saved[id]:
@@ -112,18 +115,23 @@ class Contests:
         saved = {key[len(start) :]: one for key, one in found.items() if key.startswith(start)}
         body = champion.to_dict() | opened["says"]
         says = Persona.from_dict(body)
-        persona = champion.succeed(profile=says.profile, directives=says.directives)
+        names = ("profile", "items", "words", "directives")
+        persona = champion.succeed(**{name: getattr(says, name) for name in names})
         return Challenger(persona, opened["kind"], saved)
 
 
 def identity(persona: Persona) -> str:
-    """Names what a persona says: user, task, profile, and each directive's text, cue and reach.
+    """Names what a persona says: user, task, profile, each directive's text, cue and reach, each
+    item's kind, text and reach, and the budget of items.
 
-    Its place in the chain, the evidence of its directives, standing actions and trust change from
-    alignment to alignment and are left out: evidence outlives them.
+    Its place in the chain, evidence, standing actions and trust change from alignment to alignment
+    and are left out: what was saved outlives them.
     """
     said = [replace(one, support=(), oppose=()) for one in persona.directives]
-    content = [persona.user, persona.task, persona.profile, [asdict(one) for one in said]]
+    content: list[Any] = [persona.user, persona.task, persona.profile]
+    content.append([asdict(one) for one in said])
+    if persona.items:  # identities from before there were items stay valid
+        content += [sorted(one.key for one in persona.items), persona.words]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -136,9 +144,12 @@ def kind_of(champion: Persona, challenger: Persona) -> str:
     added, dropped = after.keys() - before.keys(), before.keys() - after.keys()
     revised = {name for name in after.keys() & before.keys() if after[name] != before[name]}
     sizes = (len(added), len(revised), len(dropped))
-    if champion.profile == challenger.profile and sum(sizes) == 1:
+    same = champion.profile == challenger.profile and (
+        (champion.items, champion.words) == (challenger.items, challenger.words)
+    )
+    if same and sum(sizes) == 1:
         return ("add", "revise", "drop")[sizes.index(1)]
-    if champion.profile == challenger.profile and sizes == (1, 0, 1):  # one takes another's place
+    if same and sizes == (1, 0, 1):  # one takes another's place
         return "revise"
     return "rewrite"
 

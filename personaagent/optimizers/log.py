@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from personaagent.data import Persona
@@ -124,5 +125,5 @@ class AlignmentLog:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
         return data

@@ -162,7 +162,7 @@ def _start(data: dict[str, Any]) -> Start:
 def bare_of(agent: Student, user: str, start: Start) -> list[Persona]:
     """What `start_of` gives, without its profile; empty where that is not all that it says."""
     persona = agent.persona_of(user)
-    if persona.directives:
+    if persona.items or persona.directives:
         return []
     actions = persona.actions if persona.profile else start.actions
     return [replace(persona, profile="", actions=actions)]
@@ -189,7 +189,7 @@ def start_of(
         record: keeps it.
     """
     persona = agent.persona_of(user)
-    if persona.profile or persona.directives:
+    if not persona.blank:
         return persona
     if not start.profile:
         return replace(persona, actions=start.actions, trust=start.trust)

@@ -24,7 +24,7 @@ POLICIES: Policies = ((), (Action("recall"),))
 
 def evidence_of(persona: Persona) -> frozenset[str]:
     """The ids of the interactions that wrote a persona."""
-    return frozenset(id for one in persona.directives for id in (*one.support, *one.oppose))
+    return persona.cited
 
 
 def split(
@@ -148,7 +148,7 @@ def judge(
 def without(champion: Persona) -> list[Persona]:
     """Successors that tell the LM nothing: with the champion's trust in habit, and with none, where
     the LM answers as it would answer anyone."""
-    silent = champion.succeed(profile="", directives=(), actions=())
+    silent = champion.succeed(profile="", items=(), directives=(), actions=())
     return [silent, replace(silent, trust=Trust())]
 
 
@@ -212,6 +212,8 @@ def settle(
         trust = _fitted(task, replay(champion, judging), champion.trust, shrinkage)
     said = {
         "profile": champion.profile,
+        "items": champion.items,
+        "words": champion.words,
         "directives": champion.directives,
         "trust": trust,
         "actions": actions,

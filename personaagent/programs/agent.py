@@ -13,7 +13,7 @@ from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
-from personaagent.programs.directive_matching import consult
+from personaagent.programs.directive_matching import consult, item_scores
 from personaagent.programs.fusion import serve, stated
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
@@ -109,7 +109,7 @@ class PersonaAgent(dspy.Module):
         """
         situation = Situation.of(query, user, self.task, before, exclude)
         persona = checked(persona) or self.persona_of(user)
-        prompt = persona.standing_prompt()
+        prompt = self._prompt(persona, situation.query)
         directives = consult(self.memory, persona, situation)
         said, observations = within_context(
             lambda seen: self.answer(query=situation.query, **_shown(prompt, seen, directives)),
@@ -182,9 +182,13 @@ class PersonaAgent(dspy.Module):
             exclude=situation.exclude,
             persona=persona,
         )
-        shown = _shown(persona.standing_prompt(), said.observations, said.directives)
+        shown = _shown(self._prompt(persona, past.query), said.observations, said.directives)
         said.nats = self.answer.nats(past.query, past.response, **shown)
         return said
+
+    def _prompt(self, persona: Persona, query: str) -> str:
+        """The system prompt without the directives that have a cue."""
+        return persona.standing_prompt(item_scores(self.memory, persona, query))
 
     def observe(self, interaction: Interaction) -> None:
         """Close the loop: what the user really answered enters memory (known ones change nothing).

@@ -1,4 +1,7 @@
-"""Which directives of a persona speak to a query: those without a cue, and those whose cue fits.
+"""What of a persona speaks to a query: directives without a cue, those whose cue fits, and items.
+
+Items stand in the prompt as they are. Only where all of them exceed the persona's budget does their
+cosine with the query decide what has half of it.
 
 A small LM that sees every rule applies one of them to every query; shown only what fits, it follows
 it. The gate is a cosine, so it costs no LM call.
@@ -13,8 +16,9 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
-from personaagent.data import Choice, Directive, Persona
+from personaagent.data import Choice, Directive, Item, Persona
 from personaagent.data.influence import said_alike
+from personaagent.data.items import render, word_count
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.scope import Situation
 from personaagent.programs.user_label_prior import NEIGHBOURS, votes_of
@@ -41,6 +45,14 @@ def consult(memory: EpisodicMemory, persona: Persona, situation: Situation) -> l
     if precedent is None:
         return ordered
     return [one for one in ordered if not precedent.gainsays(_answer_of(memory, situation, one))]
+
+
+def item_scores(memory: EpisodicMemory, persona: Persona, query: str) -> dict[Item, float] | None:
+    """How well each item fits the query; None where all of them fit into the budget, so that
+    nothing is embedded for nothing."""
+    if persona.words is None or word_count(render(persona.items)) <= persona.words:
+        return None
+    return {one: fit(memory, f"{one.topic}: {one.text}", query) for one in persona.items}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -10,12 +10,12 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, Trust, validation
+from personaagent.data import Directive, Interaction, Item, Persona, Task, Trust, validation
 from personaagent.data.task import given
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.adapter import ReadingAdapter
-from personaagent.programs.directive_matching import consult
+from personaagent.programs.directive_matching import consult, item_scores
 from personaagent.programs.fusion import fuse, stated
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
@@ -106,7 +106,8 @@ class Personal(dspy.Module):
         situation = Situation.of(query, user, self.task, before, exclude)
         persona = checked(persona) or self.persona_of(user)
         directives = consult(self.memory, persona, situation)
-        said, read = self._ask(situation.query, _as_text(persona, directives))
+        scores = item_scores(self.memory, persona, situation.query)
+        said, read = self._ask(situation.query, _as_text(persona, directives, scores))
         try:
             answer = self.task.parse(str(said[self.answer]))
         except (DataError, KeyError) as error:
@@ -167,7 +168,9 @@ class Personal(dspy.Module):
         return said, None if reading.stated else reading.distribution
 
 
-def _as_text(persona: Persona, fitting: Sequence[Directive]) -> str:
+def _as_text(
+    persona: Persona, fitting: Sequence[Directive], scores: Mapping[Item, float] | None
+) -> str:
     """The system prompt for a query: what always holds, and the one rule that speaks to it."""
     standing = [one for one in persona.directives if not one.cue]
-    return replace(persona, directives=(*standing, *fitting[:1])).render()
+    return replace(persona, directives=(*standing, *fitting[:1])).render(scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import dspy
 
@@ -66,7 +67,9 @@ class PersonaRewriter(dspy.Module):
     ) -> dspy.Prediction:
         """`persona`: the whole text written anew; rules that stay keep their evidence."""
         with dspy.context(adapter=PersonaAdapter()):
-            new = self.rewrite(current=persona.render(), feedback="\n".join(gradients))
+            # Items are added and retired one by one, and never written anew.
+            current = replace(persona, items=()).render()
+            new = self.rewrite(current=current, feedback="\n".join(gradients))
         known = {directive.text: directive for directive in persona.directives}
         support = tuple(one.id for one in batch)
         rules = dict.fromkeys(" ".join(rule.split())[:LONGEST_RULE] for rule in new.rules)

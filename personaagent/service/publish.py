@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from personaagent.errors import DataError
@@ -171,7 +172,7 @@ class Compiled:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` reads it."""
-        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
         return data
 
     @classmethod

@@ -30,6 +30,7 @@ from personaagent.programs import PersonaAgent
 from personaagent.programs.scope import derived_from
 from personaagent.service.leasing import held
 from personaagent.service.publish import Compiled, Memo, origins
+from personaagent.service.retirement import retire
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -248,6 +249,8 @@ class Trainer:
             watched = watch(agent, user, past)
         if watched and watched.rolled_back:
             watcher.rolled_back(watched)
+        if gone := retire(mine, task):
+            watcher.note(f"items retired, as all that spoke for them has expired: {gone}")
         # STEP 3: align.
         champion = mine.persona(task.name)
         log, run = self.align(agent, past, watcher.step, restart=restart)
@@ -429,7 +432,7 @@ def reason(log: AlignmentLog) -> str:
     if not log.judged:
         return "aligned, with nothing to judge by"
     without = [step for step in log.steps if step.iteration in (BARE, WITHOUT)]
-    if without and not (log.last.profile or log.last.directives):
+    if without and log.last.blank:
         step = without[-1]
         return f"answers without a persona: {step.candidates[step.accepted or 0].reason}"
     return (

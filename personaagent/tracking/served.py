@@ -42,7 +42,7 @@ class Served(PythonModel):  # type: ignore[misc]
     def answer(self, question: Question) -> Answer:
         """The answer to one question."""
         persona = self.personas.get(question.user) or self.agent.persona_of(question.user)
-        known = bool(persona.profile or persona.directives or persona.parent)
+        known = bool(not persona.blank or persona.parent)
         said = self.agent(query=question.query, user=question.user, persona=persona)
         return Answer(
             user=question.user,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dspy
@@ -11,10 +12,12 @@ import pytest
 from cli_world import Engine, rows, write
 from mlflow import MlflowClient
 
+from personaagent.data import Item
 from personaagent.memory import Store
 from personaagent.privacy.forgetting import Finished, finish, forget, unfinished_users
 
 CANARY = "xyzzycanary"
+JUNE = datetime(2024, 6, 1, tzinfo=UTC)
 COMPILE = ("compile", "--user", "amira", "--replay", "6", "--iterations", "1")
 
 
@@ -86,6 +89,30 @@ def test_after_an_erasure_no_file_holds_the_text(run, told, planted, tmp_path):
     assert "was erased" in run("show", "--user", "amira", "--version", 0, ok=False).stderr
     assert "was erased" in run("rollback", "--user", "amira", "--to", 0, ok=False).stderr
     assert "erased" in run("history", "--user", "amira").stdout
+
+
+def test_after_an_erasure_no_file_holds_an_item_that_only_it_supports(run, told, planted, tmp_path):
+    items = (
+        Item("fact", f"knows {CANARY}", "cars", support=("amira-3",)),
+        Item("habit", "counts what the car costs", "cars", "", ("amira-0", "amira-3"), last=JUNE),
+    )
+    with Store(tmp_path / "memory.db") as store:
+        mine = store.of("amira")
+        champion = mine.persona("inbox")
+        mine.publish(champion.succeed(profile="", items=items), expected=champion.hash, reason="")
+    told(*COMPILE)
+    assert [one["text"] for one in told("show", "--user", "amira")["items"]] == [
+        one.text for one in items
+    ]
+    run("export", "--user", "amira", "--out", tmp_path / "items")
+    run("export-all", "--user", "amira", "--out", tmp_path / "all.jsonl")
+    for part in ("memory.db", "mlartifacts", "items", "all.jsonl"):
+        assert holding(tmp_path / part), part
+    receipt = told("forget", "--user", "amira", "--id", "amira-3", "--yes")
+    assert receipt["complete"] is True
+    assert holding(tmp_path) == []
+    (left,) = told("show", "--user", "amira")["items"]
+    assert (left["text"], left["support"]) == (items[1].text, ["amira-0"])
 
 
 def test_the_profile_is_derived_again_from_what_remains(run, told, planted, monkeypatch):

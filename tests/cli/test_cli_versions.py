@@ -128,7 +128,7 @@ def test_blame_finds_the_version_that_brought_a_directive_back(told, database):
 def test_blame_says_when_nothing_is_known_of_the_gradients(run, database):
     publish(database, *chain((WIDE,), ()))
     assert "no gradients are kept" in run("blame", "--user", "amira", "--version", 0).stdout
-    assert "has no directives" in run("blame", "--user", "amira").stdout
+    assert "has no items and no directives" in run("blame", "--user", "amira").stdout
 
 
 # Acceptance by evidence

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import FrozenInstanceError, fields, replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import Action, Directive, Persona, Trust
+from personaagent.data import Action, Directive, Item, Persona, Trust
+from personaagent.data.items import KINDS, SENSITIVE
+from personaagent.data.persona import ROLES
 from personaagent.errors import DataError
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -19,6 +22,17 @@ plain = st.recursive(
     max_leaves=4,
 )
 directives = st.builds(Directive, texts, texts, numbers, ids, ids)
+items = st.builds(
+    Item,
+    st.sampled_from(KINDS),
+    texts.filter(lambda text: any(letter.isalnum() for letter in text)),
+    texts,
+    texts,
+    ids,
+    ids,
+    st.none() | st.datetimes(datetime(1970, 1, 2), timezones=st.just(UTC)),
+    st.sampled_from(("", *SENSITIVE)),
+)
 actions = st.builds(Action, texts, st.dictionaries(texts, plain, max_size=2))
 personas = st.builds(
     Persona,
@@ -30,6 +44,9 @@ personas = st.builds(
     actions=st.none() | st.lists(actions, max_size=2).map(tuple),
     version=st.integers(0, 99),
     parent=st.none() | texts,
+    items=st.lists(items, max_size=3).map(tuple),
+    role=st.sampled_from([*ROLES]),
+    words=st.none() | st.integers(0, 500),
 )
 FULL = Persona(
     "ann",
@@ -40,6 +57,9 @@ FULL = Persona(
     actions=(Action("recall", {"k": 2}),),
     version=1,
     parent="0" * 64,
+    items=(Item("aversion", "avoids cats", "pets", support=("i3",)),),
+    role="assistant",
+    words=300,
 )
 
 
@@ -64,6 +84,9 @@ CHANGES = {
     "actions": None,
     "version": 2,
     "parent": None,
+    "items": (),
+    "role": "user",
+    "words": None,
 }
 
 
@@ -126,7 +149,13 @@ def test_ids_and_numbers_are_not_rendered():
     assert "0.3" not in FULL.render()
 
 
-@pytest.mark.parametrize("name", [*CHANGES])
+def test_hashes_from_before_there_were_items_stay_valid():
+    before = Persona("ann", "inbox", profile="Likes dogs.")
+    assert not {"items", "role", "words"} & set(before.to_dict())
+    assert before.hash == "b1341315770d312b220671467b793e3a846f307429c31f33c29847a27348c993"
+
+
+@pytest.mark.parametrize("name", [one for one in CHANGES if one not in ("items", "role", "words")])
 def test_a_missing_field_is_named(name):
     data = FULL.to_dict()
     del data[name]

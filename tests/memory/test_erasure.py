@@ -11,12 +11,14 @@ import pytest
 from standins import HashEmbedder
 from worlds import interaction
 
-from personaagent.data import Action, Directive, Interaction, Persona
+from personaagent.data import Action, Directive, Interaction, Item, Persona
 from personaagent.errors import ConflictError, DataError
 from personaagent.memory import EpisodicMemory, Store, exports
 from personaagent.memory.erasure import erase, without
+from personaagent.service import publish as chains
 
 CANARY = "xyzzycanary"
+TALLY = Item("habit", "numbers every film", support=("i1", "i2", "i9"), oppose=("i3",))
 SECRET = interaction(9, query=f"film about {CANARY}", source="letters")
 
 
@@ -29,7 +31,14 @@ def filled(store: Store) -> Store:
     leak = Directive(
         f"If the film mentions {CANARY}, answer good.", CANARY, 0.3, ("i1", "i2", "i9")
     )
-    first = Persona("ann", "films", f"Likes {CANARY}.", (rule, leak), actions=(Action("recall"),))
+    items = (
+        Item("fact", f"mentioned {CANARY}", support=("i9",)),
+        Item("habit", f"counts films and {CANARY}", support=("i1", "i9")),
+        TALLY,
+    )
+    first = Persona(
+        "ann", "films", f"Likes {CANARY}.", (rule, leak), actions=(Action("recall"),), items=items
+    )
     store.of("ann").publish(first, expected=None, reason="start")
     store.of("ann").journal("run").put("gradient", f"it misses {CANARY}")
     return store
@@ -65,6 +74,8 @@ def test_the_champion_is_succeeded_by_what_still_stands(filled: Store) -> None:
         Directive("If the film mentions number, answer good.", "number", 0.3, ("i1", "i2")),
     )
     assert after.actions == before.actions
+    last = filled.of("ann").get(["i2"])[0].time
+    assert after.items == (replace(TALLY, support=("i1", "i2"), last=last),)
     emptied, successor = filled.of("ann").history("films")
     assert (emptied.hash, emptied.persona, emptied.reason) == (before.hash, None, "erased")
     assert (successor.persona, successor.reason) == (after, "1 interaction erased")
@@ -117,6 +128,67 @@ def test_a_directive_stays_if_what_remains_speaks_for_it(
     kept = {id: Interaction(id, "ann", "films", f"plot {id}", "good") for id in "ab"}
     fields = without(Persona("ann", "films", "p", (directive,)), [gone], kept)
     assert fields["directives"] == ((left,) if left else ())
+
+
+def test_a_word_that_only_erased_interactions_have_takes_its_item_along() -> None:
+    gone = [Interaction("gone", "ann", "films", "the secret plot", "good")]
+    kept = {"a": Interaction("a", "ann", "films", "a plot", "good")}
+    items = (
+        Item("fact", "wrote of the plot", support=("a", "gone")),
+        Item("fact", "wrote of the Secret plot", support=("a", "gone")),
+        Item("fact", "wrote of plots", topic="secret", support=("a",)),
+        Item("fact", "wrote by hand"),
+        Item("fact", "wrote nothing else", support=("gone",)),
+    )
+    fields = without(Persona("ann", "films", items=items), gone, kept, {"secret"})
+    assert fields["items"] == (replace(items[0], support=("a",)), items[3])
+
+
+def test_a_word_that_another_interaction_has_too_takes_no_item_along(store: Store) -> None:
+    store.add([interaction(1, query="tea"), interaction(2, query="a film"), interaction(3)])
+    tea = Item("preference", "likes a film with tea", support=("i1",))
+    store.of("ann").publish(Persona("ann", "films", items=(tea,)), expected=None, reason="")
+    erase(store, "ann", ids=["i3"])  # of a film, as another is
+    assert store.of("ann").persona("films").items == (tea,)
+    erase(store, "ann", ids=["i2"])  # the other film
+    assert store.of("ann").persona("films").items == ()
+
+
+def test_a_word_of_the_writer_takes_no_item_along_that_rests_on_others(store: Store) -> None:
+    store.add([interaction(n, query=f"thing{n}") for n in range(3)])
+    store.add([interaction(9, query=f"she prefers {CANARY} too")])
+    items = tuple(
+        Item("preference", f"prefers {what}", support=(f"i{n}",))
+        for n, what in [*((n, f"thing{n}") for n in range(3)), (9, CANARY)]
+    )
+    told = Item("fact", f"knows {CANARY} and thing0", support=("i0",))  # not what it rests on
+    made = Persona("ann", "films", items=(*items, told))
+    store.of("ann").publish(made, expected=None, reason="")
+    erase(store, "ann", ids=["i9"])
+    assert store.of("ann").persona("films").items == items[:3]
+    assert CANARY not in said(store)
+
+
+def test_no_rollback_brings_an_erased_item_back(store: Store) -> None:
+    mine = store.of("ann")
+    store.add([interaction(n) for n in range(3)])
+    kept, secret = (Item("fact", f"item {n}", support=(f"i{n}",)) for n in range(2))
+    first = Persona("ann", "films", items=(kept,))
+    mine.publish(first, expected=None, reason="", made_of=["i0"])
+    second = first.succeed(items=(kept, secret))
+    mine.publish(second, expected=first.hash, reason="", made_of=["i1"])
+    third = second.succeed(items=(secret,))
+    mine.publish(third, expected=second.hash, reason="", made_of=["i1"])
+    erase(store, "ann", ids=["i1"])
+    chain = mine.history("films")
+    for version in (1, 2):
+        with pytest.raises(DataError, match=f"version {version} was erased"):
+            chains.said(chains.version_of(chain, version))
+    back = chains.publish(store, first, mine.persona("films"), "rolled back to version 0")
+    assert back.items == (kept,)
+    assert "item 1" not in said(store)
+    with pytest.raises(ConflictError, match="rests on 1 interactions that have been erased"):
+        chains.publish(store, second, back, "kept in memory")
 
 
 def test_arguments_of_standing_actions_go_too() -> None:

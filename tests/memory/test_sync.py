@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import NOON, interaction
 
-from personaagent.data import Directive, Persona
+from personaagent.data import Directive, Item, Persona
 from personaagent.errors import DataError
 from personaagent.memory import Store, quarantined, release
 from personaagent.memory.erasure import erase
@@ -57,7 +57,8 @@ class Device:
         elif what == "sync":
             sync(self.store, devices[n % len(devices)].replica(user))
         elif what == "rollback" and (chain := mine.personas("films")):
-            publish(mine, chain[n % len(chain)].profile, chain[n % len(chain)].directives, None)
+            old = chain[n % len(chain)]
+            publish(mine, old.profile, old.directives, None, old.items)
         elif what == "learn" and (known := mine.interactions("films")):
             made_of = known[-n - 1 :]
             cited = tuple(one.id for one in made_of)
@@ -66,19 +67,21 @@ class Device:
                 Directive(f"say {words}", support=cited),
                 Directive("if film", "film", 0, cited),
             )
-            publish(mine, f"likes {words}", rules[: n % 3], cited)
+            items = (Item("habit", f"writes {words}", support=cited, oppose=(f"i{n}",)),)
+            items += tuple(Item("fact", one.query, support=(one.id,)) for one in made_of)
+            publish(mine, f"likes {words}", rules[: n % 3], cited, items[n % 2 :])
 
 
 def aside(mine: UserMemory) -> set[str]:
     return {one.interaction.id for one in quarantined(mine)}
 
 
-def publish(mine: Any, profile: str, directives: Any, made_of: Any) -> None:
+def publish(mine: Any, profile: str, directives: Any, made_of: Any, items: Any = ()) -> None:
     champion = mine.persona("films")
     if champion:
-        new = champion.succeed(profile=profile, directives=directives)
+        new = champion.succeed(profile=profile, directives=directives, items=items)
     else:
-        new = Persona(mine.user, "films", profile, directives)
+        new = Persona(mine.user, "films", profile, directives, items=items)
     mine.publish(new, expected=champion and champion.hash, reason="", made_of=made_of)
 
 
@@ -189,6 +192,44 @@ def test_of_two_answers_for_a_cue_the_one_stands_for_which_more_speaks() -> None
     said = merged_fields([one, other])
     assert said["directives"] == (replace(strong, reach=0.5, support=("i2", "i3", "i4")),)
     assert said["profile"] == "other"
+
+
+def test_items_of_two_devices_are_joined_with_what_speaks_against_them() -> None:
+    tea = Item("preference", "prefers tea", "drinks", support=("i1",), last=NOON)
+    again = Item("preference", "Prefers tea.", support=("i2",), last=NOON + timedelta(hours=2))
+    doubt = replace(tea, support=(), oppose=("i3", "i4"), last=None)
+    nuts = Item("need", "avoids nuts", "food", "strict", ("i2",), sensitive="health")
+    one = Persona("ann", "films", items=(tea, doubt), words=200)
+    other = Persona("ann", "films", items=(nuts, again), role="assistant", words=300)
+    said = merged_fields([one, other])
+    whole = replace(
+        tea, text="Prefers tea.", support=("i1", "i2"), oppose=("i3", "i4"), last=again.last
+    )
+    assert said["items"] == (nuts, whole)
+    assert said["items"] == merged_fields([other, one])["items"]
+    assert (said["role"], said["words"]) == ("assistant", 300)
+
+
+def test_an_item_that_only_an_erased_interaction_supports_comes_back_from_no_device(
+    devices: list[Device],
+) -> None:
+    user = f"user{next(NUMBERS)}"
+    phone, laptop, _ = devices
+    for n in range(3):
+        phone.do(user, "add", n, devices)
+    secret = Item("fact", f"spoke of {WORDS[1]}", support=("i1",))
+    kept = Item("fact", f"spoke of {WORDS[2]}", support=("i2",))
+    publish(phone.store.of(user), "", (), ("i1", "i2"), (kept, secret))
+    laptop.do(user, "sync", 0, devices)
+    publish(laptop.store.of(user), "", (), ("i1", "i2"), (kept, replace(secret, topic="words")))
+    erase(phone.store, user, ids=["i1"])
+    assert phone.store.of(user).persona("films").items == (kept,)
+    laptop.do(user, "sync", 0, devices)
+    phone.do(user, "sync", 1, devices)
+    for device in (phone, laptop):
+        mine = device.store.of(user)
+        assert mine.persona("films").items == (kept,)
+        assert WORDS[1] not in repr([mine.history("films"), mine.branches("films")])
 
 
 def test_an_id_with_two_contents_is_refused_and_nothing_changes(devices: list[Device]) -> None:

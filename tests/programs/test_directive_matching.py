@@ -10,10 +10,10 @@ from rulebook import RuleBook, calls, stand_in
 from standins import HashEmbedder
 from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 
-from personaagent.data import Choice, Directive, Persona, Text, Trust
+from personaagent.data import Choice, Directive, Item, Persona, Text, Trust
 from personaagent.memory import EpisodicMemory, Store
-from personaagent.programs import PersonaAgent, Situation
-from personaagent.programs.directive_matching import consult, fit
+from personaagent.programs import PersonaAgent, Personal, Situation
+from personaagent.programs.directive_matching import consult, fit, item_scores
 
 
 def persona(*directives):
@@ -34,6 +34,38 @@ def test_the_best_fit_comes_first_and_standing_directives_stay_out(memory):
     always = Directive("Always.")
     dog, walk = (Directive(cue, cue=cue, reach=-1.0) for cue in ("dog", "dog walk"))
     assert consult(memory, persona(always, dog, walk), asking("dog walk")) == [walk, dog]
+
+
+def test_items_are_scored_only_where_they_exceed_the_budget(memory):
+    items = tuple(
+        Item("preference", text, "mail", support=("i1",)) for text in ("dog walk", "tax form")
+    )
+    plenty = Persona("ann", "inbox", items=items, words=100)
+    assert item_scores(memory, plenty, "dog walk") is None
+    assert item_scores(memory, replace(plenty, words=None), "dog walk") is None
+    scores = item_scores(memory, replace(plenty, words=10), "mail: dog walk")
+    assert scores[items[0]] == pytest.approx(1)
+    assert scores[items[0]] > scores[items[1]]
+
+
+def test_the_query_decides_which_items_the_lm_sees_beside_the_most_used(memory):
+    used = [Item("habit", f"used {n}", "always", support=("i1", "i2")) for n in range(9)]
+    rare = [
+        Item("fact", f"rare {word}", "once", support=("i1",))
+        for word in ("dog", "steel", "moon", "bread", "violin", "tax")
+    ]
+    mine = Persona("ann", "inbox", items=(*used, *rare), words=42)
+    own = Personal(dspy.Predict("persona, query -> answer"), task=INBOX, memory=memory)
+    rules = book()
+    for program in (PersonaAgent(INBOX, memory, rounds=0), own):
+        for one in (rare[0], rare[-1]):
+            with dspy.context(lm=stand_in(rules)):
+                program(query=f"once: {one.text}", user="ann", persona=mine)
+            system = rules.asked[-1].system
+            assert f"- {one.text}" in system
+            assert "- used 0" in system
+            assert system.count("- rare") < len(rare)
+            assert "more, less used, or further from this question)" in system
 
 
 words = st.lists(st.sampled_from(["dog", "car", "walk", "x"]), min_size=1).map(" ".join)
