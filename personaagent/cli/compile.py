@@ -18,12 +18,14 @@ from personaagent.cli.options import (
     Iterations,
     Json,
     LMChoice,
+    LongestProfile,
     PriorFile,
     ProfileWords,
     ReplayCount,
     RetrieverName,
     SamplerName,
     Seed,
+    SensitiveName,
     SkipMalformed,
     TaskName,
     TopK,
@@ -97,6 +99,8 @@ def compile_persona(
     sampler: SamplerName = "hard",
     retriever: RetrieverName = "dense",
     profile: ProfileWords = 30,
+    longest: LongestProfile = 150,
+    sensitive: SensitiveName = "keep",
     seed: Seed = 0,
     prior: PriorFile = None,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow run of it.")] = False,
@@ -134,7 +138,18 @@ def compile_persona(
     from personaagent.optimizers import Setting, read_prior
 
     setting = Setting(
-        iterations, batch, k, update, accept, sampler, retriever, profile, replay, seed
+        iterations,
+        batch,
+        k,
+        update,
+        accept,
+        sampler,
+        retriever,
+        profile,
+        replay,
+        seed,
+        longest,
+        sensitive,
     )
     options: dict[str, Any] = {
         "task": task,

@@ -234,6 +234,26 @@ ProfileWords = Annotated[
         rich_help_panel=_ALIGNMENT,
     ),
 ]
+LongestProfile = Annotated[
+    int,
+    typer.Option(
+        "--longest",
+        min=0,
+        max=1000,
+        help="Words that a longer first profile may have. A long history is described in it with "
+        "what can be counted; it is taken where it does better on replay. 0 for none.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+SensitiveName = Annotated[
+    Literal["keep", "mask", "leave-out"],
+    typer.Option(
+        "--sensitive",
+        help="What becomes of health, belief, orientation, politics, money and identity in what a "
+        "persona says of the user: kept, the words masked, or the statement left out.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
 PriorFile = Annotated[
     Path | None,
     typer.Option(

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from personaagent.cli import render
-from personaagent.optimizers.log import BARE, EARLIER, WITHOUT
+from personaagent.optimizers.log import BARE, EARLIER, LONGER, STYLE, WITHOUT
 
 if TYPE_CHECKING:
     from personaagent.data import Persona
@@ -76,6 +76,8 @@ class Display:
         named = {
             BARE: "starts without a profile",
             EARLIER: "undecided before",
+            LONGER: "a longer profile",
+            STYLE: "how the user writes",
             WITHOUT: "answers without a persona",
         }
         name = named.get(step.iteration, f"iteration {step.iteration} of {self._iterations}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 
 from personaagent.data import Interaction, Task, validation
 from personaagent.data.influence import weighed
-from personaagent.errors import DataError
+from personaagent.errors import ConflictError, DataError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.habit_change import Turn, turn_of
 from personaagent.memory.index import IndexCache, UserIndex
@@ -116,6 +119,34 @@ class EpisodicMemory:
         kept = self._embedded
         known = kept.get(text)
         return kept.keep(text, self.embedder.encode([text])[0], 1) if known is None else known
+
+    def embed_kept(self, user: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors, float32 [n, dimensions], of n short texts that are said of a user.
+
+        They stay in the database until something of the user is erased, so that a new process
+        need not embed hundreds of texts before its first answer.
+        """
+        found = {text: self._embedded.get(text) for text in texts}
+        if unseen := [text for text, vector in found.items() if vector is None]:
+            journal = self.store.of(user).journal(f"vectors/{self.embedder.fingerprint}")
+            names = {text: hashlib.sha256(text.encode()).hexdigest() for text in unseen}
+            known = journal.entries()
+            new = [text for text in unseen if names[text] not in known]
+            made = {}
+            if new:
+                vectors = np.asarray(self.embedder.encode(new), dtype=np.float32)
+                for text, vector in zip(new, vectors, strict=True):
+                    made[names[text]] = b64encode(vector.tobytes()).decode()
+            known |= made
+            if made and not self.store.database.readonly:
+                with suppress(ConflictError), self.store.database.write() as connection:
+                    for name, value in made.items():
+                        journal.write(connection, name, value)
+            for text in unseen:
+                value = known[names[text]]
+                kept = np.frombuffer(b64decode(value), dtype=np.float32)
+                found[text] = self._embedded.keep(text, kept, 1)
+        return np.array([found[text] for text in texts], dtype=np.float32)
 
     def remember(self, interactions: Iterable[Interaction]) -> None:
         """Have their queries among the latest embedded texts, as far as the store has the vectors:

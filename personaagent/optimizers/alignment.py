@@ -20,11 +20,22 @@ from dspy.teleprompt import Teleprompter
 
 from personaagent.data import Choice, Interaction, Persona, Task, Text, validation
 from personaagent.data.influence import measured
+from personaagent.data.sensitive import POLICIES as SENSITIVE
+from personaagent.data.sensitive import Policy
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, BetterWithout
-from personaagent.optimizers.log import BARE, EARLIER, WITHOUT, AlignmentLog, Gradient, Step
-from personaagent.optimizers.prior import Prior, Start, bare_of, start_of
+from personaagent.optimizers.log import (
+    BARE,
+    EARLIER,
+    LONGER,
+    STYLE,
+    WITHOUT,
+    AlignmentLog,
+    Gradient,
+    Step,
+)
+from personaagent.optimizers.prior import Prior, Start, bare_of, fresh, longer_of, start_of, styled
 from personaagent.optimizers.replay import Asked, Replay, Replayed, Student, together
 from personaagent.optimizers.sampling import (
     REACH,
@@ -36,6 +47,7 @@ from personaagent.optimizers.sampling import (
 )
 from personaagent.optimizers.selection import (
     POLICIES,
+    SETTLING,
     Policies,
     Verdict,
     against_none,
@@ -56,10 +68,10 @@ from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal,
 from personaagent.optimizers.worklog import Record, Scratch
 from personaagent.optimizers.writers import Writers
 from personaagent.programs.fusion import POOLED, SHRINKAGE
-from personaagent.programs.profile import WORDS
+from personaagent.programs.profile import LONGEST, WORDS
 
 S = TypeVar("S", bound=Student)
-NUMBERS = ("iterations", "batch", "replay", "reach", "simulate", "profile", "seed")
+NUMBERS = ("iterations", "batch", "replay", "reach", "simulate", "profile", "longest", "seed")
 
 
 class PersonaAlignment(Teleprompter):
@@ -83,6 +95,11 @@ class PersonaAlignment(Teleprompter):
             keeps.
         policies: the standing actions to choose from at the end, by replay, without a prior.
         profile: words that a first profile may have.
+        longest: words that a longer first profile may have. Of a long history two are tried, what
+            can be counted of it and what an LM writes with that, and judged as any candidate is; 0
+            is none.
+        sensitive: what becomes of what is sensitive before it is part of a profile: "keep", "mask"
+            or "leave-out", see `personaagent.data.sensitive`.
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
@@ -106,6 +123,8 @@ class PersonaAlignment(Teleprompter):
         prior: Prior | None = None,
         policies: Policies = POLICIES,
         profile: int = WORDS,
+        longest: int = LONGEST,
+        sensitive: Policy = "keep",
         gradient_lm: dspy.LM | None = None,
         seed: int = 0,
         record: Record | None = None,
@@ -119,8 +138,11 @@ class PersonaAlignment(Teleprompter):
             ("reach", reach, 1),
             ("simulate", simulate, 1),
             ("profile", profile, 1),
+            ("longest", longest, 0),
         ):
             validation.whole(name, value, least)
+        if sensitive not in SENSITIVE:
+            raise DataError(f"sensitive is {sensitive!r}, must be one of {', '.join(SENSITIVE)}")
         validation.instance("seed", seed, int, "give a whole number")
         for name, part, method in (
             ("sampler", sampler, "sample"),
@@ -148,11 +170,13 @@ class PersonaAlignment(Teleprompter):
         self.prior = prior
         self.policies = (prior.start.actions,) if prior else policies
         self.profile = profile
+        self.longest = longest
+        self.sensitive = sensitive
         self.gradient_lm = gradient_lm
         self.seed = seed
         self.record = record
         self.report = report
-        self.writers = Writers(gradient_lm, profile)
+        self.writers = Writers(gradient_lm, profile, sensitive)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.settings().items())
@@ -202,8 +226,9 @@ class PersonaAlignment(Teleprompter):
             used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
             # STEP 1: split the history; what judges a persona never writes one, and no source
             # and no day decides alone
+            trainset = self.intake(trainset)
             writing, judging = split(
-                self.intake(trainset),
+                trainset,
                 valset,
                 evidence=evidence_of(agent.persona_of(user)),
                 judges=self.replay,
@@ -216,13 +241,23 @@ class PersonaAlignment(Teleprompter):
             # STEP 2: start from the published persona, or from the profile; what that is held
             # against, no profile, is replayed while it is written
             start = self.prior.start if self.prior else Start()
+            new = fresh(agent.persona_of(user))
+            judges = {one.id for one in judging}
+            known = [one for one in trainset if one.id not in judges]
+            items = styled(agent, user, known, self.sensitive)
             beginning = partial(
-                start_of, agent, user, writing, judging, start, self.writers, replay.record
+                start_of, agent, user, writing, judging, start, items, self.writers, replay.record
             )
-            bare = bare_of(agent, user, start) if self.acceptance.on_evidence else []
+            longest = self.longest if self.acceptance.on_evidence and judging else 0
+            describing = partial(
+                longer_of, agent, user, known, self.profile, longest, self.writers, replay.record
+            )
+            bare = bare_of(agent, user, start, items) if self.acceptance.on_evidence else []
             first: Persona
-            first, _ = together(
-                beginning, lambda: replay.ask((one, past) for one in bare for past in judging)
+            first, longer, _ = together(
+                beginning,
+                describing,
+                lambda: replay.ask((one, past) for one in bare for past in judging),
             )
             champion = first
             update = self.update or (
@@ -260,7 +295,24 @@ class PersonaAlignment(Teleprompter):
                 if verdict.accepted is not None:
                     champion, judged = end(BARE, verdict)
 
-            # STEP 2b: judge again what earlier alignments left undecided
+            # STEP 2b: a longer profile takes its place where it does better
+            if longer:
+                more = [champion.succeed(profile=profile) for profile in longer]
+                verdict = judge(more, champion, judged, self.acceptance, replay)
+                champion, judged = end(LONGER, verdict)
+
+            # STEP 2c: how the user writes, as it is counted, stands in a first persona; it is left
+            # out where that does better, and counted anew in a published one where that does
+            if items and self.acceptance.on_evidence and judging:
+                if items != first.items:
+                    other, rule = champion.succeed(items=items), self.acceptance
+                else:
+                    other, rule = champion.succeed(items=()), BetterWithout()
+                if items != first.items or (new and len(judging) >= SETTLING):
+                    verdict = judge([other], champion, judged, rule, replay)
+                    champion, judged = end(STYLE, verdict)
+
+            # STEP 2d: judge again what earlier alignments left undecided
             if waiting := undecided(self.acceptance, champion, replay.record):
                 verdict = judge(waiting, champion, judged, self.acceptance, replay, writing)
                 champion, judged = end(EARLIER, verdict)
@@ -362,7 +414,8 @@ class PersonaAlignment(Teleprompter):
         }
         numbers = {name: getattr(self, name) for name in NUMBERS}
         prior = {"prior": self.prior.digest} if self.prior else {}
-        return {**numbers, "intake": self.intake.__name__, **named, **prior}
+        words = {"intake": self.intake.__name__, "sensitive": self.sensitive}
+        return {**numbers, **words, **named, **prior}
 
     def _means(self, agent: Student) -> dict[str, Any]:
         """What a run works with beside its parameters, by name; `k` and `retriever` are those of

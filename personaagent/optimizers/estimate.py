@@ -13,6 +13,7 @@ from personaagent.lm import PersonaLM, Usage
 from personaagent.optimizers.sampling import REACH, SIMULATE
 from personaagent.optimizers.selection import SETTLING
 from personaagent.optimizers.setting import Setting
+from personaagent.programs.profile import words_for
 
 CHUNK = 40  # interactions that are summarized at once (`ProfileSummarizer`)
 PROPOSED = 2  # candidates that a step is taken to have (`ItemisedEdits.keep`)
@@ -91,6 +92,12 @@ def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
     profile = chunks + (chunks > 1)
     simulated = min(writers, max(SIMULATE, setting.batch) * setting.iterations)
     base = profile + asks * (2 * judges + min(SETTLING, judges))
+    if (
+        task.labels
+        and asks == 1
+        and words_for(count - judges, setting.longest) >= (2 * setting.profile)
+    ):
+        base += 1 + 2 * judges  # two longer profiles are replayed, one of them is written
     step = batch + 1  # gradients, and an update
     changed = round(PROPOSED * CHANGED * judges)
     expected = base + asks * simulated + setting.iterations * (step + asks * changed)

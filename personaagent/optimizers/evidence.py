@@ -82,10 +82,8 @@ class Contests:
             writing: what may have written it, which never counts.
         """
         pair = f"{identity(champion)}/{identity(challenger)}"
-        said = {"profile": challenger.profile, "directives": challenger.to_dict()["directives"]}
-        if (challenger.items, challenger.words) != (champion.items, champion.words):
-            items = [one.to_dict() for one in challenger.items]
-            said |= {"items": items, "words": challenger.words}
+        body, names = challenger.to_dict(), ("profile", "items", "words", "directives")
+        said = {name: body[name] for name in names if name in body}
         opened = self.record.put(pair, {"kind": kind, "says": said, "writing": sorted(writing)})
         for id in sorted(set(saved) - {*opened["writing"], *writing}):
             if saved[id]:
@@ -113,7 +111,7 @@ class Contests:
     ) -> Challenger:
         start = f"{pair}/"
         saved = {key[len(start) :]: one for key, one in found.items() if key.startswith(start)}
-        body = champion.to_dict() | opened["says"]
+        body = champion.to_dict() | {"items": [], "words": None} | opened["says"]
         says = Persona.from_dict(body)
         names = ("profile", "items", "words", "directives")
         persona = champion.succeed(**{name: getattr(says, name) for name in names})
@@ -144,12 +142,12 @@ def kind_of(champion: Persona, challenger: Persona) -> str:
     added, dropped = after.keys() - before.keys(), before.keys() - after.keys()
     revised = {name for name in after.keys() & before.keys() if after[name] != before[name]}
     sizes = (len(added), len(revised), len(dropped))
-    same = champion.profile == challenger.profile and (
-        (champion.items, champion.words) == (challenger.items, challenger.words)
-    )
-    if same and sum(sizes) == 1:
+    says = [(one.profile, one.items, one.words) for one in (champion, challenger)]
+    if says[0] != says[1]:
+        return "rewrite"
+    if sum(sizes) == 1:
         return ("add", "revise", "drop")[sizes.index(1)]
-    if same and sizes == (1, 0, 1):  # one takes another's place
+    if sizes == (1, 0, 1):  # one takes another's place
         return "revise"
     return "rewrite"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from personaagent.data import Persona
 
-EARLIER, WITHOUT, BARE = 0, -1, -2  # in place of an iteration
+EARLIER, WITHOUT, BARE, LONGER, STYLE = 0, -1, -2, -3, -4  # in place of an iteration
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,12 @@ class Candidate:
 class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
-    Three kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
-    did worse than none, and `EARLIER` judges the challengers that earlier alignments left
-    undecided; after them `WITHOUT` puts no persona in the place of a champion that did worse than
-    none. `loss` and `score` are the champion's on the judging interactions after the step; `score`
-    is the task's, 1 is best. `lent` are the ids of writing interactions that judged in this step.
+    Four kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
+    did worse than none, `LONGER` holds longer ones against it, `EARLIER` judges the challengers
+    that earlier alignments left undecided; after them `WITHOUT` puts no persona in the place of a
+    champion that did worse than none. `loss` and `score` are the champion's on the judging
+    interactions after the step; `score` is the task's, 1 is best. `lent` are the ids of writing
+    interactions that judged in this step.
     """
 
     iteration: int

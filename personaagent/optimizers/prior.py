@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from personaagent.data import Action, Choice, Interaction, Persona, Trust
+from personaagent.data import Action, Choice, Interaction, Item, Persona, Trust
+from personaagent.data.facts import facts_of, quoted
+from personaagent.data.sensitive import Policy
+from personaagent.data.style import EXAMPLE, restyled
 from personaagent.errors import DataError
 from personaagent.optimizers.replay import Student
 from personaagent.optimizers.worklog import Record
 from personaagent.optimizers.writers import Writers
+from personaagent.programs.profile import words_for
 from personaagent.programs.scope import derived_from
 
 _MEASURED = ("loss", "error", "score", "seconds")
@@ -159,13 +164,88 @@ def _start(data: dict[str, Any]) -> Start:
     return Start(data["profile"], persona.actions or (), persona.trust)
 
 
-def bare_of(agent: Student, user: str, start: Start) -> list[Persona]:
+def fresh(persona: Persona) -> bool:
+    """Whether a first profile is to be written: there is no persona yet, or an erasure took it."""
+    return not (persona.profile or persona.directives)
+
+
+def styled(
+    agent: Student, user: str, known: Sequence[Interaction], policy: Policy
+) -> tuple[Item, ...]:
+    """The items of the user's persona, where the task is to write texts with the user's habits of
+    writing counted anew.
+
+    They are as they were where only the counts in them would change, so that not every new text
+    makes another persona.
+
+    Args:
+        agent: its task and memory.
+        user: whose persona.
+        known: what may write a persona, oldest first.
+        policy: for what is sensitive.
+    """
+    persona = agent.persona_of(user)
+    if agent.task.labels:
+        return persona.items
+    items = restyled(persona.items, known, policy)
+    return persona.items if _gist(items) == _gist(persona.items) else items
+
+
+def _gist(items: Sequence[Item]) -> set[tuple[str, str]]:
+    """What the items say but for counts, examples, favourite words, and small changes of length."""
+
+    def gist(one: Item) -> str:
+        if one.topic == "length":  # "writes 6 words, the middle half ...": about how many, doubled
+            return re.sub(r"\d+", lambda n: str(int(n[0]).bit_length()), one.text.split(",")[0])
+        return re.sub(r"\d+|\([^()]*\)", "", one.text)
+
+    return {(one.topic, gist(one)) for one in items if one.topic not in (EXAMPLE, "words")}
+
+
+def bare_of(agent: Student, user: str, start: Start, items: tuple[Item, ...]) -> list[Persona]:
     """What `start_of` gives, without its profile; empty where that is not all that it says."""
     persona = agent.persona_of(user)
-    if persona.items or persona.directives:
+    if persona.directives:
         return []
-    actions = persona.actions if persona.profile else start.actions
-    return [replace(persona, profile="", actions=actions)]
+    if persona.profile:
+        return [replace(persona, profile="")]
+    return [replace(persona, profile="", items=items, actions=start.actions)]
+
+
+def longer_of(
+    agent: Student,
+    user: str,
+    known: Sequence[Interaction],
+    short: int,
+    longest: int,
+    writers: Writers,
+    record: Record,
+) -> list[str]:
+    """Longer first profiles, where there is no persona yet and the history is long enough for one
+    that may be at least twice as long as the short one.
+
+    The first is what code has counted, as it stands, which costs no call and which a small LM
+    follows better than a description of its own; the other an LM has written from that and the
+    latest interactions.
+
+    Args:
+        agent: its task and memory.
+        user: whose persona.
+        known: what may write a persona, also what is too old to write directives.
+        short: words of the short one.
+        longest: words that it may have at most.
+        writers: write it.
+        record: keeps it.
+    """
+    persona, task = agent.persona_of(user), agent.task
+    if not fresh(persona) or not task.labels or isinstance(task, Choice):
+        return []
+    words = words_for(len(known), longest)
+    if words < 2 * short:
+        return []
+    counted = quoted(facts_of(task, known, writers.policy), words)
+    written = writers.longer_profile(task, known, words, record)
+    return [one for one in (counted, written) if one]
 
 
 def start_of(
@@ -174,6 +254,7 @@ def start_of(
     writing: Sequence[Interaction],
     judging: Sequence[Interaction],
     start: Start,
+    items: tuple[Item, ...],
     writers: Writers,
     record: Record,
 ) -> Persona:
@@ -185,14 +266,16 @@ def start_of(
         writing: what may write a persona.
         judging: what judges it, and must not write it.
         start: how a first one begins.
+        items: of a first one.
         writers: write the profile.
         record: keeps it.
     """
     persona = agent.persona_of(user)
-    if not persona.blank:
+    if not fresh(persona):
         return persona
+    persona = replace(persona, items=items, actions=start.actions, trust=start.trust)
     if not start.profile:
-        return replace(persona, actions=start.actions, trust=start.trust)
+        return persona
     # Derived interactions say little of the user; what they were made from says more.
     sources = {id for one in writing for id in derived_from(one)}
     hidden = {id for one in judging for id in derived_from(one)}
@@ -206,4 +289,4 @@ def start_of(
         else mine.interactions(agent.task.name, before=last, unanswered=True)
     )
     profile = writers.profile(agent.task, papers or [*told, *writing], record)
-    return replace(persona, profile=profile, actions=start.actions, trust=start.trust)
+    return replace(persona, profile=profile)

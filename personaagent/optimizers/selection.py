@@ -10,6 +10,7 @@ from statistics import fmean
 
 from personaagent.data import Action, Interaction, Persona, Task, Trust
 from personaagent.data.influence import PER_DAY, by_day
+from personaagent.data.style import EXAMPLE
 from personaagent.optimizers.acceptance import Acceptance, BetterWithout, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.replay import Asked, Replay, Replayed
@@ -23,8 +24,17 @@ POLICIES: Policies = ((), (Action("recall"),))
 
 
 def evidence_of(persona: Persona) -> frozenset[str]:
-    """The ids of the interactions that wrote a persona."""
-    return persona.cited
+    """The ids of the interactions that wrote a persona.
+
+    A habit of writing is counted over all texts, and none of them wrote it; an example is one's own
+    words.
+    """
+    items = (one for one in persona.items if one.kind != "style" or one.topic == EXAMPLE)
+    sides = [
+        *((one.support, one.oppose) for one in persona.directives),
+        *((one.support, one.oppose) for one in items),
+    ]
+    return frozenset(id for side in sides for ids in side for id in ids)
 
 
 def split(

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from personaagent.data import Action, Choice, Task, Text
 from personaagent.data.files import opened
+from personaagent.data.sensitive import Policy
 from personaagent.data.validation import Row, parse_json, suggestion, validated
 from personaagent.errors import DataError
 from personaagent.memory.retrieval import RETRIEVERS
@@ -24,6 +25,7 @@ from personaagent.optimizers.evidence import AcceptOnEvidence
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
 from personaagent.optimizers.selection import Policies
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
+from personaagent.programs.profile import LONGEST
 from personaagent.programs.tools import MOST_MEMORIES
 
 UPDATES = {"auto": None, "edits": ItemisedEdits, "rewrite": FullRewrite}
@@ -41,7 +43,8 @@ class Setting:
     """The choices of an alignment by the names of `compile`'s options.
 
     `k` and `retriever` are those of the standing action `recall`, so the persona carries them to
-    wherever it answers; `profile` is the words that a first profile may have.
+    wherever it answers; `profile` is the words that a first profile may have, `longest` those of a
+    longer one, `sensitive` what becomes of what is sensitive in it.
     """
 
     iterations: int = 4
@@ -54,6 +57,8 @@ class Setting:
     profile: int = 30
     replay: int = 12
     seed: int = 0
+    longest: int = LONGEST
+    sensitive: Policy = "keep"
 
     def __post_init__(self) -> None:
         def refuse(field: str, problem: str) -> DataError:
@@ -80,6 +85,8 @@ class Setting:
             acceptance=acceptance or ACCEPTANCES[self.accept](),
             policies=self.policies(),
             profile=self.profile,
+            longest=self.longest,
+            sensitive=self.sensitive,
             seed=self.seed,
             **options,
         )
@@ -144,6 +151,8 @@ class _Choices(Row):
     profile: Annotated[int, Field(ge=5, le=200)] = 0
     replay: Annotated[int, Field(ge=0)] = 0
     seed: int = 0
+    longest: Annotated[int, Field(ge=0, le=1000)] = 0
+    sensitive: Policy = "keep"
 
 
 NUMBERS = {

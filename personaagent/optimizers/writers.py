@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 
 from personaagent.data import Interaction, Persona, Task
+from personaagent.data.sensitive import Policy, prose
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
 from personaagent.optimizers.replay import Replayed, parallel
@@ -18,6 +19,7 @@ from personaagent.optimizers.slots import Ahead
 from personaagent.optimizers.update import Proposal, Update
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs import GradientWriter, PersonaRewriter, ProfileSummarizer
+from personaagent.programs.profile import UserDescriber
 
 
 class Writers:
@@ -26,21 +28,35 @@ class Writers:
     Args:
         lm: another LM than DSPy's, for all of them.
         words: that a first profile may have.
+        policy: what becomes of what is sensitive in a profile.
     """
 
-    def __init__(self, lm: dspy.LM | None, words: int) -> None:
+    def __init__(self, lm: dspy.LM | None, words: int, policy: Policy = "keep") -> None:
         self.lm = lm
         self.words = words
+        self.policy = policy
         self.write_gradient = GradientWriter()
         self.rewrite = PersonaRewriter()
         self.summarize = ProfileSummarizer(words=words)
 
     def profile(self, task: Task, interactions: Sequence[Interaction], record: Record) -> str:
         """The user in a few words."""
-        return once(
+        said = once(
             record,
             f"profile/{self.words}",
             lambda: str(self._as_lm(self.summarize, task, interactions).profile),
+        )
+        return prose(said, self.policy)
+
+    def longer_profile(
+        self, task: Task, interactions: Sequence[Interaction], words: int, record: Record
+    ) -> str:
+        """The user in more words, with what can be counted of all these interactions."""
+        describe = UserDescriber(words=words, policy=self.policy)
+        return once(
+            record,
+            f"profile/longer/{words}/{self.policy}",
+            lambda: str(self._as_lm(describe, task, interactions).profile),
         )
 
     def gradients(self, task: Task, batch: Sequence[Replayed], record: Record) -> Ahead[Gradient]:

@@ -52,7 +52,8 @@ def item_scores(memory: EpisodicMemory, persona: Persona, query: str) -> dict[It
     nothing is embedded for nothing."""
     if persona.words is None or word_count(render(persona.items)) <= persona.words:
         return None
-    return {one: fit(memory, f"{one.topic}: {one.text}", query) for one in persona.items}
+    told = memory.embed_kept(persona.user, [f"{one.topic}: {one.text}" for one in persona.items])
+    return dict(zip(persona.items, map(float, told @ memory.embed(query)), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

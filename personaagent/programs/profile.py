@@ -1,21 +1,43 @@
-"""Semantic memory: the profile P^u = f_s(S_t, D^u) (paper, section 3.1) as a DSPy module."""
+"""Semantic memory: the profile P^u = f_s(S_t, D^u) (paper, section 3.1) as DSPy modules.
+
+A short one for every history, and a longer one for a long history, written from what code has
+counted of it and from its latest interactions.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 
 import dspy
 
 from personaagent.data import Interaction, Task, validation
+from personaagent.data.facts import as_lines, facts_of
+from personaagent.data.secret import without_secrets
+from personaagent.data.sensitive import Policy, prose
+from personaagent.data.words import sentences_of
 from personaagent.lm import truncation_expected
 from personaagent.lm.model import ContextError
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.tools import quote
 from personaagent.signatures import MergeProfiles
-from personaagent.signatures.profile import summarize_in
+from personaagent.signatures.profile import (
+    DescribeUser,
+    MergeDescriptions,
+    in_words,
+    summarize_in,
+)
+
+logger = logging.getLogger(__name__)
 
 WORDS = 30  # of a profile
+LONGEST = 150  # words of a longer one
+FROM = 40  # interactions: of fewer a longer profile has little to say
+WORDS_AN_INTERACTION = 2
+SHOWN = 80  # of the latest interactions, beside facts of all of them
 TOKENS_A_WORD = 2  # at most
+_END = re.compile(r"[.!?…。！？][\"')”’]*$")
 
 
 class ProfileSummarizer(dspy.Module):
@@ -33,7 +55,7 @@ class ProfileSummarizer(dspy.Module):
 
     def forward(self, task: Task, interactions: Sequence[Interaction]) -> dspy.Prediction:
         """`profile`: at most two sentences; empty without interactions."""
-        lines = [task.example(quote(one.query), one.response) for one in interactions]
+        lines = _lines(task, interactions)
         with dspy.context(adapter=PersonaAdapter()), truncation_expected():
             parts = [self._summary(some) for some in self._chunks(lines)]
             while len(parts) > 1:
@@ -56,3 +78,73 @@ class ProfileSummarizer(dspy.Module):
 
     def _chunks(self, lines: Sequence[str]) -> list[Sequence[str]]:
         return [lines[at : at + self.chunk] for at in range(0, len(lines), self.chunk)]
+
+
+def words_for(interactions: int, most: int = LONGEST) -> int:
+    """The words that a longer profile may have: they grow with the history; 0 where it is short."""
+    return min(most, WORDS_AN_INTERACTION * interactions) if interactions >= FROM else 0
+
+
+class UserDescriber(dspy.Module):
+    """The longer profile: facts of all interactions and the latest `shown` of them, in one call
+    where the LM's context holds them, else in parts that are merged."""
+
+    def __init__(self, *, words: int, shown: int = SHOWN, policy: Policy = "keep") -> None:
+        super().__init__()
+        validation.whole("words", words, 1)
+        validation.whole("shown", shown, 1)
+        self.words = words
+        self.shown = shown
+        self.policy = policy
+        # Room to end a sentence: an LM counts its words badly.
+        tokens = TOKENS_A_WORD * words * 3 // 2
+        self.describe = dspy.Predict(in_words(DescribeUser, words), max_tokens=tokens)
+        self.merge = dspy.Predict(in_words(MergeDescriptions, words), max_tokens=tokens)
+
+    def forward(self, task: Task, interactions: Sequence[Interaction]) -> dspy.Prediction:
+        """`profile`: on one line, whole sentences; empty without interactions."""
+        if not interactions:
+            return dspy.Prediction(profile="")
+        facts = as_lines(facts_of(task, interactions, self.policy))
+        lines = _lines(task, interactions[-self.shown :])
+        with dspy.context(adapter=PersonaAdapter()), truncation_expected():
+            said = self._described(facts, lines)
+        return dspy.Prediction(profile=prose(self._whole(said), self.policy))
+
+    def _described(self, facts: str, lines: Sequence[str]) -> str:
+        try:
+            return str(self.describe(facts=facts, interactions="\n".join(lines)).profile)
+        except ContextError:
+            if len(lines) < 2:
+                raise
+            middle = len(lines) // 2
+            halves = [self._described(facts, part) for part in (lines[:middle], lines[middle:])]
+            return str(self.merge(profiles="\n".join(halves)).profile)
+
+    def _whole(self, said: str) -> str:
+        """The text without a last sentence that was cut, and without sentences beyond half as many
+        words again as were asked for: whole ones only, and it is said."""
+        sentences = sentences_of(" ".join(said.split()))
+        kept: list[str] = []
+        for one in sentences:
+            long = len(" ".join([*kept, one]).split()) > self.words * 3 // 2
+            if kept and (long or not _END.search(one.rstrip())):
+                break
+            kept.append(one)
+        if left := len(sentences) - len(kept):
+            logger.warning(
+                "the LM wrote more than the %d words that it was asked for: the last %d of %d "
+                "sentences of the profile are left out",
+                self.words,
+                left,
+                len(sentences),
+            )
+        return "".join(kept).strip()
+
+
+def _lines(task: Task, interactions: Sequence[Interaction]) -> list[str]:
+    """The interactions as an LM is shown them, without the secrets in them."""
+    return [
+        task.example(quote(without_secrets(one.query)), without_secrets(one.response))
+        for one in interactions
+    ]

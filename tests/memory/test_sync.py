@@ -67,7 +67,7 @@ class Device:
                 Directive(f"say {words}", support=cited),
                 Directive("if film", "film", 0, cited),
             )
-            items = (Item("habit", f"writes {words}", support=cited, oppose=(f"i{n}",)),)
+            items = (Item("habit", f"writes {words}", support=cited, oppose=cited[:1]),)
             items += tuple(Item("fact", one.query, support=(one.id,)) for one in made_of)
             publish(mine, f"likes {words}", rules[: n % 3], cited, items[n % 2 :])
 

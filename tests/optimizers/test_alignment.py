@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 from dataclasses import replace
 
 import dspy
@@ -179,7 +180,7 @@ def test_free_text_is_rewritten_and_judged_by_its_metric(tmp_path):
     past = [mail(n, f"topic {n}", f"Dear all, number {n}. Yours, Ann") for n in range(12)]
 
     def write(asked):
-        drawn = "Yours, Ann" in asked.system
+        drawn = "Sign Yours, Ann" in asked.system  # that the texts end so is counted already
         return "Dear all, number. Yours, Ann" if drawn else "Something else entirely."
 
     rules = RuleBook(letters, says={"text": write, "profile": "", "rules": ["Sign Yours, Ann"]})
@@ -192,8 +193,12 @@ def test_free_text_is_rewritten_and_judged_by_its_metric(tmp_path):
 
 def test_free_text_is_judged_by_its_likelihood_where_the_lm_can_be_held_to_it(tmp_path):
     letters = Text("inbox", "Write a letter.", item="topic")
-    past = [mail(n, f"topic {n}", "Kind regards, Ann") for n in range(12)]
-    rules = {"text": "Something else.", "profile": "", "rules": ["Sign Kind regards, Ann"]}
+    # In another order every time, and too long for an example: nothing of it can be counted.
+    words = [f"Word{n:02}" for n in range(20)]
+    drawn = [" ".join(random.Random(n).choices(words, k=42)) for n in range(12)]
+    past = [mail(n, f"topic {n}", text) for n, text in enumerate(drawn)]
+    rule = " ".join(words)
+    rules = {"text": "Something else.", "profile": "", "rules": [rule]}
     held, sampled = RuleBook(letters, says=rules), RuleBook(letters, says=rules)
     with remembering(tmp_path, *past) as memory:
         log = align(PersonaAgent(letters, memory), past, lm=stand_in(held, texts=True))
@@ -201,10 +206,10 @@ def test_free_text_is_judged_by_its_likelihood_where_the_lm_can_be_held_to_it(tm
     # What is written never changes, so its metric tells no persona from another.
     assert log.last_score == log.first_score == unmoved.last_score
     assert unmoved.last.directives == ()
-    assert [one.text for one in log.last.directives] == ["Sign Kind regards, Ann"]
+    assert [one.text for one in log.last.directives] == [rule]
     assert log.first_loss == pytest.approx(-math.log(0.01))  # nats a word
     assert log.last_loss == pytest.approx(-math.log(0.5))
-    assert [one.likelihood for one in log.steps[0].gradients] == [pytest.approx(0.01)] * 4
+    assert {round(one.likelihood, 6) for one in log.steps[0].gradients} == {0.01}
 
 
 @pytest.mark.parametrize(

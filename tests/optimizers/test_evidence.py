@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from worlds_of_mail import mail
 
-from personaagent.data import Directive, Persona
+from personaagent.data import Directive, Item, Persona
 from personaagent.memory import Store
 from personaagent.optimizers import BETS, AcceptOnEvidence, Bet, Contests, Replayed, Trial, pooled
 from personaagent.optimizers.evidence import ALPHA, MOST, e_value, identity, kind_of
@@ -205,6 +205,22 @@ def test_what_a_persona_says_names_it_whatever_its_place_trust_and_evidence():
         MINE,
     ):
         assert identity(other) != identity(BETTER)
+
+
+def test_a_challenger_comes_back_with_its_items_and_their_budget():
+    tea = Item("habit", "drinks tea", support=("ann-1",))
+    known, contests = replace(MINE, items=(tea,)), Contests(Scratch())
+    challengers = [
+        known.succeed(items=()),
+        known.succeed(items=(tea, replace(tea, text="drinks milk"))),
+        known.succeed(words=50),
+        known.succeed(profile="Q."),
+    ]
+    for one in challengers:
+        assert kind_of(known, one) == "rewrite"
+        assert contests.add(known, one, {"ann-2": 0.5}, kind="rewrite").persona == one
+    assert {one.persona for one in contests.challengers(known)} == set(challengers)
+    assert identity(replace(known, items=(replace(tea, support=("ann-9",)),))) == identity(known)
 
 
 def test_the_undecided_come_back_and_the_decided_do_not():

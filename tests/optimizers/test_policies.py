@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rulebook import stand_in
 from worlds_of_mail import DAWN, INBOX, book, mail
 
-from personaagent.data import Directive, Persona
+from personaagent.data import Directive, Item, Persona
 from personaagent.optimizers import (
     AcceptOnReplay,
     AlwaysAccept,
@@ -255,6 +255,17 @@ def test_a_rewrite_keeps_the_evidence_of_rules_that_stay(memory):
     assert new.directives == (old, Directive("New rule.", support=("ann-1",)))
     assert new.profile == "New profile."
     assert new.parent == mine.hash
+
+
+def test_a_rewrite_leaves_items_alone_and_does_not_show_them(memory):
+    tea = Item("habit", "drinks tea", support=("a",))
+    rules = book(says={"profile": "New.", "rules": []})
+    with dspy.context(lm=stand_in(rules)):
+        mine = Persona("ann", "inbox", profile="Old.", items=(tea,))
+        new = PersonaRewriter()(mine, [mail(1, "x", "work")], ["gradient"]).persona
+    assert (new.profile, new.items) == ("New.", (tea,))
+    assert "Old." in rules.asked[-1].everything
+    assert "drinks tea" not in rules.asked[-1].everything
 
 
 # Acceptance

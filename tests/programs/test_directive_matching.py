@@ -12,6 +12,7 @@ from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 
 from personaagent.data import Choice, Directive, Item, Persona, Text, Trust
 from personaagent.memory import EpisodicMemory, Store
+from personaagent.memory.erasure import erase
 from personaagent.programs import PersonaAgent, Personal, Situation
 from personaagent.programs.directive_matching import consult, fit, item_scores
 
@@ -46,6 +47,22 @@ def test_items_are_scored_only_where_they_exceed_the_budget(memory):
     scores = item_scores(memory, replace(plenty, words=10), "mail: dog walk")
     assert scores[items[0]] == pytest.approx(1)
     assert scores[items[0]] > scores[items[1]]
+
+
+def test_a_new_process_embeds_no_item_again_and_an_erasure_takes_the_vectors(memory):
+    items = tuple(Item("fact", f"item {n}", support=("i1",)) for n in range(9))
+    mine = Persona("ann", "inbox", items=items, words=12)
+    before = item_scores(memory, mine, "item 3")
+    asked = memory.embedder.encoded
+    asked.clear()
+    again = EpisodicMemory(memory.store, memory.embedder)
+    assert item_scores(again, mine, "item 3") == before
+    assert asked == ["item 3"]
+    (one, *_) = memory.store.of("ann").interactions()
+    erase(memory.store, "ann", ids=[one.id])
+    last = EpisodicMemory(memory.store, memory.embedder)
+    assert item_scores(last, mine, "item 3") == before
+    assert len(asked) == 1 + 9 + 1
 
 
 def test_the_query_decides_which_items_the_lm_sees_beside_the_most_used(memory):
