@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs browser bench clean
 
 # Threads that wait for each other crawl when another process takes a core.
 test bench: export OMP_NUM_THREADS = 1
@@ -22,6 +22,9 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed  ## the site, in build/site; a link that leads nowhere is an error
 	$(BIN)/mkdocs build --strict
+
+browser: $(VENV)/.installed  ## headless Chromium from npm, in build/, for the tests of the page
+	$(BIN)/python tests/server/page/chromium.py build/chromium
 
 bench: $(VENV)/.installed  ## speed, as ratios in one run
 	$(BIN)/python -m benchmarks

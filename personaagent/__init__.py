@@ -15,6 +15,7 @@ from personaagent.lazy import lazy
 
 if TYPE_CHECKING:
     from personaagent.artifacts import Artifact
+    from personaagent.client import AsyncClient, Client
     from personaagent.data import Choice, Classification, Interaction, Persona, Rating, Text
     from personaagent.errors import PersonaAgentError
     from personaagent.lm import connect
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Artifact": "artifacts",
+    "AsyncClient": "client",
     "Choice": "data",
     "Classification": "data",
+    "Client": "client",
     "EpisodicMemory": "memory",
     "Interaction": "data",
     "Persona": "data",
@@ -45,8 +48,10 @@ _HOME = {
 
 __all__ = [
     "Artifact",
+    "AsyncClient",
     "Choice",
     "Classification",
+    "Client",
     "EpisodicMemory",
     "Interaction",
     "Persona",

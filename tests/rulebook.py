@@ -143,6 +143,7 @@ class RuleBook:
         plain = {
             "answer": lambda: self.reading(asked)[0],
             "actions": lambda: [],
+            "edits": lambda: [],
             "profile": lambda: "A person of habits.",
             "rules": lambda: ["Keep to the habits."],
         }
@@ -170,13 +171,14 @@ def stand_in(
     likelihoods: bool = True,
     texts: bool = False,
     slots: int = 2,
+    context: int | None = None,
     budget: Budget | None = None,
     meter: Meter | None = None,
 ) -> PersonaLM:
     """An LM that answers from the book; it does not retry."""
     name = f"rule-book-{next(NUMBERS)}"
     identity = Identity(name, None, name, slots, 5.0, 0, 0.0)
-    given = {"alternatives": 20 if likelihoods else 0, "prefills": texts}
+    given = {"alternatives": 20 if likelihoods else 0, "prefills": texts, "context": context}
     known = Known(given, name=name, fixed=True)
     return PersonaLM(
         f"sim/{name}",

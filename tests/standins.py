@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,10 @@ class HashEmbedder:
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         words = [*text.lower().split(), self.fingerprint]
-        return np.sum([self._direction(word) for word in words], axis=0)
+        return np.sum([_direction(word, self.dimensions) for word in words], axis=0)
 
-    def _direction(self, word: str) -> NDArray[np.float64]:
-        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
-        return np.random.default_rng(seed).standard_normal(self.dimensions)
+
+@lru_cache(maxsize=10_000)
+def _direction(word: str, dimensions: int) -> NDArray[np.float64]:
+    seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big")
+    return np.random.default_rng(seed).standard_normal(dimensions)

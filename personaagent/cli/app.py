@@ -18,17 +18,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from personaagent.cli import data, export, lamp, show, trials, versions
+from personaagent.cli import approval, data, editing, export, keys, lamp, show, trials, versions
 from personaagent.cli.ask import ask
 from personaagent.cli.compile import compile_persona
 from personaagent.cli.evaluate import evaluate
 from personaagent.cli.forget import forget
 from personaagent.cli.interactions import interactions
 from personaagent.cli.lm import lm
+from personaagent.cli.mcp import mcp
 from personaagent.cli.observe import observe
 from personaagent.cli.personas import personas
 from personaagent.cli.pool import pool
 from personaagent.cli.quarantine import quarantine
+from personaagent.cli.serve import serve
 from personaagent.cli.sync import export_all, sync
 from personaagent.cli.tune import tune
 from personaagent.cli.worker import queue, worker
@@ -144,14 +146,24 @@ app.command("blame")(show.blame)
 app.command("history")(versions.history)
 app.command("diff")(versions.diff)
 app.command("rollback")(versions.rollback)
+app.command("edit")(editing.edit)
+app.command("pin")(editing.pin)
+app.command("unpin")(editing.unpin)
+app.command("approval")(approval.approval)
+app.command("waiting")(approval.waiting)
+app.command("approve")(approval.approve)
+app.command("reject")(approval.reject)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
 app.command("worker")(worker)
 app.command("queue")(queue)
+app.command("serve")(serve)
+app.add_typer(keys.app, name="keys")
 app.command("export-all")(export_all)
 app.command("sync")(sync)
 app.command("forget")(forget)
 app.command("lm")(lm)
+app.command("mcp")(mcp)
 app.command("evaluate")(evaluate)
 app.command("pool")(pool)
 app.command("tune")(tune)

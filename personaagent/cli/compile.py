@@ -19,8 +19,10 @@ from personaagent.cli.options import (
     Json,
     LMChoice,
     LongestProfile,
+    Preset,
     PriorFile,
     ProfileWords,
+    Recalling,
     ReplayCount,
     RetrieverName,
     SamplerName,
@@ -90,17 +92,19 @@ def compile_persona(
     ] = None,
     skip_malformed: SkipMalformed = False,
     config: Config = None,  # noqa: ARG001  (its callback takes it)
+    preset: Preset = None,  # noqa: ARG001  (the same)
     iterations: Iterations = 4,
     batch: Batch = 4,
     k: TopK = 4,
     replay: ReplayCount = 12,
     update: UpdateName = "auto",
     accept: AcceptName = "replay",
-    sampler: SamplerName = "hard",
+    sampler: SamplerName = "auto",
     retriever: RetrieverName = "dense",
     profile: ProfileWords = 30,
     longest: LongestProfile = 150,
     sensitive: SensitiveName = "keep",
+    recall: Recalling = None,
     seed: Seed = 0,
     prior: PriorFile = None,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow run of it.")] = False,
@@ -121,6 +125,9 @@ def compile_persona(
     it does better on interactions that wrote none of them. Stop it at any
     time: the same command goes on from there.
 
+    Of imported conversations only those that are new are read, and what they
+    tell of the user is added to what is known; nothing is replayed.
+
     Many users are worked on side by side, as many as the LM has slots, in all
     their tasks unless --task names one. Who is finished is not done again by
     the same options; who fails does not stop the rest, and the command then
@@ -133,7 +140,7 @@ def compile_persona(
     personaagent compile --new --config tuning/setting.json
     personaagent compile --user elif --gradient-lm openai/gpt-4o --max-calls 500
     personaagent compile --user 110 --task lamp-2m --questions dev_questions.json
-    personaagent compile --user amira --update rewrite --accept always
+    personaagent compile --user amira --preset paper
     """
     from personaagent.optimizers import Setting, read_prior
 
@@ -150,6 +157,7 @@ def compile_persona(
         seed,
         longest,
         sensitive,
+        recall,
     )
     options: dict[str, Any] = {
         "task": task,
@@ -213,7 +221,10 @@ def _one(
             dspy.context(lm=connected),
             Display(screen, connected.meter, setting.iterations, champion) as display,
         ):
-            display.iteration(1)
+            if kind.conversational:
+                display.doing("reading what is new")
+            else:
+                display.iteration(1)
             trained = trainer.train(user, kind, display, restart=restart)
             log, persona = trained.log, trained.log.last
             used = connected.meter.snapshot()
@@ -230,6 +241,7 @@ def _one(
                 "version": persona.version,
                 "hash": persona.hash,
                 "changed": persona != champion,
+                "held": trained.done.held,
                 "reason": trained.done.reason,
                 "loss": {"first": log.first_loss, "last": log.last_loss},
                 "score": {"first": log.first_score, "last": log.last_score},
@@ -242,16 +254,24 @@ def _one(
                     "rolled_back": trained.watched.rolled_back,
                     "reason": trained.watched.reason,
                 },
+                "learned": trained.learned and trained.learned.to_dict(),
                 "log": log.to_dict(),
             }
         )
         return
     screen.print()
     screen.print(render.difference(lines))
-    screen.print(scores(log, held_out))
-    screen.print(f"{render.spent(used)}; stopped: {log.stopped}")
+    if trained.learned is None:
+        screen.print(scores(log, held_out))
+        screen.print(f"{render.spent(used)}; stopped: {log.stopped}")
+    else:
+        screen.print(trained.learned.summary, soft_wrap=True)
+        screen.print(render.spent(used))
     if persona == champion:
-        screen.print(f"{render.name_of(persona)} stays: nothing better was found")
+        why = "nothing better was found" if trained.learned is None else "it knows as much"
+        screen.print(f"{render.name_of(persona)} stays: {why}")
+    elif trained.done.held:
+        screen.print(f"{render.name_of(persona)} {trained.done.reason}", soft_wrap=True)
     else:
         screen.print(f"published {render.name_of(persona)}: {trained.done.reason}", soft_wrap=True)
     if run_id:

@@ -46,9 +46,7 @@ def show(many: Many, used: Usage, screen: Console) -> None:
     for job, one in many.done.items():
         table.add_row(
             render.plain(many.name(job)),
-            f"{one.first_loss:.3f}",
-            f"{one.last_loss:.3f}",
-            str(one.accepted),
+            *_judged(one),
             f"{one.usage.get('calls', 0):,.0f}",
             render.name_of(one.persona) if one.changed else f"kept: {one.stopped}",
         )
@@ -64,6 +62,13 @@ def show(many: Many, used: Usage, screen: Console) -> None:
         busy = f", {render.counted(many.trainer.lm.slots, 'slot')} busy {many.busy(used):.0%}"
         took = render.duration(many.seconds)
         screen.print(f"{render.spent(used)}; {took} in all{busy if many.seconds else ''}")
+
+
+def _judged(one: Compiled) -> tuple[str, str, str]:
+    """Loss before and after, and steps accepted; nothing where nothing was replayed."""
+    if not one.judged:
+        return "", "", ""
+    return f"{one.first_loss:.3f}", f"{one.last_loss:.3f}", str(one.accepted)
 
 
 def to_dict(many: Many, estimate: Estimate, used: Usage) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def exported(
         DataError: a file breaks the format, or the user or task does not go with it.
     """
     importer = IMPORTERS[kind]
-    if importer.messages and user is None:
+    if user is None and not importer.named:
         raise DataError(f"--from {kind} goes with --user: the file does not say whose it is")
     if importer.messages and task.labels:
         raise DataError(f"task '{task.name}' is not one of free text, but messages are")

@@ -78,6 +78,15 @@ def configure(context: typer.Context, path: Path | None) -> Path | None:
     return path
 
 
+def preset(context: typer.Context, name: str | None) -> str | None:
+    """Take the options of a preset, where neither the command line nor a file gives them."""
+    if name is not None:
+        from personaagent.optimizers.setting import PRESETS
+
+        context.default_map = {**PRESETS[name].to_dict(), **(context.default_map or {})}
+    return name
+
+
 def as_user(id: str | None) -> str | None:
     """A user id as it was typed, in the form in which users are known."""
     from personaagent.data.normal import normal
@@ -172,6 +181,17 @@ Config = Annotated[
         rich_help_panel=_ALIGNMENT,
     ),
 ]
+Preset = Annotated[
+    Literal["paper"] | None,
+    typer.Option(
+        "--preset",
+        callback=preset,
+        is_eager=True,
+        help="All options of alignment at once: paper is the paper's own way. What the command "
+        "line or --config gives goes before it.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
 Iterations = Annotated[int, typer.Option(min=1, help="Steps at most.", rich_help_panel=_ALIGNMENT)]
 Batch = Annotated[
     int, typer.Option(min=1, help="Interactions per step.", rich_help_panel=_ALIGNMENT)
@@ -194,10 +214,11 @@ ReplayCount = Annotated[
     ),
 ]
 UpdateName = Annotated[
-    Literal["auto", "edits", "rewrite"],
+    Literal["auto", "edits", "rewrite", "paper"],
     typer.Option(
         "--update",
-        help="Single directives, the whole persona, or what suits the task.",
+        help="Single directives, the whole persona, the paper's system prompt, or what suits the "
+        "task and the LM.",
         rich_help_panel=_ALIGNMENT,
     ),
 ]
@@ -206,15 +227,16 @@ AcceptName = Annotated[
     typer.Option(
         "--accept",
         help="Accept what does better on replay, what has enough evidence over all alignments, or "
-        "always, as in the paper.",
+        "always, as in the paper: then nothing is held out or replayed.",
         rich_help_panel=_ALIGNMENT,
     ),
 ]
 SamplerName = Annotated[
-    Literal["hard", "latest"],
+    Literal["auto", "hard", "latest"],
     typer.Option(
         "--sampler",
-        help="Learn from what surprises most, or from the latest, as in the paper.",
+        help="Learn from what surprises most, from the latest, as in the paper, or as suits "
+        "the LM.",
         rich_help_panel=_ALIGNMENT,
     ),
 ]
@@ -251,6 +273,16 @@ SensitiveName = Annotated[
         "--sensitive",
         help="What becomes of health, belief, orientation, politics, money and identity in what a "
         "persona says of the user: kept, the words masked, or the statement left out.",
+        rich_help_panel=_ALIGNMENT,
+    ),
+]
+Recalling = Annotated[
+    bool | None,
+    typer.Option(
+        "--recall/--no-recall",
+        help="For conversations: whether the persona recalls earlier messages for each question, "
+        "too; by default as it did, at first not.",
+        show_default=False,
         rich_help_panel=_ALIGNMENT,
     ),
 ]

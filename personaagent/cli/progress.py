@@ -89,6 +89,8 @@ class Display:
             self.screen.print(_gradient(gradient))
         for at, candidate in enumerate(step.candidates):
             self.screen.print(self._candidate(candidate, accepted=at == step.accepted))
+        for note in step.notes:
+            self.screen.print(Text(f"  left out: {render.short(note)}", "dim"))
         if step.accepted is not None:
             self._reaches = _reaches(step.candidates[step.accepted].persona)
         if 0 <= step.iteration < self._iterations:

@@ -128,7 +128,10 @@ def persona_panel(persona: Persona, *, when: datetime | None = None, reason: str
     """The whole persona."""
     parts: list[RenderableType] = []
     if persona.profile:
-        parts += [Text("Profile", style="bold"), Text(plain(persona.profile)), Text()]
+        said = Text.assemble(
+            plain(persona.profile), (_word(persona.profile_author, persona.profile_pinned), "dim")
+        )
+        parts += [Text("Profile", style="bold"), said, Text()]
     if persona.items:
         parts += [Text("Items", style="bold"), *_items(persona.items), Text()]
     parts.append(Text("Directives", style="bold"))
@@ -183,8 +186,17 @@ def _items(items: Iterable[Item]) -> Iterator[Text]:
 
 
 def _evidence(said: Item | Directive) -> str:
+    """How much speaks for and against it, and what a person has to do with it."""
+    author, pinned = getattr(said, "author", ""), getattr(said, "pinned", False)
     against = f", {len(said.oppose)} against" if said.oppose else ""
-    return f"  {len(said.support)} for{against}"
+    counted = "" if author and not (said.support or said.oppose) else f"  {len(said.support)} for"
+    return f"{counted}{against}{_word(author, pinned)}"
+
+
+def _word(author: str, pinned: bool) -> str:
+    """What a person has to do with a text."""
+    said = [f"by {plain(author)}"] if author else []
+    return "".join(f"  {one}" for one in (*said, *(["pinned"] if pinned else [])))
 
 
 def _standing(persona: Persona) -> str:

@@ -82,7 +82,7 @@ def blame(
     from personaagent.cli import origins, render, session
     from personaagent.data.items import by_use
     from personaagent.memory.tasks import task_of
-    from personaagent.service import publish
+    from personaagent.service import lineage, publish
 
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
@@ -92,8 +92,8 @@ def blame(
         memory, runs = store.of(user), publish.origins(store, user, kind).entries()
         persona = publish.said(entry)
         behind = _behind(memory, persona)
-        since = {one: origins.since(chain, persona, one) for one in behind}
-        critiques = {one: origins.critiques(runs.values(), one) for one in persona.directives}
+        since = {one: lineage.since(chain, persona, one) for one in behind}
+        critiques = {one: lineage.critiques(runs.values(), one) for one in persona.directives}
     if as_json:
         data = _data(entry, persona, behind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from personaagent.cli.options import (
     GradientLM,
     Json,
     LMChoice,
+    Preset,
     SkipMalformed,
     TaskName,
     grouped,
@@ -92,6 +94,7 @@ def tune(
             rich_help_panel=_SEARCH,
         ),
     ] = None,
+    preset: Preset = None,
     out: Annotated[Path, typer.Option(help="The folder of the search and its report.")] = Path(
         "tuning"
     ),
@@ -129,11 +132,12 @@ def tune(
     from personaagent.cli import render, session
     from personaagent.cli.search import Search
     from personaagent.experiments import tuning_report
-    from personaagent.optimizers.setting import Setting, Space
+    from personaagent.optimizers.setting import PRESETS, Setting, Space, read_choices
 
     screen = render.screen(as_json=as_json)
     with redirect_stdout(screen.file):
-        base = Setting.read(config) if config else Setting()
+        start = PRESETS[preset] if preset else Setting()
+        base = replace(start, **read_choices(config)) if config else start
         kind, histories = _lamp(task, questions, skip_malformed) if questions else _own(task, db)
         space = Space.of(kind, base, (one.strip() for one in search.split(",") if one.strip()))
         # An answer of the response cache would cost no tokens and no seconds.

@@ -9,7 +9,6 @@ import typer
 from personaagent.cli.options import Database, Json, TaskName, User
 
 if TYPE_CHECKING:
-    from personaagent.data import Directive, Item, Persona
     from personaagent.memory import Published
 
 
@@ -81,7 +80,7 @@ def diff(
     """
     from personaagent.cli import render, session
     from personaagent.memory.tasks import task_of
-    from personaagent.service import publish
+    from personaagent.service import lineage, publish
 
     screen = render.screen(as_json=as_json)
     with session.open_store(db) as store:
@@ -90,8 +89,8 @@ def diff(
     after = publish.said(chain[-1] if new is None else publish.version_of(chain, new))
     earlier = after.version - 1 if old is None else old
     before = publish.said(publish.version_of(chain, earlier)) if earlier >= 0 else None
-    lines, edits = render.changes(before, after), _edits(before, after)
-    items = _item_edits(before, after)
+    lines, edits = render.changes(before, after), lineage.edits(before, after)
+    items = lineage.item_edits(before, after)
     if as_json:
         render.print_json(
             {
@@ -164,54 +163,6 @@ def _entry(one: Published) -> dict[str, Any]:
         "items": len(one.persona.items) if one.persona else None,
         "directives": len(one.persona.directives) if one.persona else None,
     }
-
-
-def _edits(before: Persona | None, after: Persona) -> list[dict[str, Any]]:
-    """The directives that were added, revised (another reach or evidence) or dropped."""
-    old, new = (
-        {(one.cue, one.text): one for one in persona.directives} if persona else {}
-        for persona in (before, after)
-    )
-    edits = []
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name) == new.get(name):
-            continue
-        edit = "add" if name not in old else "drop" if name not in new else "revise"
-        edits.append(
-            {"edit": edit, "text": name[1], "cue": name[0]}
-            | {"from": _figures(old.get(name)), "to": _figures(new.get(name))}
-        )
-    return edits
-
-
-def _item_edits(before: Persona | None, after: Persona) -> list[dict[str, Any]]:
-    """The items that were added, revised (other evidence, topic or category) or dropped."""
-    old, new = ({one.key: one for one in one.items} if one else {} for one in (before, after))
-    edits = []
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) == new.get(key):
-            continue
-        edit = "add" if key not in old else "drop" if key not in new else "revise"
-        one = new.get(key) or old[key]
-        edits.append(
-            {"edit": edit, "kind": one.kind, "text": one.text, "reach": one.reach}
-            | {"from": _item_figures(old.get(key)), "to": _item_figures(new.get(key))}
-        )
-    return edits
-
-
-def _figures(directive: Directive | None) -> dict[str, Any] | None:
-    return None if directive is None else {"reach": directive.reach} | _evidence(directive)
-
-
-def _item_figures(item: Item | None) -> dict[str, Any] | None:
-    if item is None:
-        return None
-    return {"topic": item.topic, "sensitive": item.sensitive} | _evidence(item)
-
-
-def _evidence(said: Item | Directive) -> dict[str, int]:
-    return {"support": len(said.support), "oppose": len(said.oppose)}
 
 
 def _revision(edit: dict[str, Any]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -67,6 +67,12 @@ def worker(
         Path | None,
         typer.Option(help="A JSON or TOML file of alignment options, such as 'tune' writes."),
     ] = None,
+    sensitive: Annotated[
+        Literal["keep", "mask", "leave-out"] | None,
+        typer.Option(
+            help="As of 'compile'; it goes before what the file says.", show_default=False
+        ),
+    ] = None,
     prior: PriorFile = None,
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow runs.")] = False,
     db: Database = None,
@@ -98,6 +104,8 @@ def worker(
     if every is not None:
         triggers.append(Schedule(timedelta(hours=every)))
     setting = Setting.read(config) if config else Setting()
+    if sensitive is not None:
+        setting = replace(setting, sensitive=sensitive)
     start = read_prior(prior) if prior else None
     screen = render.screen(as_json=True)
     with redirect_stdout(screen.file), session.open_store(db) as store:

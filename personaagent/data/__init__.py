@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from personaagent.data.importers.claude import read_claude
     from personaagent.data.importers.gemini import read_gemini
     from personaagent.data.importers.mem0 import read_mem0
+    from personaagent.data.importers.roles import read_roles
     from personaagent.data.interaction import Interaction, Query
     from personaagent.data.items import Item
     from personaagent.data.jsonl import read_interactions, read_queries, read_tasks
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
         resolve,
     )
     from personaagent.data.tables import to_dataset
-    from personaagent.data.task import Choice, Classification, Rating, Task, Text
+    from personaagent.data.task import Chat, Choice, Classification, Rating, Task, Text
 
 __all__ = [
     "CHAT",
     "LAMP_TASKS",
     "Account",
     "Action",
+    "Chat",
     "Choice",
     "Classification",
     "Directive",
@@ -55,6 +57,7 @@ __all__ = [
     "read_interactions",
     "read_mem0",
     "read_queries",
+    "read_roles",
     "read_tasks",
     "resolve",
     "self_supervised_pairs",
@@ -62,6 +65,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "read_roles": "importers.roles",
+    "Chat": "task",
     "Item": "items",
     "CHAT": "importers.chat",
     "LAMP_TASKS": "lamp_tasks",

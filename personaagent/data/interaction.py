@@ -29,6 +29,9 @@ from personaagent.data.normal import normal, whole
 from personaagent.errors import DataError
 
 ABSTRACT = "abstract"  # in the metadata: what a work that is named by its title says
+CONVERSATION = "conversation"  # in the metadata: which conversation a message belongs to
+TURN = "turn"  # in the metadata: the number of the user's message in its conversation, from 1
+UNNUMBERED = ("chatgpt", "claude")  # sources of messages that were stored before there were turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,9 @@ class Interaction:
 
     @property
     def searched(self) -> str:
-        """What memory finds it by: its query and, as LaMP retrieves papers, its abstract if any."""
-        return searched(self.query, self.metadata)
+        """What memory finds it by: its query and, as LaMP retrieves papers, its abstract if any. A
+        message of a conversation is found by what the user wrote, not by what came before it."""
+        return searched(self.query, self.response, self.metadata, self.source)
 
     @property
     def digest(self) -> str:
@@ -102,8 +106,10 @@ class Query:
         _require_zone(self.id, "time", self.time)
 
 
-def searched(query: str, metadata: Mapping[str, str]) -> str:
+def searched(query: str, response: str, metadata: Mapping[str, str], source: str) -> str:
     """`Interaction.searched` of its parts."""
+    if TURN in metadata or (source in UNNUMBERED and CONVERSATION in metadata):
+        return response or query
     return f"{query}. {metadata[ABSTRACT]}" if metadata.get(ABSTRACT) else query
 
 

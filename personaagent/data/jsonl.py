@@ -7,9 +7,10 @@ source, expires, metadata (text by text) and signal (click, dwell, skip, edit: s
 lowers the weight). A query has id, user, task, query and may have a response
 (its gold answer), time and habit (a mark of the sample data, not read). Blank lines are allowed.
 
-A tasks file is a JSON list; a task has name, kind (classification, rating, text or choice),
+A tasks file is a JSON list; a task has name, kind (classification, rating, text, choice or chat),
 instruction, if wanted the nouns item and answer and a lifetime in days, after which an interaction
-expires that does not say so itself, and labels (classification) or low and high (rating).
+expires that does not say so itself, and labels (classification), low and high (rating), or the
+number of options (choice; two by default).
 
 Data files are read as a stream, so an error may come after lines were given out: who stores them
 does so in one transaction, and then nothing of a broken file is stored. With an account that leaves
@@ -32,7 +33,15 @@ from personaagent.data.files import instant, opened, past
 from personaagent.data.import_summary import Account
 from personaagent.data.interaction import Interaction, Query, Signal
 from personaagent.data.tables import is_table, rows
-from personaagent.data.task import Choice, Classification, Rating, Task, Text
+from personaagent.data.task import (
+    Chat,
+    Choice,
+    Classification,
+    Rating,
+    Task,
+    Text,
+    numbered,
+)
 from personaagent.data.validation import (
     Filled,
     Refuse,
@@ -98,11 +107,16 @@ class _RatingRow(_TaskRow):
     high: int
 
 
+class _ChoiceRow(_TaskRow):
+    options: int = Field(default=2, ge=2, le=26)
+
+
 _KINDS: dict[str, tuple[type[_TaskRow], type[Task]]] = {
     "classification": (_ClassificationRow, Classification),
     "rating": (_RatingRow, Rating),
     "text": (_TaskRow, Text),
-    "choice": (_TaskRow, Choice),
+    "choice": (_ChoiceRow, Choice),
+    "chat": (_TaskRow, Chat),
 }
 
 
@@ -131,7 +145,9 @@ def _task(entry: object, refuse: Refuse) -> Task:
         raise refuse("kind", f"'{kind}' is not a kind of task{suggestion(kind, _KINDS)}")
     model, make = _KINDS[kind]
     fields = validated(model, entry, refuse).model_dump(exclude={"kind"}, exclude_none=True)
-    if "labels" in fields:
+    if "options" in fields:
+        fields["labels"] = numbered(fields.pop("options"))
+    elif "labels" in fields:
         fields["labels"] = tuple(fields["labels"])
     try:
         return make(**fields)

@@ -33,7 +33,14 @@ ROLES = MappingProxyType(
 )
 """By role of the LM, how its system prompt begins: it answers as the user, or assists the user."""
 
-_LATER: dict[str, Any] = {"items": [], "role": "user", "words": None}
+_LATER: dict[str, Any] = {
+    "items": [],
+    "role": "user",
+    "words": None,
+    "whole": False,
+    "profile_author": "",
+    "profile_pinned": False,
+}
 """Fields that personas did not always have; hashes from before them stay valid."""
 
 
@@ -43,6 +50,9 @@ class Directive:
 
     A directive with a `cue` is put before the LM only for queries that the cue fits: those whose
     embedding has a cosine of at least `reach` with the cue's. Without a cue it always holds.
+
+    `author` is the person who wrote the text, empty where it was learned; a `pinned` one is never
+    changed or dropped by an alignment (see `data.pins`).
     """
 
     text: str
@@ -50,6 +60,8 @@ class Directive:
     reach: float = 0.0
     support: tuple[str, ...] = ()
     oppose: tuple[str, ...] = ()
+    author: str = ""
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,10 @@ class Persona:
 
     `actions` are standing actions: taken for every query without asking the LM. None means that
     the LM chooses for every query. `parent` is the hash of the persona that this one replaces.
-    `role` is one of `ROLES`. `words` is the budget of the items in the prompt; None: no limit.
+    `profile_author` and `profile_pinned` say of the profile what a directive's `author` and
+    `pinned` say of it; an empty profile may be pinned too. `whole` says that the profile is a whole
+    system prompt in words of its own, as in the paper. `role` is one of `ROLES`. `words` is the
+    budget of the items in the prompt; None: no limit.
 
     Raises:
         DataError: the role is none of these, or the budget is below 0.
@@ -99,6 +114,9 @@ class Persona:
     items: tuple[Item, ...] = ()
     role: str = "user"
     words: int | None = None
+    whole: bool = False
+    profile_author: str = ""
+    profile_pinned: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "user", normal(self.user))
@@ -143,8 +161,8 @@ class Persona:
     def _render(
         self, directives: tuple[Directive, ...], scores: Mapping[Item, float] | None
     ) -> str:
-        parts = [ROLES[self.role]]
-        if self.profile:
+        parts = [self.profile if self.whole and self.profile else ROLES[self.role]]
+        if self.profile and not self.whole:
             parts.append(f"About this user: {self.profile}")
         if notes := noted.render(self.items, self.words, scores=scores):
             parts.append(notes)
@@ -154,7 +172,12 @@ class Persona:
         return "\n".join(parts)
 
     def succeed(self, **changes: Any) -> Self:
-        """The next version of this persona with some fields changed."""
+        """The next version of this persona with some fields changed.
+
+        Another profile is nobody's, and not pinned, unless the changes say so.
+        """
+        if changes.get("profile", self.profile) != self.profile:
+            changes = {"profile_author": "", "profile_pinned": False, **changes}
         return replace(self, **changes, version=self.version + 1, parent=self.hash)
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,6 +190,10 @@ class Persona:
         for later in ("lean", "meanings"):  # hashes from before there were these stay valid
             if not data["trust"][later]:
                 del data["trust"][later]
+        for one in data["directives"]:
+            for name in ("author", "pinned"):
+                if not one[name]:
+                    del one[name]
         return data
 
     @classmethod
@@ -191,6 +218,9 @@ class Persona:
                 items=tuple(map(Item.from_dict, _typed(_LATER | data, "items", list))),
                 role=_typed(_LATER | data, "role", str),
                 words=_typed(_LATER | data, "words", int, type(None)),
+                whole=_flag(data, "whole"),
+                profile_author=_typed(_LATER | data, "profile_author", str),
+                profile_pinned=_flag(data, "profile_pinned"),
             )
         except (KeyError, TypeError) as error:
             raise DataError(f"persona: malformed field: {error!r}") from error
@@ -203,6 +233,8 @@ def _directive(data: dict[str, Any]) -> Directive:
         _typed(data, "reach", int, float),
         _ids(data, "support"),
         _ids(data, "oppose"),
+        _typed({"author": "", **data}, "author", str),
+        _flag(data, "pinned"),
     )
 
 
@@ -240,6 +272,13 @@ def _ids(data: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(_typed({name: one}, name, str) for one in ids)
 
 
+def _flag(data: dict[str, Any], name: str) -> bool:
+    value = data.get(name, False)
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}")
+    return value
+
+
 def _typed(data: dict[str, Any], name: str, *types: type) -> Any:
     value = data[name]
     if not isinstance(value, types) or isinstance(value, bool):
@@ -250,17 +289,24 @@ def _typed(data: dict[str, Any], name: str, *types: type) -> Any:
 def merge(*sides: Iterable[Directive]) -> tuple[Directive, ...]:
     """The directives of all sides, ordered by cue and text.
 
-    Those with the same cue and text are one: the evidence of all of them, and the narrowest reach.
-    Commutative, associative and idempotent.
+    Those with the same cue and text are one: the evidence of all of them, and the narrowest reach;
+    where a person pinned some of them, the narrowest of theirs. Commutative, associative and
+    idempotent.
     """
     merged: dict[tuple[str, str], Directive] = {}
     for one in (directive for side in sides for directive in side):
         known = merged.setdefault((one.cue, one.text), one)
         merged[one.cue, one.text] = replace(
             one,
-            reach=max(one.reach, known.reach),
+            reach=max(
+                each.reach
+                for each in (one, known)
+                if each.pinned or not (one.pinned or known.pinned)
+            ),
             support=_union(one.support, known.support),
             oppose=_union(one.oppose, known.oppose),
+            author=max(one.author, known.author),
+            pinned=one.pinned or known.pinned,
         )
     return tuple(merged[name] for name in sorted(merged))
 
@@ -271,7 +317,8 @@ def resolve(
     """The best supported directives, no two of which contradict each other, ordered as by `merge`.
 
     What has more for than against it stands before what has less; of equals the one with the
-    latest support, then the one with the lower SHA-256 of its content.
+    latest support, then the one with the lower SHA-256 of its content. What a person pinned is
+    always kept, whatever else contradicts it or how many there are.
 
     Args:
         directives: in any order.
@@ -285,8 +332,9 @@ def resolve(
         name = hashlib.sha256(f"{one.cue}\n{one.text}".encode(errors="surrogatepass")).hexdigest()
         return -net(one), -latest, name
 
-    kept: list[Directive] = []
-    for one in sorted(merge(directives), key=rank):
+    known = merge(directives)
+    kept = [one for one in known if one.pinned]
+    for one in sorted((one for one in known if not one.pinned), key=rank):
         if len(kept) < cap and not any(contradict(one, better) for better in kept):
             kept.append(one)
     return merge(kept)

@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from personaagent.data import validation
 from personaagent.data.normal import form, same
@@ -24,8 +25,11 @@ from personaagent.errors import DataError
 if TYPE_CHECKING:
     from personaagent.data.interaction import Interaction
 
+OPENING = "(nothing yet: the user opens the conversation)"
+"""The query of a conversation's first message."""
+
+LONGEST_MESSAGE = 600  # characters of an earlier message that an LM is shown
 FLOOR = 1e-6  # least probability of the truth that a loss counts with
-_OPTIONS = re.compile(r'^(?P<stem>.*?)\s*\[1\]: "(?P<one>.*)" \[2\]: "(?P<two>.*)"\s*$', re.S)
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,12 @@ class Task:
     answers (empty for free text), `item` and `answer` are the nouns for a query and its response,
     `example_item` the noun for a past query where it is not `item`. `lifetime` is for how many
     days an interaction counts where it does not say itself when it expires; None is for ever.
+
+    `conversational` says that the answer is an assistant's to its user: a persona is then learned
+    by reading what the user wrote, and not by replaying the user's answers.
     """
+
+    conversational: ClassVar[bool] = False
 
     name: str
     instruction: str
@@ -64,6 +73,11 @@ class Task:
             raise DataError(
                 f"task {self.name}: lifetime is {self.lifetime!r}, must be a number of days above 0"
             )
+
+    @property
+    def role(self) -> str:
+        """As whom the LM answers, see `Persona`."""
+        return "assistant" if self.conversational else "user"
 
     def expiry(self, time: datetime | None) -> datetime | None:
         """When an interaction of that time expires; None without a lifetime or a time."""
@@ -248,17 +262,20 @@ class Rating(Task):
 
 @dataclass(frozen=True)
 class Choice(Task):
-    """Which of two options, [1] or [2], that stand in the query itself; metric: accuracy.
+    """Which of some options, [1], [2] and so on, that stand in the query itself; metric: accuracy.
 
-    A small LM prefers a position, so the answer is read in both orders (`swapped`).
+    Two options, unless `labels` name more. A small LM prefers a position, so the answer is read as
+    often as there are options, each of them once in every place (`rotated`).
     """
 
     labels: tuple[str, ...] = ("[1]", "[2]")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.labels != ("[1]", "[2]"):
-            raise DataError(f"task {self.name}: the answers of a choice are [1] and [2]")
+        if len(self.labels) < 2 or self.labels != numbered(len(self.labels)):
+            raise DataError(
+                f"task {self.name}: the answers of a choice are [1], [2] and so on, in this order"
+            )
 
     def prompt(self, query: str) -> str:
         return query
@@ -267,48 +284,66 @@ class Choice(Task):
         return query
 
     def answered(self, query: str, response: str) -> str:
-        """As of any task; the query of an answer has its two options.
+        """As of any task; the query of an answer has its options.
 
         Raises:
-            DataError: the response is neither option, or the query lacks them.
+            DataError: the response is no option, or the query lacks them.
         """
         if response:
             self.options(query)
         return super().answered(query, response)
 
-    def options(self, query: str) -> tuple[str, str]:
-        """The two options of a query.
+    def options(self, query: str) -> tuple[str, ...]:
+        """The options of a query.
 
         Raises:
-            DataError: the query does not end in `[1]: "…" [2]: "…"`.
+            DataError: the query does not end in `[1]: "…" [2]: "…"`, and so on.
         """
-        match = _OPTIONS.match(query)
+        match = _options(len(self.labels)).match(query)
         if match is None:
-            raise DataError(f'task {self.name}: the query lacks its options [1]: "…" [2]: "…"')
-        return match["one"], match["two"]
+            due = " ".join(f'{label}: "…"' for label in self.labels)
+            raise DataError(f"task {self.name}: the query lacks its options {due}")
+        return match.groups()[1:]
 
     def stem(self, query: str) -> str:
         """The query without its options."""
-        match = _OPTIONS.match(query)
+        match = _options(len(self.labels)).match(query)
         return match["stem"] if match else query
 
     def read(self, query: str, labels_of: Callable[[str], dict[str, float]]) -> dict[str, float]:
-        """The geometric mean of both orders.
+        """The geometric mean over the places of each option.
 
         Raises:
             DataError: the query lacks its options.
         """
-        first, second = self.labels
-        swapped = self.swapped(query)
-        given, exchanged = labels_of(query), labels_of(swapped)
-        one = (given[first] * exchanged[second]) ** 0.5
-        two = (given[second] * exchanged[first]) ** 0.5
-        return {first: one / (one + two), second: two / (one + two)}
+        labels, count = self.labels, len(self.labels)
+        read = [labels_of(self.rotated(query, by) if by else query) for by in range(count)]
+        means = [
+            math.prod(read[by][labels[(at - by) % count]] for by in range(count)) ** (1 / count)
+            for at in range(count)
+        ]
+        return {label: mean / sum(means) for label, mean in zip(labels, means, strict=True)}
+
+    def rotated(self, query: str, by: int) -> str:
+        """The same question with its options moved up by so many places, the first ones last."""
+        options = self.options(query)
+        moved = zip(self.labels, (*options[by:], *options[:by]), strict=True)
+        return " ".join([self.stem(query), *(f'{label}: "{option}"' for label, option in moved)])
 
     def swapped(self, query: str) -> str:
-        """The same question with its two options exchanged."""
-        one, two = self.options(query)
-        return f'{self.stem(query)} [1]: "{two}" [2]: "{one}"'
+        """The same question in another order: two options are exchanged."""
+        return self.rotated(query, 1)
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """The answers of a choice between so many options."""
+    return tuple(f"[{number}]" for number in range(1, count + 1))
+
+
+@lru_cache(maxsize=64)
+def _options(count: int) -> re.Pattern[str]:
+    options = " ".join(rf'\[{number}\]: "(.*)"' for number in range(1, count + 1))
+    return re.compile(rf"^(?P<stem>.*?)\s*{options}\s*$", re.S)
 
 
 @dataclass(frozen=True)
@@ -325,3 +360,25 @@ class Text(Task):
 
         scorer = RougeScorer(["rougeL"], use_stemmer=True)
         return float(scorer.score(gold, answer)["rougeL"].fmeasure)
+
+
+@dataclass(frozen=True)
+class Chat(Text):
+    """Conversations of a user with an assistant. What is stored is what the user wrote; what is
+    asked is answered for the user, by an assistant who knows this user."""
+
+    conversational: ClassVar[bool] = True
+
+    def example(self, query: str, response: str) -> str:
+        """A past message of the user in one line, with what the assistant had said before it."""
+        said = _line(response)
+        if not said:
+            return f'"{_line(query)}"'
+        before = "" if query == OPENING else f' (to the assistant\'s: "{_line(query)}")'
+        return f'earlier this user wrote: "{said}"{before}'
+
+
+def _line(text: str) -> str:
+    """On one line, and cut where it is long: people paste whole documents into a chat."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1].rstrip()}…"

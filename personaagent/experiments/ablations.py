@@ -21,7 +21,8 @@ PERSONAL_TOOLS = ("recall", "habits", "read_profile")
 
 @dataclass(frozen=True, slots=True)
 class Personas:
-    """The personas of the users of one task: `aligned`, and `first`, as they were before.
+    """The personas of the users of one task: `aligned`, and `first`, as they were before; `paper`,
+    as the paper's own alignment makes them.
 
     `strangers` says for a user whose persona the swap test takes instead.
     """
@@ -29,6 +30,7 @@ class Personas:
     aligned: Mapping[str, Persona] = field(default_factory=dict)
     first: Mapping[str, Persona] = field(default_factory=dict)
     strangers: Mapping[str, str] = field(default_factory=dict)
+    paper: Mapping[str, Persona] = field(default_factory=dict)
 
 
 Part = Callable[[Personas, str], Persona]
@@ -76,6 +78,11 @@ class WithoutMemory(UnderPersona):
 def full(personas: Personas, user: str) -> Persona:
     """The aligned persona as it is."""
     return _of(personas.aligned, user, "aligned")
+
+
+def in_the_paper(personas: Personas, user: str) -> Persona:
+    """The persona that the paper's own alignment makes (`optimizers.paper`); the LM chooses."""
+    return _of(personas.paper, user, "paper's")
 
 
 def without_alignment(personas: Personas, user: str) -> Persona:

@@ -18,6 +18,7 @@ Role = Literal["floor", "baseline", "personaagent", "ablation"]
 NON_PERSONALIZED = "non-personalized"
 OURS = "personaagent"
 SWAPPED = "personaagent-swapped"
+PAPER = "personaagent-paper"
 LORA = "lora"
 FLOORS = ("majority", "zero-shot", "knn")
 
@@ -31,7 +32,10 @@ class Entrant:
 
     @property
     def role(self) -> Role:
-        """A floor needs no LM, an ablation is PersonaAgent without a part."""
+        """A floor needs no LM, an ablation is PersonaAgent without a part, and the paper's own way
+        is what ours is compared with."""
+        if self.name == PAPER:
+            return "baseline"
         if self.name == OURS:
             return "personaagent"
         if self.name.startswith(OURS):
@@ -41,13 +45,13 @@ class Entrant:
     @property
     def needs_personas(self) -> bool:
         """Whether it answers under aligned personas."""
-        return self.role in ("personaagent", "ablation")
+        return self.name.startswith(OURS)
 
 
 def entrants(names: Sequence[str] = ()) -> list[Entrant]:
     """The systems of these names, each once; where none is named all, but for the swap test, which
-    takes a second user's persona for every user, and fine-tuning, which needs an extra and minutes
-    a user.
+    takes a second user's persona for every user, the paper's own way, which takes a second
+    alignment, and fine-tuning, which needs an extra and minutes a user.
 
     Raises:
         DataError: there is none of a name.
@@ -57,5 +61,5 @@ def entrants(names: Sequence[str] = ()) -> list[Entrant]:
     for name in names:
         if name not in SYSTEMS:
             raise DataError(f"there is no system '{name}'{suggestion(name, SYSTEMS)}")
-    chosen = names or [name for name in SYSTEMS if name not in (SWAPPED, LORA)]
+    chosen = names or [name for name in SYSTEMS if name not in (SWAPPED, PAPER, LORA)]
     return [Entrant(name, SYSTEMS[name]) for name in dict.fromkeys(chosen)]

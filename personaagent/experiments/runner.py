@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from personaagent.data import Choice, Interaction
 from personaagent.experiments.aligner import Aligner
 from personaagent.experiments.cohort import Cohort, EvaluationData, Sample
-from personaagent.experiments.lineup import SWAPPED, Entrant
+from personaagent.experiments.lineup import PAPER, SWAPPED, Entrant
 from personaagent.experiments.metrics import values
 from personaagent.experiments.protocol import (
     Setup,
@@ -31,6 +31,7 @@ from personaagent.experiments.results import Results, Row
 from personaagent.experiments.sample_runner import Asking
 from personaagent.experiments.trace import forget_traces
 from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.paper import as_in_the_paper
 
 if TYPE_CHECKING:
     from personaagent.experiments.ablations import Personas
@@ -91,14 +92,30 @@ class Experiment:
         self.run = run_key(data, lm, self.setup, memory.embedder.fingerprint)
         self.id = digest([self.run, asdict(self.cohort)])
         self._remembered = False
+        key = run_key(data, lm, self.setup.of_personas, memory.embedder.fingerprint)
+        asked = frozenset(one.query.id for one in data.samples)
         self.aligner = Aligner(
             data.task,
             memory,
-            run_key(data, lm, self.setup.of_personas, memory.embedder.fingerprint),
+            key,
             {**self.setup.alignment, "prior": self.setup.prior},
             data.cutoffs,
-            frozenset(one.query.id for one in data.samples),
+            asked,
             lambda row: results.record_persona(replace(row, run=self.run)),
+        )
+        varied = {
+            name: value
+            for name, value in self.setup.alignment.items()
+            if name in ("iterations", "batch")
+        }
+        self.paper = Aligner(
+            data.task,
+            memory,
+            f"{key}/{PAPER}",
+            as_in_the_paper(**varied),
+            data.cutoffs,
+            asked,
+            lambda row: results.record_persona(replace(row, run=f"{self.run}/{PAPER}")),
         )
 
     def __call__(self) -> str:
@@ -118,10 +135,13 @@ class Experiment:
         self.remember()
         with dspy.context(lm=self.lm):
             self._warm_up()
-            needing = [one for s in self.systems if s.needs_personas for one in todo[s.name]]
+            ours = [one for one in self.systems if one.needs_personas and one.name != PAPER]
+            needing = [one for s in ours for one in todo[s.name]]
             users = dict.fromkeys(one.query.user for one in needing)
             swapped = dict.fromkeys(one.query.user for one in todo.get(SWAPPED, ()))
             personas = self.personas([*users, *(self.strangers[user] for user in swapped)])
+            if papers := list(dict.fromkeys(one.query.user for one in todo.get(PAPER, ()))):
+                personas = replace(personas, paper=self._aligned(self.paper, papers).aligned)
             for entrant in self.systems:
                 if todo[entrant.name]:
                     self._ask(entrant, todo[entrant.name], personas)
@@ -133,16 +153,18 @@ class Experiment:
         Raises:
             BudgetError: the budget is used up; what was done is kept.
         """
+        self.remember()
+        personas = self._aligned(self.aligner, list(dict.fromkeys(users)))
+        return replace(personas, strangers=self.strangers)
+
+    def _aligned(self, aligner: Aligner, users: Sequence[str]) -> Personas:
         import dspy
 
-        wanted = list(dict.fromkeys(users))
-
         def watch(done: int, failed: int) -> None:
-            self.watch(Progress(PERSONAS, done, len(wanted), failed))
+            self.watch(Progress(PERSONAS, done, len(users), failed))
 
-        self.remember()
         with dspy.context(lm=self.lm):
-            return replace(self.aligner.align(wanted, watch), strangers=self.strangers)
+            return aligner.align(users, watch)
 
     @cached_property
     def strangers(self) -> Mapping[str, str]:
@@ -159,6 +181,7 @@ class Experiment:
                 forget_traces(self.memory.store, self.run, entrant.name, user)
         if personas:
             self.aligner.forget(users)
+            self.paper.forget(users)
         for run in self._alike():  # else they would be found there again
             self.results.forget(run, _plain(systems))
         names = [entrant.name for entrant in systems]
@@ -250,7 +273,7 @@ class Experiment:
             entrant,
             entrant.make(self.data.task, memory, personas, **options),
             personas,
-            self.aligner.failures,
+            (self.paper if entrant.name == PAPER else self.aligner).failures,
             self.lm.meter,
             self.memory.store,
         )

@@ -15,6 +15,7 @@ from personaagent.experiments.ablations import (
     UnderPersona,
     WithoutMemory,
     full,
+    in_the_paper,
     swapped,
     without_action,
     without_alignment,
@@ -114,7 +115,8 @@ SYSTEMS: dict[str, Maker] = {
     "react": _made_by(ReAct, "k", "tools"),
     "membank": _made_by(MemBank, "k"),
     "lora": _made_by(Lora),
-    # PersonaAgent and its ablations
+    # the paper's own way, PersonaAgent and its ablations
+    "personaagent-paper": _agent(in_the_paper),
     "personaagent": _agent(full),
     "personaagent-without-alignment": _agent(without_alignment),
     "personaagent-without-persona": _agent(without_persona),

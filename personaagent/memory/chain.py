@@ -101,28 +101,13 @@ class Chain:
         """Compare and swap the champion in one transaction, in which `then` is called too."""
         where = f"user '{self.user}', task '{self.task}'"
         with self.database.write() as connection:
-            champion = connection.execute(
-                sa.select(personas.c.hash, personas.c.version)
-                .join(champions)
-                .where(self._mine(champions))
-            ).first()
-            current = champion.hash if champion else None
+            current, last = self._end(connection)
             if then is not None:
                 then(connection)
             if current == persona.hash:
                 return
-            if current != expected:
-                raise ConflictError(
-                    f"{where}: the champion is {_short(current)}, not {_short(expected)} any "
-                    "more: read it and try again"
-                )
-            ids = self._evidence(connection, persona, made_of)
-            if gone := erased(connection, self.user, ids):
-                raise ConflictError(
-                    f"{where}: this persona rests on {len(gone)} interactions that have been "
-                    "erased: make it again without them"
-                )
-            version = champion.version + 1 if champion else 0
+            ids = self.proposed(connection, persona, expected, made_of)
+            version = last + 1
             if (persona.parent, persona.version) != (current, version):
                 raise DataError(
                     f"{where}: the next persona is version {version} of parent "
@@ -130,6 +115,32 @@ class Chain:
                     f"{_short(persona.parent)}: make it with champion.succeed(...)"
                 )
             self.append(connection, persona, reason, ids)
+
+    def proposed(
+        self,
+        connection: sa.Connection,
+        persona: Persona,
+        expected: str | None,
+        made_of: Collection[str] | None,
+    ) -> dict[str, int]:
+        """What a persona rests on that is to follow the champion `expected`, as `evidence` has it.
+
+        Raises:
+            ConflictError: there is another champion, or something that it rests on was erased.
+        """
+        where, (current, _) = f"user '{self.user}', task '{self.task}'", self._end(connection)
+        if current != expected:
+            raise ConflictError(
+                f"{where}: the champion is {_short(current)}, not {_short(expected)} any "
+                "more: read it and try again"
+            )
+        ids = self._evidence(connection, persona, made_of)
+        if gone := erased(connection, self.user, ids):
+            raise ConflictError(
+                f"{where}: this persona rests on {len(gone)} interactions that have been "
+                "erased: make it again without them"
+            )
+        return ids
 
     def append(
         self, connection: sa.Connection, persona: Persona, reason: str, made_of: Mapping[str, int]
@@ -169,6 +180,12 @@ class Chain:
         inherited = sa.select(evidence.c.ids).where(evidence.c.hash == persona.parent)
         known: dict[str, int] = json.loads(connection.scalar(inherited) or "{}")
         return ids | known
+
+    def _end(self, connection: sa.Connection) -> tuple[str | None, int]:
+        """Hash and version of the champion; before the first one None and -1."""
+        select = sa.select(personas.c.hash, personas.c.version).join(champions)
+        found = connection.execute(select.where(self._mine(champions))).first()
+        return (found.hash, found.version) if found else (None, -1)
 
     def _mine(self, table: sa.Table) -> sa.ColumnElement[bool]:
         return sa.and_(table.c.user == self.user, table.c.task == self.task)

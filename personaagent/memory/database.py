@@ -262,6 +262,8 @@ class Database:
             schema.from_version_1(connection)
         if version in (1, 2):
             schema.to_version_3(connection)
+        if version in (1, 2, 3, 4):
+            schema.to_version_5(connection)
         row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
         self.upsert(connection, schema.meta, row)
 

@@ -7,12 +7,12 @@ from dataclasses import asdict
 
 import sqlalchemy as sa
 
-from personaagent.data import Choice, Classification, Rating, Task, Text
+from personaagent.data import Chat, Choice, Classification, Rating, Task, Text
 from personaagent.memory.schema import meta
 
 KEY = "task:"
 _KINDS: dict[str, type[Task]] = {
-    kind.__name__.lower(): kind for kind in (Classification, Rating, Text, Choice)
+    kind.__name__.lower(): kind for kind in (Classification, Rating, Text, Choice, Chat)
 }
 
 

@@ -41,7 +41,7 @@ _IDS_AT_ONCE = 10_000
 # that is added later cannot be forgotten here.
 _NOT_DERIVED = {
     "interactions", "quarantine", "personas", "champions", "evidence", "branches", "merges",
-    "exports", "unfinished", "alignments", "workfiles",
+    "exports", "unfinished", "alignments", "workfiles", "preferences", "keys",
 }  # fmt: skip
 _KEPT = {"exports", "unfinished", "workfiles"}  # needed until the places outside are clean
 
@@ -133,6 +133,7 @@ def without(
     gone: Sequence[Interaction],
     kept: Mapping[str, Interaction],
     unsaid: Collection[str] = (),
+    rest: Collection[str] = (),
 ) -> dict[str, Any]:
     """The fields of a persona that no longer owes anything to some interactions.
 
@@ -142,19 +143,31 @@ def without(
     text, which may quote, and goes with its evidence. An item stays if something still speaks for
     it and it has no word that only erased interactions have.
 
+    What a person wrote was not learned from anything, and stays, pinned or not, unless a word of it
+    stands in an erased interaction and in nothing that is left of the user: erasure outranks it.
+
     Args:
         persona: that rests on them.
         gone: the erased interactions.
         kept: by id, the interactions that it cites and that remain.
         unsaid: words that stand in erased interactions, and in none that remain.
+        rest: the words of all that is left of the user.
     """
     ids = {one.id for one in gone}
     words = _words(gone)
+
+    def free(text: str) -> bool:
+        return not (_words([Interaction("-", "-", "-", text, "")]) & words) - set(rest)
+
     directives = []
     for one in persona.directives:
         support, oppose = (
             [id for id in side if id not in ids] for side in (one.support, one.oppose)
         )
+        if one.author:
+            if free(f"{one.text} {one.cue}"):
+                directives.append(replace(one, support=tuple(support), oppose=tuple(oppose)))
+            continue
         lost = len(support) + len(oppose) < len(one.support) + len(one.oppose)
         if lost and (not one.cue or len(support) < LEAST):
             continue
@@ -163,8 +176,8 @@ def without(
             continue
         directives.append(replace(one, support=tuple(support), oppose=tuple(oppose)))
     # Arguments of actions are free text too.
-    free = persona.actions is not None and any(one.arguments for one in persona.actions)
-    actions = None if free else persona.actions
+    quoting = persona.actions is not None and any(one.arguments for one in persona.actions)
+    actions = None if quoting else persona.actions
     times = {id: one.time for id, one in kept.items() if one.time}
     items = [
         one
@@ -172,7 +185,7 @@ def without(
         if _words_of(one.text, one.topic, one.reach).isdisjoint(unsaid)
     ]
     return {
-        "profile": "",
+        "profile": persona.profile if persona.profile_author and free(persona.profile) else "",
         "items": tuple(items),
         "directives": tuple(directives),
         "actions": actions,
@@ -253,12 +266,21 @@ def _clean(
             ).mappings()
         }
         unsaid = _unsaid(connection, chain.user, champion, gone)
-        changes = without(champion, gone, kept, unsaid)
+        left = _words_left(connection, chain.user, champion)
+        changes = without(champion, gone, kept, unsaid, left)
     successor = champion.succeed(**changes)
     rest = {id: at for id, at in made_of[champion.hash].items() if id not in ids}
     reason = f"{len(gone)} interaction{'s' if len(gone) > 1 else ''} erased"
     chain.append(connection, successor, reason, rest)
     return hashes, [successor.hash]
+
+
+def _words_left(connection: sa.Connection, user: str, champion: Persona) -> set[str]:
+    """The words of all that is left of a user, where the champion says what a person wrote."""
+    if not (champion.profile_author or any(one.author for one in champion.directives)):
+        return set()
+    left = sa.select(interactions).where(_of(interactions, user))
+    return _words(encoding.interaction(row) for row in connection.execute(left).mappings())
 
 
 def empty_entries(connection: sa.Connection, hashes: Collection[str]) -> None:

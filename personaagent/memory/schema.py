@@ -24,9 +24,11 @@ from sqlalchemy import (
     select,
 )
 
-from personaagent.data.interaction import ABSTRACT
+from personaagent.data.importers.chat import CHAT
+from personaagent.data.interaction import ABSTRACT, CONVERSATION, UNNUMBERED
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+_CHATS = f"task:{CHAT.name}"
 
 metadata = MetaData()
 
@@ -199,6 +201,32 @@ workfiles = Table(
     Column("user", Text, primary_key=True),
 )
 
+# Personas that an alignment accepted and that wait for a person, one a user and task: `over` is the
+# champion that it would replace, `made_of` and `answers` are JSON.
+waiting = Table(
+    "waiting",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("hash", Text, nullable=False),
+    Column("over", Text),
+    Column("body", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("made_of", Text, nullable=False),
+    Column("answers", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+)
+
+# What a user has decided about how they are served, where it differs from what holds for all.
+preferences = Table(
+    "preferences",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -223,6 +251,44 @@ alignments = Table(
     Column("time", BigInteger, nullable=False),
 )
 
+# Who may call the service: `digest` is the SHA-256 of a key, `user` the one user that it is for.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("user", Text),
+    Column("scopes", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("used", BigInteger),
+    Column("revoked", BigInteger),
+)
+
+# Addresses that are told of what happens to personas; `secret` signs what they are told.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+# What each of them was told, or is still to be: `event` names what happened, without a text.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("webhook", ForeignKey(webhooks.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("event", Text, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("due", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+)
+
 
 def from_version_1(connection: Connection) -> None:
     """Put into the new tables what version 1 did not keep; its `profiles` held no user's data.
@@ -242,3 +308,22 @@ def to_version_3(connection: Connection) -> None:
     i = interactions.c
     changed = select(i.seq).where(i.metadata.contains(json.dumps(ABSTRACT)))
     connection.execute(vectors.delete().where(vectors.c.seq.in_(changed)))
+
+
+def to_version_5(connection: Connection) -> None:
+    """Drop the vectors of what is now found by what the user wrote; recall embeds it again.
+
+    Imported conversations were a task of writing the user's next message. Now an assistant answers
+    the user in it.
+    """
+    i = interactions.c
+    said = i.source.in_(UNNUMBERED) & i.metadata.contains(json.dumps(CONVERSATION))
+    changed = select(i.seq).where(said)
+    connection.execute(vectors.delete().where(vectors.c.seq.in_(changed)))
+    of_chats = meta.c.key == _CHATS
+    known = connection.scalar(select(meta.c.value).where(of_chats))
+    task = json.loads(known) if known else {}
+    if task.get("kind") == "text":
+        task |= {"kind": "chat", "instruction": CHAT.instruction}
+        task |= {"item": CHAT.item, "answer": CHAT.answer}
+        connection.execute(meta.update().where(of_chats).values(value=json.dumps(task)))

@@ -338,17 +338,22 @@ def merged_fields(personas: Sequence[Persona]) -> dict[str, Any]:
 
     Items and directives are joined with their evidence. Of directives that contradict each other
     the one stands for which more speaks (see `personaagent.data.persona`); items keep what
-    speaks against them. The rest is the leading one's.
+    speaks against them. The rest is the leading one's. What a person pinned on any side stays: of
+    profiles the last pinned one.
     """
     if not personas:
         return {}
     lead = personas[-1]
+    told = next((one for one in reversed(personas) if one.profile_pinned), lead)
     said = joined(*(one.directives for one in personas))
     return {
-        "profile": lead.profile,
+        "profile": told.profile,
+        "profile_author": told.profile_author,
+        "profile_pinned": told.profile_pinned,
         "items": noted.merged(*(one.items for one in personas)),
         "role": lead.role,
         "words": lead.words,
+        "whole": told.whole,
         "directives": resolve(said, cap=len(said)),
         "trust": lead.trust,
         "actions": lead.actions,

@@ -105,7 +105,7 @@ def task_of(store: Store, user: str, name: str | None) -> Task:
 
 def _refuse_change(known: dict[str, Task], task: Task) -> None:
     before = known.get(task.name)
-    if before is None or (type(before), before.labels) == (type(task), task.labels):
+    if before is None or (isinstance(task, type(before)) and before.labels == task.labels):
         return
     raise DataError(
         f"task '{task.name}' is known as a {type(before).__name__.lower()} with the answers "

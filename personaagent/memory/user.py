@@ -176,14 +176,21 @@ class UserMemory:
         """(seq, text to embed) of the interactions (of these ids) that have no vector of it."""
         c = interactions.c
         same = sa.and_(vectors.c.seq == c.seq, vectors.c.fingerprint == fingerprint)
-        select = sa.select(c.seq, c.query, c.metadata).outerjoin(vectors, same)
+        select = sa.select(c.seq, c.query, c.response, c.metadata, c.source)
+        select = select.outerjoin(vectors, same)
         select = select.where(vectors.c.seq.is_(None))
         if ids is not None:
             found = self._where_in(select, c.id, ids)
         else:
             with self.database.read() as connection:
                 found = iter(connection.execute(select.where(c.user == self.user)).mappings().all())
-        return [(row["seq"], searched(row["query"], json.loads(row["metadata"]))) for row in found]
+        return [
+            (
+                row["seq"],
+                searched(row["query"], row["response"], json.loads(row["metadata"]), row["source"]),
+            )
+            for row in found
+        ]
 
     # Personas
 

@@ -12,19 +12,21 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Choice, Interaction, Persona, Task, Text, validation
+from personaagent.data import Interaction, Persona, Task, validation
 from personaagent.data.influence import measured
 from personaagent.data.sensitive import POLICIES as SENSITIVE
 from personaagent.data.sensitive import Policy
 from personaagent.errors import DataError
 from personaagent.lm import Usage
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, BetterWithout
+from personaagent.optimizers.competing import Competing, Tallies, Tally, believed
 from personaagent.optimizers.log import (
     BARE,
     EARLIER,
@@ -35,6 +37,21 @@ from personaagent.optimizers.log import (
     Gradient,
     Step,
 )
+from personaagent.optimizers.paper import PaperRewrite
+from personaagent.optimizers.prequential import (
+    CALLS,
+    JUDGES,
+    TESTS,
+    Counted,
+    affordable,
+    helps,
+    out_of,
+    parted,
+    room,
+    states_only,
+    tested,
+    worth_settling,
+)
 from personaagent.optimizers.prior import Prior, Start, bare_of, fresh, longer_of, start_of, styled
 from personaagent.optimizers.replay import Asked, Replay, Replayed, Student, together
 from personaagent.optimizers.sampling import (
@@ -42,6 +59,7 @@ from personaagent.optimizers.sampling import (
     SIMULATE,
     BatchSampler,
     HardBatch,
+    LatestBatch,
     due,
     simulated,
 )
@@ -64,8 +82,8 @@ from personaagent.optimizers.selection import (
 )
 from personaagent.optimizers.slots import within_slots
 from personaagent.optimizers.stopping import Patience, Stopping
-from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal, Update
-from personaagent.optimizers.worklog import Record, Scratch
+from personaagent.optimizers.update import Proposal, Update
+from personaagent.optimizers.worklog import Record, Scratch, once
 from personaagent.optimizers.writers import Writers
 from personaagent.programs.fusion import POOLED, SHRINKAGE
 from personaagent.programs.profile import LONGEST, WORDS
@@ -86,9 +104,10 @@ class PersonaAlignment(Teleprompter):
             the rest it knows what the user answered, at no cost.
         intake: what of the trainset takes part; by default repetitions count once, and a source or
             a day that crowds out the others is thinned.
-        sampler: which of them make a batch.
-        update: how candidates are made; by default directives where the task has labels, full
-            rewrites elsewhere.
+        sampler: which of them make a batch; by default the hardest, but of an LM that tells its
+            answer alone the next in the order of time, see `optimizers.prequential`.
+        update: how candidates are made; by default in the ways that win with the LM, see
+            `optimizers.competing`.
         acceptance: whether a candidate replaces the champion.
         stopping: when to end early.
         prior: what the cohort learned: where a first persona starts, and whose standing actions it
@@ -100,6 +119,7 @@ class PersonaAlignment(Teleprompter):
             is none.
         sensitive: what becomes of what is sensitive before it is part of a profile: "keep", "mask"
             or "leave-out", see `personaagent.data.sensitive`.
+        won: what is known of the ways that win with the LM, from other alignments.
         gradient_lm: another LM for gradients and updates.
         seed: of the split into writing and judging.
         record: where finished work is kept, so that the same run goes on after a kill.
@@ -125,6 +145,7 @@ class PersonaAlignment(Teleprompter):
         profile: int = WORDS,
         longest: int = LONGEST,
         sensitive: Policy = "keep",
+        won: Tallies | None = None,
         gradient_lm: dspy.LM | None = None,
         seed: int = 0,
         record: Record | None = None,
@@ -163,7 +184,7 @@ class PersonaAlignment(Teleprompter):
         self.reach = reach
         self.simulate = simulate
         self.intake = intake
-        self.sampler = sampler or HardBatch()
+        self.sampler = sampler
         self.update = update
         self.acceptance = acceptance or AcceptOnReplay()
         self.stopping = stopping or Patience()
@@ -172,6 +193,7 @@ class PersonaAlignment(Teleprompter):
         self.profile = profile
         self.longest = longest
         self.sensitive = sensitive
+        self.won = dict(won or {})
         self.gradient_lm = gradient_lm
         self.seed = seed
         self.record = record
@@ -213,6 +235,12 @@ class PersonaAlignment(Teleprompter):
             )
         agent: Any = student.deepcopy()
         task = agent.task
+        if task.conversational:
+            raise DataError(
+                f"task '{task.name}' is one of conversations, which are read and not replayed: to "
+                "predict the user's next message says nothing of how to answer it; use "
+                "personaagent.train, or 'personaagent compile'"
+            )
         trainset = _answers("trainset", task, trainset)
         valset = None if valset is None else _answers("valset", task, valset)
         user = _only_user(trainset)
@@ -227,16 +255,20 @@ class PersonaAlignment(Teleprompter):
             # STEP 1: split the history; what judges a persona never writes one, and no source
             # and no day decides alone
             trainset = self.intake(trainset)
+            in_order = self.sampler is None and states_only(task)
+            sparing = in_order and isinstance(self.acceptance, AcceptOnReplay)
             writing, judging = split(
                 trainset,
                 valset,
                 evidence=evidence_of(agent.persona_of(user)),
-                judges=self.replay,
-                writers=self.reach,
+                judges=min(self.replay, JUDGES) if sparing else self.replay,
+                writers=self.reach + TESTS if in_order else self.reach,
                 seed=self.seed,
             )
             agent.memory.remember([*writing, *judging])
-            replay = Replay(agent, self.record or Scratch())
+            counted = Counted(self.record or Scratch())
+            replay = Replay(agent, counted)
+            older, newer = parted(writing) if in_order else (writing, [])
 
             # STEP 2: start from the published persona, or from the profile; what that is held
             # against, no profile, is replayed while it is written
@@ -245,28 +277,48 @@ class PersonaAlignment(Teleprompter):
             judges = {one.id for one in judging}
             known = [one for one in trainset if one.id not in judges]
             items = styled(agent, user, known, self.sensitive)
-            beginning = partial(
-                start_of, agent, user, writing, judging, start, items, self.writers, replay.record
-            )
+            floor = self.acceptance.on_evidence and not sparing
             longest = self.longest if self.acceptance.on_evidence and judging else 0
+            later = {one.id for one in newer}
             describing = partial(
-                longer_of, agent, user, known, self.profile, longest, self.writers, replay.record
+                longer_of,
+                agent,
+                user,
+                [one for one in known if one.id not in later],
+                self.profile,
+                longest,
+                self.writers,
+                replay.record,
             )
-            bare = bare_of(agent, user, start, items) if self.acceptance.on_evidence else []
+
+            def beginning() -> Persona:
+                # Where calls are dear a long history is described at once: a short profile beside
+                # it would have to be replayed as well.
+                described = describing()[-1:] if sparing and start.profile else []
+                begun = replace(start, profile=start.profile and not described)
+                made = start_of(
+                    agent, user, older, judging, begun, items, self.writers, replay.record
+                )
+                return replace(made, profile=described[0]) if described else made
+
+            bare = bare_of(agent, user, start, items) if floor else []
             first: Persona
             first, longer, _ = together(
                 beginning,
-                describing,
+                (list[str] if sparing else describing),
                 lambda: replay.ask((one, past) for one in bare for past in judging),
             )
+            update = self.update or self._competing(task, replay.record)
+            if isinstance(update, PaperRewrite):
+                first = update.opening(first)
             champion = first
-            update = self.update or (
-                FullRewrite() if isinstance(task, Choice | Text) else ItemisedEdits()
-            )
             judged = replay(champion, judging)
             first_loss, first_score = means(judged)
             policies = self.policies if hasattr(agent, "act") else ((),)
-            lending = self.replay if valset is None and self.acceptance.on_evidence else 0
+            cross = valset is None and self.acceptance.on_evidence and not in_order
+            lending = self.replay if cross else 0
+            sampler, passed = self.sampler or HardBatch(), 0
+            again = isinstance(sampler, LatestBatch)  # the latest stay the latest
             steps: list[Step] = []
             tried: set[str] = set()
             replayed: list[Replayed] = []
@@ -278,18 +330,20 @@ class PersonaAlignment(Teleprompter):
                 batch: Sequence[Replayed] = (),
                 gradients: Sequence[Gradient] = (),
                 lent: Sequence[Interaction] = (),
+                notes: tuple[str, ...] = (),
             ) -> tuple[Persona, list[Replayed]]:
                 """Note a step; the champion after it, with its replay."""
                 ids = tuple(one.interaction.id for one in batch)
                 also = tuple(one.id for one in lent)
                 found = verdict.candidates, verdict.accepted, *means(verdict.judged)
-                steps.append(Step(kind, ids, tuple(gradients), *found, also))
+                steps.append(Step(kind, ids, tuple(gradients), *found, also, notes))
                 if self.report:
                     self.report(steps[-1])
                 return verdict.champion, verdict.judged
 
             # STEP 2a: a profile that does worse than none is left out from the start
-            if self.acceptance.on_evidence and first.profile and not first.directives and judging:
+            bare_may_win = first.profile and not (first.directives or first.profile_pinned)
+            if floor and bare_may_win and judging:
                 bare = [first.succeed(profile="")]
                 verdict = judge(bare, first, judged, BetterWithout(), replay)
                 if verdict.accepted is not None:
@@ -319,16 +373,26 @@ class PersonaAlignment(Teleprompter):
             for iteration in range(1, self.iterations + 1):
                 # STEP 3: lend some of the writing interactions to the judges of this step; simulate
                 # more of the others, until they make a batch
+                if sparing and judging and (why := out_of(judged, counted.calls, self.batch)):
+                    stopped = why
+                    break
                 write, lent = lend(writing, champion, lending, self.seed + iteration)
-                replayed, batch = simulated(
-                    partial(replay, champion),
-                    write,
-                    self.sampler,
-                    size=self.batch,
-                    tried=tried,
-                    already=len(replayed),
-                    more=self.simulate,
-                )
+                if in_order:
+                    replayed, batch = tested(
+                        partial(replay, champion), newer, size=self.batch, after=passed
+                    )
+                    passed += len(replayed)
+                    write = [*older, *newer[:passed]]
+                else:
+                    replayed, batch = simulated(
+                        partial(replay, champion),
+                        write,
+                        sampler,
+                        size=self.batch,
+                        tried=tried,
+                        already=0 if again else len(replayed),
+                        more=self.simulate,
+                    )
                 stopped = "all iterations done" if batch else "nothing left to learn from"
                 if not batch:
                     if self.report:  # told, and not kept: no step was made
@@ -338,36 +402,64 @@ class PersonaAlignment(Teleprompter):
 
                 # STEP 4: LLM_grad criticizes every simulated response of the batch
                 # STEP 5: LLM_update proposes candidates, and waits only for the gradients it reads
-                with self.writers.gradients(task, batch, replay.record) as gradients:
+                with self.writers.gradients(
+                    task, batch, replay.record, update, champion
+                ) as gradients:
                     seen = Proposal(task, champion, batch, gradients, write, replayed)
-                    personas = self.writers.candidates(update, seen, agent.memory, replay.record)
+                    personas, notes = self.writers.candidates(
+                        update, seen, agent.memory, replay.record
+                    )
+
+                if sparing and judging:
+                    count = affordable(judged, counted.calls)
+                    if left := len(personas[count:]):
+                        notes = (*notes, f"not replayed, for {CALLS} LM calls are made: {left}")
+                    personas = personas[:count]
 
                 # STEP 6: replay them on what wrote none of them; accept the best or keep. What will
                 # be replayed next whoever is the champion then is asked for in the same go
                 soon: Callable[[Persona], list[Asked]]
-                if iteration == self.iterations:
+                if in_order:
+                    soon = _nobody_knows
+                elif iteration == self.iterations:
                     soon = partial(settling, judging=judging, policies=policies)
                 elif self.stopping.stops(_rejected(steps, iteration, batch)):
                     soon = _nobody_knows
                 else:
-                    soon = partial(self._simulating, iteration + 1, writing, lending, len(replayed))
+                    done = 0 if again else len(replayed)
+                    soon = partial(self._simulating, iteration + 1, writing, lending, done)
                 sure = replay.sure([champion, *personas], soon)
                 verdict = judge(
-                    personas, champion, judged, self.acceptance, replay, write, lent, sure
+                    personas,
+                    champion,
+                    judged,
+                    self.acceptance,
+                    replay,
+                    write,
+                    lent,
+                    sure,
+                    sparing=sparing,
                 )
-                champion, judged = end(iteration, verdict, batch, gradients, lent)
+                if isinstance(update, Competing):
+                    update.learn(champion, verdict.candidates, verdict.accepted)
+                champion, judged = end(iteration, verdict, batch, gradients, lent, notes)
                 if (why := self.stopping.stops([one for one in steps if one.batch])) is not None:
                     stopped = why
                     break
 
             # STEP 7: what the persona may do without asking, and how far habit is trusted
             shrinkage = POOLED if self.prior else SHRINKAGE
-            none = without(champion)[:1] if self.acceptance.on_evidence else []
+            none = without(champion)[:1] if floor else []
             held_against = [(one, past) for one in none for past in judging]
+            if sparing and judging:
+                policies = policies if room(judged, counted.calls) else ()
+                policies = worth_settling(champion, policies, judged[-SETTLING:], replay)
             last = settle(first, champion, judging, policies, replay, shrinkage, held_against)
 
             # STEP 8: no persona rather than one that does worse than none
-            if self.acceptance.on_evidence and judging:
+            silent = without(champion)[:1] if sparing else []
+            beaten = not sparing or any(helps(one, judged, replay) for one in silent)
+            if self.acceptance.on_evidence and judging and beaten:
                 verdict = against_none(first, champion, last, judging, replay, shrinkage)
                 if verdict.accepted is not None:
                     last, judged = end(WITHOUT, verdict)
@@ -392,6 +484,15 @@ class PersonaAlignment(Teleprompter):
         agent._compiled = True
         compiled: S = agent
         return compiled
+
+    def _competing(self, task: Task, record: Record) -> Competing:
+        """The ways to propose, with what is known of them when the run begins."""
+        known = believed(task, likelihoods=not states_only(task))
+        told = {kind: [one.won, one.judged] for kind, one in self.won.items()}
+        for kind, (won, of) in once(record, "won", lambda: told).items():
+            if kind in known:
+                known[kind] += Tally(won, of)
+        return Competing(known)
 
     def _simulating(
         self,
@@ -421,7 +522,9 @@ class PersonaAlignment(Teleprompter):
         """What a run works with beside its parameters, by name; `k` and `retriever` are those of
         the standing recall, where there may be one."""
         recall: dict[str, Any] = {}
-        for action in (one for policy in self.policies for one in policy if one.tool == "recall"):
+        for action in (
+            one for policy in self.policies for one in policy or () if one.tool == "recall"
+        ):
             recall = dict(action.arguments)
         lms = {"lm": dspy.settings.lm, "gradient_lm": self.gradient_lm or dspy.settings.lm}
         names = {name: getattr(lm, "spec", None) or lm.model for name, lm in lms.items()}

@@ -10,9 +10,11 @@ from typing import Self
 
 from personaagent.data import Choice, Interaction, Task
 from personaagent.lm import PersonaLM, Usage
+from personaagent.optimizers.conversations import calls_to_read, chunks
 from personaagent.optimizers.sampling import REACH, SIMULATE
 from personaagent.optimizers.selection import SETTLING
 from personaagent.optimizers.setting import Setting
+from personaagent.programs.notes import shown
 from personaagent.programs.profile import words_for
 
 CHUNK = 40  # interactions that are summarized at once (`ProfileSummarizer`)
@@ -22,6 +24,7 @@ MOST_EARLIER = 4  # that are judged again on evidence (`AcceptOnEvidence.keep`)
 CHANGED = 1 / 3  # of the replayed answers that a candidate is taken to change
 FRAME_TOKENS = 90  # of a prompt beside the query: the task, the persona, the form of the answer
 ANSWER_TOKENS = 4
+NOTES = 1.25  # of what is read, with the notes that are written of it
 CHARACTERS = 4  # a token
 
 
@@ -44,9 +47,19 @@ class Rates:
         return cls(total.tokens / calls, total.seconds / calls, money)
 
     @classmethod
-    def guessed(cls, lm: PersonaLM, interactions: Sequence[Interaction]) -> Self:
-        """From the length of the texts and the price list."""
-        characters = sum(len(one.query) for one in interactions) / max(1, len(interactions))
+    def guessed(
+        cls, lm: PersonaLM, interactions: Sequence[Interaction], chats: Sequence[Interaction] = ()
+    ) -> Self:
+        """From the length of the texts and the price list.
+
+        Args:
+            lm: the one that is asked.
+            interactions: what is replayed, a text a call.
+            chats: messages that are read, a chunk a call.
+        """
+        lengths = [len(one.query) for one in interactions]
+        lengths += [round(len(shown(chunk)) * NOTES) for chunk in chunks(chats)]
+        characters = sum(lengths) / max(1, len(lengths))
         asked = FRAME_TOKENS + characters / CHARACTERS
         price = lm.identity.price
         money = _listed(lm.model, round(asked)) if price is None else price
@@ -65,10 +78,17 @@ class Estimate:
 
     @classmethod
     def of(
-        cls, histories: Iterable[tuple[Task, int]], setting: Setting, rates: Rates, slots: int
+        cls,
+        histories: Iterable[tuple[Task, Sequence[Interaction]]],
+        setting: Setting,
+        rates: Rates,
+        slots: int,
     ) -> Self:
-        """The estimate for histories of these tasks and lengths, on so many slots."""
-        both = [expected_calls(task, setting, count) for task, count in histories]
+        """The estimate for histories of these tasks, on so many slots."""
+        both = [
+            calls_to_read(past) if task.conversational else expected_calls(task, setting, len(past))
+            for task, past in histories
+        ]
         calls, most = sum(one for one, _ in both), sum(one for _, one in both)
         return cls(
             calls,
@@ -86,7 +106,8 @@ def expected_calls(task: Task, setting: Setting, count: int) -> tuple[int, int]:
     """
     judges = min(setting.replay, count // 3)
     writers = min(count, REACH + setting.replay) - judges
-    asks = 2 if isinstance(task, Choice) else 1  # a pair is read in both orders
+    # Each option of a choice is read in every place.
+    asks = len(task.labels) if isinstance(task, Choice) else 1
     batch = min(setting.batch, writers)
     chunks = ceil(writers / CHUNK)
     profile = chunks + (chunks > 1)

@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -82,8 +82,10 @@ class Contests:
             writing: what may have written it, which never counts.
         """
         pair = f"{identity(champion)}/{identity(challenger)}"
-        body, names = challenger.to_dict(), ("profile", "items", "words", "directives")
+        body, names = challenger.to_dict(), ("profile", "items", "words", "directives", "whole")
         said = {name: body[name] for name in names if name in body}
+        if champion.whole and not challenger.whole:
+            said["whole"] = False
         opened = self.record.put(pair, {"kind": kind, "says": said, "writing": sorted(writing)})
         for id in sorted(set(saved) - {*opened["writing"], *writing}):
             if saved[id]:
@@ -113,7 +115,7 @@ class Contests:
         saved = {key[len(start) :]: one for key, one in found.items() if key.startswith(start)}
         body = champion.to_dict() | {"items": [], "words": None} | opened["says"]
         says = Persona.from_dict(body)
-        names = ("profile", "items", "words", "directives")
+        names = ("profile", "items", "words", "directives", "whole")
         persona = champion.succeed(**{name: getattr(says, name) for name in names})
         return Challenger(persona, opened["kind"], saved)
 
@@ -125,9 +127,12 @@ def identity(persona: Persona) -> str:
     Its place in the chain, evidence, standing actions and trust change from alignment to alignment
     and are left out: what was saved outlives them.
     """
-    said = [replace(one, support=(), oppose=()) for one in persona.directives]
-    content: list[Any] = [persona.user, persona.task, persona.profile]
-    content.append([asdict(one) for one in said])
+    said = [
+        # without evidence: as it was written before there were authors and pins
+        {"text": one.text, "cue": one.cue, "reach": one.reach, "support": (), "oppose": ()}
+        for one in persona.directives
+    ]
+    content: list[Any] = [persona.user, persona.task, persona.profile, said]
     if persona.items:  # identities from before there were items stay valid
         content += [sorted(one.key for one in persona.items), persona.words]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

@@ -49,12 +49,13 @@ class Candidate:
 class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
-    Four kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
-    did worse than none, `LONGER` holds longer ones against it, `EARLIER` judges the challengers
-    that earlier alignments left undecided; after them `WITHOUT` puts no persona in the place of a
-    champion that did worse than none. `loss` and `score` are the champion's on the judging
-    interactions after the step; `score` is the task's, 1 is best. `lent` are the ids of writing
-    interactions that judged in this step.
+    Five kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
+    did worse than none, `LONGER` holds longer ones against it, `STYLE` says how the user writes or
+    leaves it out, and `EARLIER` judges the challengers that earlier alignments left undecided;
+    after them `WITHOUT` puts no persona in the place of a champion that did worse than none. `loss`
+    and `score` are the champion's on the judging interactions after the step; `score` is the
+    task's, 1 is best. `lent` are the ids of writing interactions that judged in this step; `notes`
+    say what an LM proposed that could not be taken, and why.
     """
 
     iteration: int
@@ -65,6 +66,7 @@ class Step:
     loss: float
     score: float
     lent: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ def _gist(items: Sequence[Item]) -> set[tuple[str, str]]:
 def bare_of(agent: Student, user: str, start: Start, items: tuple[Item, ...]) -> list[Persona]:
     """What `start_of` gives, without its profile; empty where that is not all that it says."""
     persona = agent.persona_of(user)
-    if persona.directives:
+    if persona.directives or persona.profile_pinned:
         return []
     if persona.profile:
         return [replace(persona, profile="")]

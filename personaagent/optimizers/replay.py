@@ -72,6 +72,7 @@ class Replayed:
     distribution, fused as it would be served; in nats a word where the LM can be held to a text;
     else, where `likelihoods` is false, 1 minus the task's score. `score` is the task's, 1 is best.
     `stated` says that the LM told its label only, so that `lm` is what such an answer counts for.
+    `found` is what was looked up and shown.
     """
 
     interaction: Interaction
@@ -82,6 +83,7 @@ class Replayed:
     score: float
     likelihoods: bool
     stated: bool = False
+    found: str = ""
 
 
 class Replay:
@@ -136,25 +138,29 @@ class Replay:
 
         def answer() -> dict[str, Any]:
             said = self.agent.replay(past, persona)
+            seen = "\n".join(one.text for one in said.get("observations") or () if one.text)
             return {
                 "answer": said.answer,
                 "lm": said.lm,
                 "nats": said.get("nats"),
                 "stated": said.get("stated", False),
+                **({"found": seen} if seen else {}),
             }
 
         return once(self.record, key, answer)
 
     def _graded(self, persona: Persona, past: Interaction) -> Replayed:
         said = self._said[self.key(persona, past)]
-        task, lm = self.agent.task, said["lm"]
+        task, lm, found = self.agent.task, said["lm"], said.get("found", "")
         if lm is None:
             score, nats = task.score(said["answer"], past.response), said.get("nats")
             loss = 1 - score if nats is None else nats
-            return Replayed(past, said["answer"], None, None, loss, score, nats is not None)
+            known = nats is not None
+            return Replayed(past, said["answer"], None, None, loss, score, known, found=found)
         habit = self._habit(past, persona.trust.meanings)
         response, loss, score = grade(task, (lm, habit, past.response), persona.trust)
-        return Replayed(past, response, lm, habit, loss, score, True, said.get("stated", False))
+        told = said.get("stated", False)
+        return Replayed(past, response, lm, habit, loss, score, True, told, found)
 
     def _habit(self, past: Interaction, meanings: Meanings | None) -> dict[str, float] | None:
         """Of the memory that was before the query, so it stays the same for as long as we work."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from personaagent.data import Interaction, Persona
+from personaagent.data.pins import keeping
 from personaagent.optimizers.acceptance import Trial
 from personaagent.optimizers.evidence import (
     ALPHA,
@@ -52,7 +53,8 @@ def watch_champion(
 
     The test is that of `AcceptOnEvidence`: the parent bets against the champion, and what it wins
     is kept, so several watches add up. The chain only grows: the parent's content becomes the next
-    version. What speaks for the parent then speaks against the champion's return.
+    version, with what a person has pinned since. What speaks for the parent then speaks against the
+    champion's return.
 
     Args:
         agent: answers the replay, with DSPy's LM.
@@ -72,9 +74,11 @@ def watch_champion(
     """
     memory = agent.memory.store.of(user)
     chain = memory.personas(agent.task.name)
-    if len(chain) < 2 or identity(chain[-1]) == identity(chain[-2]):
+    if len(chain) < 2:
         return None
-    parent, champion = chain[-2:]
+    parent, champion = keeping(chain[-1], chain[-2]), chain[-1]
+    if identity(parent) == identity(champion):
+        return None
     wrote = evidence_of(champion) | evidence_of(parent)
     judging = [one for one in newer if one.id not in wrote][-LATEST:]
     if not judging:

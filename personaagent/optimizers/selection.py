@@ -10,16 +10,18 @@ from statistics import fmean
 
 from personaagent.data import Action, Interaction, Persona, Task, Trust
 from personaagent.data.influence import PER_DAY, by_day
+from personaagent.data.pins import barest, news
 from personaagent.data.style import EXAMPLE
 from personaagent.optimizers.acceptance import Acceptance, BetterWithout, Trial
 from personaagent.optimizers.log import Candidate
+from personaagent.optimizers.prequential import helps
 from personaagent.optimizers.replay import Asked, Replay, Replayed
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 WORTH = 1.0  # nats in all that must be saved to fit the trust of a published persona anew
-Policies = Sequence[tuple[Action, ...]]
+Policies = Sequence[tuple[Action, ...] | None]
 POLICIES: Policies = ((), (Action("recall"),))
 
 
@@ -116,6 +118,8 @@ def judge(
     writing: Sequence[Interaction] = (),
     lent: Sequence[Interaction] = (),
     beside: Sequence[Asked] = (),
+    *,
+    sparing: bool = False,
 ) -> Verdict:
     """Replay the candidates on what judged the champion; of those accepted the best one wins.
 
@@ -129,6 +133,8 @@ def judge(
         lent: interactions that judge these candidates only. They are replayed where the LM would be
             shown something else than under the champion.
         beside: what else will be replayed soon, and is asked for at the same time.
+        sparing: candidates that do no better where the champion was wrong are not replayed on the
+            rest, where they can only do worse.
     """
 
     def other(persona: Persona, one: Interaction) -> bool:
@@ -137,12 +143,18 @@ def judge(
     wrote = frozenset(one.id for one in writing)
     told = [one for one in lent if any(other(persona, one) for persona in personas)]
     judging = [*(one.interaction for one in judged), *told]
-    under = [(champion, told), *((persona, judging) for persona in personas)]
+    hopeless = [sparing and not told and not helps(persona, judged, replay) for persona in personas]
+    tried = [one for one, gone in zip(personas, hopeless, strict=True) if not gone]
+    under = [(champion, told), *((persona, judging) for persona in tried)]
     replay.ask([*((persona, one) for persona, past in under for one in past), *beside])
     before = [*judged, *replay(champion, told)]
     candidates: list[Candidate] = []
     verdict, most = Verdict((), None, champion, judged), 0.0
     for at, persona in enumerate(personas):
+        if hopeless[at]:
+            reason = "does no better where the champion is wrong"
+            candidates.append(Candidate(persona, *means(judged), 0, reason))
+            continue
         again = replay(persona, judging)
         trial = Trial(champion, persona, before, again, wrote)
         better, reason = acceptance.accepts(trial)
@@ -156,9 +168,9 @@ def judge(
 
 
 def without(champion: Persona) -> list[Persona]:
-    """Successors that tell the LM nothing: with the champion's trust in habit, and with none, where
-    the LM answers as it would answer anyone."""
-    silent = champion.succeed(profile="", items=(), directives=(), actions=())
+    """Successors that tell the LM nothing but what a person pinned: with the champion's trust in
+    habit, and with none, where the LM answers as it would answer anyone."""
+    silent = champion.succeed(**barest(champion), actions=())
     return [silent, replace(silent, trust=Trust())]
 
 
@@ -169,7 +181,7 @@ def undecided(acceptance: Acceptance, champion: Persona, record: Record) -> list
         "undecided",
         lambda: [one.to_dict() for one in acceptance.undecided(champion)],
     )
-    return [Persona.from_dict(one) for one in found]
+    return news(champion, map(Persona.from_dict, found))
 
 
 def against_none(
@@ -213,7 +225,9 @@ def settle(
     task, latest = replay.agent.task, judging[-SETTLING:]
     replay.ask([*settling(champion, judging, policies), *beside])
     compared = []
-    for actions in policies if judging else (champion.actions or (),):
+    # Without a judge there is no choice, unless it has been made.
+    unjudged = policies if len(policies) == 1 else (champion.actions or (),)
+    for actions in policies if judging else unjudged:
         replayed = replay(replace(champion, actions=actions), latest)
         trust = _fitted(task, replayed, champion.trust, shrinkage)
         compared.append((_served_loss(task, replayed, trust), actions, trust))
@@ -224,6 +238,7 @@ def settle(
         "profile": champion.profile,
         "items": champion.items,
         "words": champion.words,
+        "whole": champion.whole,
         "directives": champion.directives,
         "trust": trust,
         "actions": actions,

@@ -22,19 +22,20 @@ from personaagent.memory.retrieval import RETRIEVERS
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, AlwaysAccept
 from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.evidence import AcceptOnEvidence
-from personaagent.optimizers.sampling import HardBatch, LatestBatch
+from personaagent.optimizers.paper import PaperRewrite
+from personaagent.optimizers.sampling import SIMULATE, HardBatch, LatestBatch
 from personaagent.optimizers.selection import Policies
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits
 from personaagent.programs.profile import LONGEST
 from personaagent.programs.tools import MOST_MEMORIES
 
-UPDATES = {"auto": None, "edits": ItemisedEdits, "rewrite": FullRewrite}
+UPDATES = {"auto": None, "edits": ItemisedEdits, "rewrite": FullRewrite, "paper": PaperRewrite}
 ACCEPTANCES: dict[str, Callable[[], Acceptance]] = {
     "replay": AcceptOnReplay,
     "evidence": AcceptOnEvidence,
     "always": AlwaysAccept,
 }
-SAMPLERS = {"hard": HardBatch, "latest": LatestBatch}
+SAMPLERS = {"auto": None, "hard": HardBatch, "latest": LatestBatch}
 _DEFAULT_K, _DEFAULT_RETRIEVER = 4, "dense"
 
 
@@ -44,7 +45,9 @@ class Setting:
 
     `k` and `retriever` are those of the standing action `recall`, so the persona carries them to
     wherever it answers; `profile` is the words that a first profile may have, `longest` those of a
-    longer one, `sensitive` what becomes of what is sensitive in it.
+    longer one, `sensitive` what becomes of what is sensitive in it. `recall`
+    is for conversations, where nothing is replayed that could choose the standing actions: whether
+    the persona recalls earlier messages, too; None leaves it as it is, at first without.
     """
 
     iterations: int = 4
@@ -52,13 +55,14 @@ class Setting:
     k: int = _DEFAULT_K
     update: str = "auto"
     accept: str = "replay"
-    sampler: str = "hard"
+    sampler: str = "auto"
     retriever: str = _DEFAULT_RETRIEVER
     profile: int = 30
     replay: int = 12
     seed: int = 0
     longest: int = LONGEST
     sensitive: Policy = "keep"
+    recall: bool | None = None
 
     def __post_init__(self) -> None:
         def refuse(field: str, problem: str) -> DataError:
@@ -75,12 +79,14 @@ class Setting:
             acceptance: the policy where it knows more than its name says: the user's evidence.
             options: the arguments of `PersonaAlignment` that are no choices.
         """
-        update = UPDATES[self.update]
+        update, sampler = UPDATES[self.update], SAMPLERS[self.sampler]
         return PersonaAlignment(
             iterations=self.iterations,
             batch=self.batch,
-            replay=self.replay,
-            sampler=SAMPLERS[self.sampler](),
+            # what is always accepted needs no judge, and of the latest no more than a batch
+            replay=0 if self.accept == "always" else self.replay,
+            simulate=self.batch if self.sampler == "latest" else SIMULATE,
+            sampler=sampler() if sampler else None,
             update=update() if update else None,
             acceptance=acceptance or ACCEPTANCES[self.accept](),
             policies=self.policies(),
@@ -92,13 +98,17 @@ class Setting:
         )
 
     def policies(self) -> Policies:
-        """The standing actions that replay chooses from: none, or a recall of this kind."""
+        """The standing actions that replay chooses from: none, or a recall of this kind. Where
+        nothing is replayed a recall; where the paper's prompt calls for tools the LM chooses."""
+        if self.update == "paper":
+            return (None,)
         beyond: dict[str, Any] = {}
         if self.k != _DEFAULT_K:
             beyond["k"] = self.k
         if self.retriever != _DEFAULT_RETRIEVER:
             beyond["retriever"] = self.retriever
-        return (), (Action("recall", beyond),)
+        recall = (Action("recall", beyond),)
+        return (recall,) if self.accept == "always" else ((), recall)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -144,15 +154,22 @@ class _Choices(Row):
     iterations: Annotated[int, Field(ge=1)] = 0
     batch: Annotated[int, Field(ge=1)] = 0
     k: Annotated[int, Field(ge=1, le=MOST_MEMORIES)] = 0
-    update: Literal["auto", "edits", "rewrite"] = "auto"
+    update: Literal["auto", "edits", "rewrite", "paper"] = "auto"
     accept: Literal["replay", "evidence", "always"] = "replay"
-    sampler: Literal["hard", "latest"] = "hard"
+    sampler: Literal["auto", "hard", "latest"] = "auto"
     retriever: Literal["dense", "bm25", "recency", "hybrid"] = "dense"
     profile: Annotated[int, Field(ge=5, le=200)] = 0
     replay: Annotated[int, Field(ge=0)] = 0
     seed: int = 0
     longest: Annotated[int, Field(ge=0, le=1000)] = 0
     sensitive: Policy = "keep"
+    recall: bool | None = None
+
+
+PAPER = Setting(iterations=1, batch=3, update="paper", accept="always", sampler="latest", replay=0)
+"""The paper's own way (section 4.1: three interactions, one iteration, four memories)."""
+
+PRESETS = {"paper": PAPER}
 
 
 NUMBERS = {
@@ -164,15 +181,13 @@ NUMBERS = {
 """Whole numbers, from and to, searched on a logarithmic scale: small ones differ more."""
 
 NAMES = {
-    "update": ("auto", "rewrite"),
+    "update": ("auto", "rewrite", "paper"),
     "accept": ("replay", "always"),
     "retriever": tuple(RETRIEVERS),
 }
 
 ALWAYS = ("batch", "iterations", "k")
 ON_REQUEST = ("update", "accept", "retriever", "profile")
-PAPER = {"batch": 3, "iterations": 1, "k": 4, "update": "rewrite", "accept": "always"}
-"""The paper's defaults (section 4.1: three interactions, one iteration, four memories)."""
 
 
 class Suggesting(Protocol):
@@ -221,5 +236,5 @@ class Space:
     def first(self) -> list[dict[str, Any]]:
         """What is tried before anything is searched: the paper's defaults, then the base."""
         base = {name: getattr(self.base, name) for name in self.names}
-        paper = {name: PAPER.get(name, base[name]) for name in self.names}
+        paper = {name: getattr(PAPER, name) for name in self.names}
         return [paper, base] if paper != base else [base]

@@ -18,7 +18,8 @@ from personaagent.programs.rewriter import clean
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What an update sees: the writing interactions, oldest first, those of them that were replayed
-    under `persona`, the batch of these, and its gradients."""
+    under `persona`, the batch of these, and its gradients; `condensed` is what recurs in these,
+    once somebody has asked for it."""
 
     task: Task
     persona: Persona
@@ -26,6 +27,11 @@ class Proposal:
     gradients: Sequence[Gradient]
     writing: Sequence[Interaction]
     replayed: Sequence[Replayed]
+    condensed: str = ""
+
+    def summary(self, rewriter: PersonaRewriter) -> str:
+        """What recurs in the gradients and what contradicts itself."""
+        return self.condensed or rewriter.condense([one.text for one in self.gradients])
 
 
 class Update(Protocol):
@@ -51,6 +57,8 @@ class FullRewrite:
             f"user {gradient.truth}{_likelihood(gradient)}: {gradient.text}"
             for replayed, gradient in zip(proposal.batch, proposal.gradients, strict=True)
         ]
+        if proposal.condensed and len(feedback) > 1:
+            feedback.append(f"What recurs: {proposal.condensed}")
         batch = [one.interaction for one in proposal.batch]
         return [rewriter(proposal.persona, batch, feedback).persona]
 
@@ -80,7 +88,7 @@ class ItemisedEdits:
     ) -> list[Persona]:
         reaching = Reaching(proposal.task, proposal.writing, proposal.replayed, memory)
         before = proposal.persona.directives
-        present = tuple(reaching.renewed(one) for one in before)
+        present = tuple(one if one.pinned else reaching.renewed(one) for one in before)
         edits = [
             *self._additions(proposal, rewriter, reaching, present),
             *self._revisions(reaching, before, present),
@@ -114,7 +122,7 @@ class ItemisedEdits:
         """The new reach that promises most, of the directives with news about them."""
         found = []
         for old, now in zip(before, present, strict=True):
-            answer = reaching.answer(now)
+            answer = None if now.pinned else reaching.answer(now)
             if answer is None or {*old.support, *old.oppose} == {*now.support, *now.oppose}:
                 continue
             fitted = reaching.fit(now.cue, answer, held=now.reach)
@@ -129,7 +137,7 @@ class ItemisedEdits:
         self, reaching: Reaching, present: Sequence[Directive]
     ) -> list[tuple[Directive, ...]]:
         """Without the directive that most of what it now speaks to is against."""
-        against = [(reaching.net(one), one) for one in present]
+        against = [(reaching.net(one), one) for one in present if not one.pinned]
         lowest, worst = min(against, key=lambda pair: pair[0], default=(0, None))
         return [tuple(one for one in present if one is not worst)] if lowest < 0 else []
 

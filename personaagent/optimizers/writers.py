@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 
 from personaagent.data import Interaction, Persona, Task
+from personaagent.data.pins import news
 from personaagent.data.sensitive import Policy, prose
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import Gradient
@@ -59,17 +60,31 @@ class Writers:
             lambda: str(self._as_lm(describe, task, interactions).profile),
         )
 
-    def gradients(self, task: Task, batch: Sequence[Replayed], record: Record) -> Ahead[Gradient]:
-        """What may be the reason of each response that differs from the user's; whoever reads them
-        waits until they are there."""
+    def gradients(
+        self,
+        task: Task,
+        batch: Sequence[Replayed],
+        record: Record,
+        update: Update | None = None,
+        persona: Persona | None = None,
+    ) -> Ahead[Gradient]:
+        """What may be the reason of each response that differs from the user's, or what the update
+        wants to read instead; whoever reads them waits until they are there."""
+        criticism = getattr(update, "criticism", None)
 
         def criticize(one: Replayed) -> Gradient:
             past = one.interaction
-            text = once(
-                record,
-                f"gradient/{past.id}/{one.answer}",
-                lambda: self._as_lm(self.write_gradient, task, past, one.answer).gradient,
-            )
+            if criticism is None or persona is None:
+                key = f"gradient/{past.id}/{one.answer}"
+                text = once(
+                    record,
+                    key,
+                    lambda: self._as_lm(self.write_gradient, task, past, one.answer).gradient,
+                )
+            else:
+                key = f"gradient/{past.id}/{one.answer}/{_named(update)}/{persona.hash}"
+                given = task, persona, one, self.write_gradient
+                text = once(record, key, lambda: self._as_lm(criticism, *given))
             likelihood = math.exp(-one.loss) if one.likelihoods and not one.stated else None
             return Gradient(past.id, one.answer, past.response, text, likelihood)
 
@@ -77,23 +92,29 @@ class Writers:
 
     def candidates(
         self, update: Update, proposal: Proposal, memory: EpisodicMemory, record: Record
-    ) -> list[Persona]:
-        """The personas that an update makes of the gradients."""
+    ) -> tuple[list[Persona], tuple[str, ...]]:
+        """The personas that an update makes of the gradients, with what a person pinned, and why
+        it left others out."""
         batch = sorted(one.interaction.id for one in proposal.batch)
-        key = f"update/{proposal.persona.hash}/{type(update).__name__}/{'/'.join(batch)}"
+        key = f"update/{proposal.persona.hash}/{_named(update)}/{'/'.join(batch)}"
         rewriter = _Recorded(self.rewrite, record)
-        found = once(
-            record,
-            key,
-            lambda: [
-                one.to_dict() for one in self._as_lm(update.propose, proposal, rewriter, memory)
-            ],
-        )
-        return [Persona.from_dict(one) for one in found]
+
+        def propose() -> dict[str, Any]:
+            personas = self._as_lm(update.propose, proposal, rewriter, memory)
+            return {"personas": [one.to_dict() for one in personas], "notes": rewriter.notes}
+
+        found = once(record, key, propose)
+        made = map(Persona.from_dict, found["personas"])
+        return news(proposal.persona, made), tuple(found["notes"])
 
     def _as_lm(self, work: Callable[..., Any], *arguments: Any) -> Any:
         with dspy.context(lm=self.lm) if self.lm else nullcontext():
             return work(*arguments)
+
+
+def _named(update: Update | None) -> str:
+    """Names the work of an update in its present state."""
+    return str(getattr(update, "name", type(update).__name__))
 
 
 class _Recorded(PersonaRewriter):
@@ -103,6 +124,8 @@ class _Recorded(PersonaRewriter):
         super().__init__()
         self.name_cue = rewriter.name_cue
         self.rewrite = rewriter.rewrite
+        self.write_edits = rewriter.write_edits
+        self.write_summary = rewriter.write_summary
         self._record = record
 
     def cue(self, interactions: Sequence[Interaction]) -> str:

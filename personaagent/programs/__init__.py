@@ -3,6 +3,7 @@
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.agent import PersonaAgent
 from personaagent.programs.answer import Answerer
+from personaagent.programs.notes import NoteRelater, NoteTaker
 from personaagent.programs.personal import Personal
 from personaagent.programs.profile import ProfileSummarizer
 from personaagent.programs.retriever import MemoryRetriever
@@ -14,6 +15,8 @@ __all__ = [
     "Answerer",
     "GradientWriter",
     "MemoryRetriever",
+    "NoteRelater",
+    "NoteTaker",
     "PersonaAgent",
     "PersonaRewriter",
     "Personal",

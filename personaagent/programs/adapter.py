@@ -25,7 +25,7 @@ from dspy.signatures.signature import Signature
 from dspy.utils.exceptions import AdapterParseError
 
 from personaagent.data import Task
-from personaagent.errors import DataError, LMError
+from personaagent.errors import DataError, FormError
 from personaagent.lm import PersonaLM, read_answer
 from personaagent.lm.written import json_in, unfenced, written_label
 from personaagent.programs.fusion import stated
@@ -195,9 +195,9 @@ def _text_of(output: Any) -> str:
     return str((output.get("text") if isinstance(output, dict) else output) or "")
 
 
-def _unreadable(lm: dspy.BaseLM, error: AdapterParseError) -> LMError:
+def _unreadable(lm: dspy.BaseLM, error: AdapterParseError) -> FormError:
     said = " ".join(str(error.lm_response).split())[:200]
-    return LMError(
+    return FormError(
         f"{lm.model} did not answer in the form that was asked for, but: '{said}'; try a "
         "larger LM, or one with structured output"
     )

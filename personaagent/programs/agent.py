@@ -166,7 +166,7 @@ class PersonaAgent(dspy.Module):
         own, whose = self.persona.value, (memory.user, self.task.name)
         if own and (own.user, own.task) == whose:
             return own
-        return memory.persona(self.task.name) or Persona(*whose)
+        return memory.persona(self.task.name) or Persona(*whose, role=self.task.role)
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
         """Answer a past query again, without its answer and what came after it.

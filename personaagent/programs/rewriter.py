@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import dspy
 
 from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data.persona import net
 from personaagent.lm import truncation_expected
 from personaagent.programs.adapter import PersonaAdapter
-from personaagent.programs.tools import quote
-from personaagent.signatures import CriticizeText, NameCue, NameReason, RewritePersona
+from personaagent.programs.tools import LONGEST_QUOTE, quote
+from personaagent.signatures import (
+    CondenseCritiques,
+    CriticizeAnswer,
+    CriticizeText,
+    Edit,
+    EditPersona,
+    NameCue,
+    NameReason,
+    RewritePersona,
+)
 
 CUE_TOKENS = 12
 GRADIENT_TOKENS = 60
+CRITIQUE_TOKENS = 160
 REWRITE_TOKENS = 400
 LONGEST_CUE = 40  # characters
 LONGEST_RULE = 160
+MOST_WORDS = 30  # of a rule
+TOO_LONG = "The rule is too long (at most 30 words and 160 characters): {}"
 
 
 class GradientWriter(dspy.Module):
@@ -31,6 +44,7 @@ class GradientWriter(dspy.Module):
         super().__init__()
         self.name_reason = dspy.Predict(NameReason, max_tokens=CUE_TOKENS)
         self.criticize = dspy.Predict(CriticizeText, max_tokens=GRADIENT_TOKENS)
+        self.criticize_answer = dspy.Predict(CriticizeAnswer, max_tokens=CRITIQUE_TOKENS)
 
     def forward(self, task: Task, past: Interaction, response: str) -> dspy.Prediction:
         """`gradient`: a critique of `response` against what the user really answered."""
@@ -42,6 +56,21 @@ class GradientWriter(dspy.Module):
                 said = self.criticize(query=query, response=response, truth=past.response)
                 gradient = said.gradient
         return dspy.Prediction(gradient=quote(gradient))
+
+    def critique(
+        self, task: Task, persona: Persona, past: Interaction, response: str, found: str = ""
+    ) -> str:
+        """How the persona should change, in sentences: the paper's gradient."""
+        with dspy.context(adapter=PersonaAdapter()), truncation_expected():
+            said = self.criticize_answer(
+                task=task.system,
+                current=persona.render(),
+                query=quote(past.query),
+                found=found,
+                response=response,
+                truth=past.response,
+            )
+        return " ".join(str(said.gradient).split())
 
 
 class PersonaRewriter(dspy.Module):
@@ -55,6 +84,9 @@ class PersonaRewriter(dspy.Module):
         super().__init__()
         self.name_cue = dspy.Predict(NameCue, max_tokens=CUE_TOKENS)
         self.rewrite = dspy.Predict(RewritePersona, max_tokens=REWRITE_TOKENS)
+        self.write_edits = dspy.Predict(EditPersona, max_tokens=REWRITE_TOKENS)
+        self.write_summary = dspy.Predict(CondenseCritiques, max_tokens=CRITIQUE_TOKENS)
+        self.notes: list[str] = []
 
     def cue(self, interactions: Sequence[Interaction]) -> str:
         """What all these queries mention, in a few words; empty when the LM names nothing."""
@@ -66,19 +98,79 @@ class PersonaRewriter(dspy.Module):
         self, persona: Persona, batch: Sequence[Interaction], gradients: Sequence[str]
     ) -> dspy.Prediction:
         """`persona`: the whole text written anew; rules that stay keep their evidence."""
+        feedback = "\n".join(gradients)
         with dspy.context(adapter=PersonaAdapter()):
             # Items are added and retired one by one, and never written anew.
             current = replace(persona, items=()).render()
-            new = self.rewrite(current=current, feedback="\n".join(gradients))
+            new = self.rewrite(current=current, feedback=feedback)
+            if long := _objections(new):
+                new = self.rewrite(current=current, feedback="\n".join([feedback, *long]))
+        self.notes += _objections(new)
+        profile = new.profile if len(new.profile) <= LONGEST_QUOTE else persona.profile
         known = {directive.text: directive for directive in persona.directives}
         support = tuple(one.id for one in batch)
-        rules = dict.fromkeys(" ".join(rule.split())[:LONGEST_RULE] for rule in new.rules)
-        directives = tuple(
-            known.get(rule, Directive(rule, support=support)) for rule in rules if rule
-        )
+        rules = dict.fromkeys(" ".join(rule.split()) for rule in new.rules)
+        written = [
+            known.get(rule, Directive(rule, support=support))
+            for rule in rules
+            if rule and not too_long(rule)
+        ]
+        # What is counted to hold where its cue fits needs no mention to stay.
+        kept = [
+            one for one in persona.directives if one.cue and net(one) > 0 and one.text not in rules
+        ]
         return dspy.Prediction(
-            persona=persona.succeed(profile=quote(new.profile), directives=directives)
+            persona=persona.succeed(
+                profile=quote(profile), directives=(*kept, *written), whole=False
+            )
         )
+
+    def condense(self, critiques: Sequence[str]) -> str:
+        """What recurs in several critiques and what contradicts itself; a single one as it is."""
+        if len(critiques) < 2:
+            return "".join(critiques)
+        with dspy.context(adapter=PersonaAdapter()), truncation_expected():
+            said = self.write_summary(critiques="\n".join(f"- {one}" for one in critiques))
+        return str(said.summary).strip()
+
+    def edits(
+        self,
+        task: Task,
+        persona: Persona,
+        lessons: Sequence[str],
+        summary: str,
+        objections: Sequence[str] = (),
+    ) -> list[Edit]:
+        """Itemised edits of the persona's rules; rules and lessons are numbered from 1."""
+        about = replace(persona, directives=()).render()
+        with dspy.context(adapter=PersonaAdapter()):
+            said = self.write_edits(
+                task=task.system,
+                current=about,
+                rules=numbered(one.text for one in persona.directives) or "none",
+                lessons=numbered(lessons),
+                summary=summary,
+                objections="\n".join(f"- {one}" for one in objections),
+            )
+        return list(said.edits)
+
+
+def _objections(new: dspy.Prediction) -> list[str]:
+    """What of a rewrite is too long to be taken."""
+    long = [TOO_LONG.format(rule) for rule in new.rules if too_long(rule)]
+    if len(new.profile) > LONGEST_QUOTE:
+        long.append(f"The profile is too long (at most {LONGEST_QUOTE} characters).")
+    return long
+
+
+def numbered(lines: Iterable[str]) -> str:
+    """Lines with their numbers."""
+    return "\n".join(f"{at}. {line}" for at, line in enumerate(lines, 1))
+
+
+def too_long(rule: str) -> bool:
+    """Whether a rule is longer than the LM was told."""
+    return len(" ".join(rule.split())) > LONGEST_RULE or len(rule.split()) > MOST_WORDS
 
 
 def clean(cue: str) -> str:

@@ -55,13 +55,15 @@ def personal_tools(
     """D: the tools that read this user's data, as far as the situation allows."""
     task = situation.task
 
-    # A standing action may also name its `retriever`; the LM is not told of that.
+    # A standing action may also name its `retriever`, and words to search `beside` the query, which
+    # the persona has learned; the LM is not told of them.
     def recall(
-        query: str = "", k: int = retriever.k, **standing: str
+        query: str = "", k: int = retriever.k, beside: str = "", **standing: str
     ) -> tuple[str, tuple[Memory, ...]]:
         """Search this user's past answers by your own search words; k is how many, mostly 4."""
+        searched = f"{query or situation.query} {beside}" if beside else query
         memories = retriever(
-            situation, text=query, k=max(1, min(k, MOST_RECALLED)), **standing
+            situation, text=searched, k=max(1, min(k, MOST_RECALLED)), **standing
         ).memories
         lines = [
             task.example(quote(memory.interaction.query), memory.interaction.response)

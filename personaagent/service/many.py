@@ -21,11 +21,12 @@ from personaagent.memory.tasks import task_named, task_of, tasks_of
 from personaagent.optimizers import Setting
 from personaagent.optimizers.estimate import Estimate, Rates
 from personaagent.optimizers.user_pool import side_by_side
+from personaagent.service.chats import unread
 from personaagent.service.publish import Compiled
 from personaagent.service.trainer import Material, Trained, Trainer, Watcher
 
 if TYPE_CHECKING:
-    from personaagent.data import Persona
+    from personaagent.data import Interaction, Persona
     from personaagent.optimizers import Prior, Step, Watched
 
 _NOT_BEGUN = "not begun: the budget is used up"
@@ -99,12 +100,17 @@ class Many:
         """What the work ahead will cost, by what compilations with this LM did cost so far."""
         lm = self.trainer.lm
         spent = [Usage(**one.usage) for one in self.before.values()]  # type: ignore[arg-type]
-        texts = [one for mine in self.todo.values() for one in mine.trainset]
-        rates = Rates.measured(spent) or Rates.guessed(lm, texts)
-        ahead = [
-            (self.tasks[task], len(self.todo[user, task].trainset)) for user, task in self.todo
-        ]
+        ahead = [(self.tasks[job[1]], self._ahead(job)) for job in self.todo]
+        texts = [one for task, mine in ahead for one in mine if not task.conversational]
+        chats = [one for task, mine in ahead for one in mine if task.conversational]
+        rates = Rates.measured(spent) or Rates.guessed(lm, texts, chats)
         return Estimate.of(ahead, self.trainer.setting, rates, lm.slots)
+
+    def _ahead(self, job: Job) -> Sequence[Interaction]:
+        """What there is to learn from; of conversations, what was not read yet."""
+        user, task = job[0], self.tasks[job[1]]
+        past = self.todo[job].trainset
+        return unread(self.trainer.memory.store, user, task, past) if task.conversational else past
 
     def run(self, board: Board, *, restart: bool = False, tracked: bool = False) -> None:
         """Do the work; whoever fails is in `failed`, with those that a used-up budget kept."""

@@ -131,6 +131,8 @@ class Compiled:
         accepted: the number of steps that were accepted.
         usage: calls, tokens, seconds and money by name.
         seconds: wall clock.
+        held: why the persona is not the champion: it is "waiting" for approval, or a person has
+            "rejected" it before; empty where nothing holds it.
     """
 
     persona: Persona
@@ -146,6 +148,7 @@ class Compiled:
     accepted: int
     usage: dict[str, float]
     seconds: float
+    held: str = ""
 
     @classmethod
     def of(

@@ -17,17 +17,23 @@ from personaagent.artifacts import Artifact, export
 from personaagent.data import self_supervised_pairs
 from personaagent.errors import BudgetError, ConflictError, DataError, LMError
 from personaagent.memory.queue import newest_of, note_alignment
+from personaagent.memory.waiting import Changed, days_to_approve, put_to_wait, was_rejected
+from personaagent.memory.wins import add_wins, wins_of
 from personaagent.optimizers import (
     AcceptOnEvidence,
     Contests,
+    Replay,
     Setting,
     follow,
     pooled,
     watch_champion,
 )
+from personaagent.optimizers.competing import KINDS, Tally, of_log
+from personaagent.optimizers.drift import Drift
 from personaagent.optimizers.log import BARE, WITHOUT
 from personaagent.programs import PersonaAgent
 from personaagent.programs.scope import derived_from
+from personaagent.service.chats import lesson
 from personaagent.service.leasing import held
 from personaagent.service.publish import Compiled, Memo, origins
 from personaagent.service.retirement import retire
@@ -37,9 +43,11 @@ if TYPE_CHECKING:
 
     from personaagent.data import Interaction, Persona, Task
     from personaagent.lm import PersonaLM
-    from personaagent.memory import EpisodicMemory, Store
-    from personaagent.optimizers import AlignmentLog, Drift, Prior, Step, Watched
+    from personaagent.memory import EpisodicMemory, Store, UserMemory
+    from personaagent.optimizers import AlignmentLog, Prior, Step, Watched
+    from personaagent.optimizers.conversations import Learned
 
+WAITS = "waits for approval: "
 _DRIFT = {
     "change": "this user's habits have changed; what is older fades from the votes",
     "oscillation": "this user goes back and forth between habits; all of them are kept",
@@ -109,6 +117,8 @@ class Trained:
         drift: what became of the user's habits.
         watched: what the champion was found to be, None where there was nothing to watch.
         before: the champion when it began, None if there was none.
+        learned: of conversations, what reading them taught; None where the user's answers were
+            replayed.
     """
 
     done: Compiled
@@ -117,6 +127,7 @@ class Trained:
     drift: Drift
     watched: Watched | None
     before: Persona | None
+    learned: Learned | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,11 @@ class Trainer:
     def names(self) -> str:
         """The LMs that write a persona, for the key of a run."""
         return names_of(self.lm, self.gradient_lm)
+
+    @property
+    def writer(self) -> str:
+        """The fingerprint of the LM that proposes."""
+        return (self.gradient_lm or self.lm).fingerprint
 
     def agent(self, task: Task) -> PersonaAgent:
         """The program that is aligned."""
@@ -239,13 +255,17 @@ class Trainer:
         mine, memo = store.of(user), self.memo(user, task)
         before = mine.persona(task.name)
         self.memory.ready(user)
+        if task.conversational:
+            return self._read(task, material, watcher, restart, then, started)
         # STEP 1: follow a change of habits.
         drift = follow(self.memory, task, user, past)
         if drift.kind != "noise":
             watcher.note(f"drift: {_DRIFT[drift.kind]}")
         # STEP 2: watch the champion.
         watched = None
-        if self.setting.accept != "always":  # the paper never looks back
+        days = days_to_approve(store, user)
+        # The paper never looks back; and what a person approved gives way to nothing by itself.
+        if self.setting.accept != "always" and not days:
             watched = watch(agent, user, past)
         if watched and watched.rolled_back:
             watcher.rolled_back(watched)
@@ -255,7 +275,80 @@ class Trainer:
         champion = mine.persona(task.name)
         log, run = self.align(agent, past, watcher.step, restart=restart)
         done = Compiled.of(log, champion, reason(log), time.monotonic() - started)
+        answers: list[Changed] = []
+        if days and done.changed:
+            done = _held(done, mine)
+            if done.held == "waiting":
+                answers = self._changed(agent, log, run)
         # STEP 4: publish, with the notes of what was done.
+        made_of = sources(past)
+        self._publish(task, material, memo, log, run, done, made_of, then, answers, days)
+        if done.held:
+            watcher.note(done.reason)
+        return Trained(done, replace(log, last=done.persona), run, drift, watched, before)
+
+    def _read(
+        self,
+        task: Task,
+        material: Material,
+        watcher: Watcher,
+        restart: bool,
+        then: Callable[[sa.Connection], None] | None,
+        started: float,
+    ) -> Trained:
+        """Of conversations: read what is new. There are no habits of answering to follow, and
+        nothing that a champion could be watched by."""
+        user = material.trainset[0].user
+        mine, memo = self.memory.store.of(user), self.memo(user, task)
+        before = mine.persona(task.name)
+        if gone := retire(mine, task):
+            watcher.note(f"{gone} items retired: what they rested on has expired")
+        champion = mine.persona(task.name)
+        read = lesson(self, task, material.trainset, restart=restart)
+        learned, log = read.learned, read.log
+        for warning in learned.warnings:
+            watcher.note(warning)
+        done = Compiled.of(log, champion, learned.summary, time.monotonic() - started)
+        days = days_to_approve(self.memory.store, user)
+        if days and done.changed:
+            done = _held(done, mine)
+
+        def kept(connection: sa.Connection) -> None:
+            if not done.held:  # else it is read again: what was learned may never be published
+                read.keep(connection)
+            if then is not None:
+                then(connection)
+
+        made_of = set(read.made_of)
+        self._publish(task, material, memo, log, read.run, done, made_of, kept, days=days)
+        if done.held:
+            watcher.note(done.reason)
+        last = replace(log, last=done.persona)
+        return Trained(done, last, read.run, Drift("noise", None, ()), None, before, learned)
+
+    def _publish(
+        self,
+        task: Task,
+        material: Material,
+        memo: Memo,
+        log: AlignmentLog,
+        run: str,
+        done: Compiled,
+        made_of: set[str],
+        then: Callable[[sa.Connection], None] | None,
+        answers: Sequence[Changed] = (),
+        days: int = 0,
+    ) -> None:
+        """Publish a persona, or let it wait for approval, in one transaction with the notes of what
+        was done.
+
+        Args:
+            answers: that it would change, where it waits.
+            days: for how long it waits.
+        """
+        store, past = self.memory.store, material.trainset
+        user = past[0].user
+        mine = store.of(user)
         made = Artifact.of(log.last, log=log, lm=self.lm, embedder=self.memory.embedder)
         made = replace(made, persona=done.persona)
         origin = {
@@ -265,23 +358,52 @@ class Trainer:
             "steps": log.origins(),
         }
 
+        counts = {str(kind): (one.won, one.judged) for kind, one in of_log(log).items()}
+
         def finished(connection: sa.Connection) -> None:
             note_alignment(store, connection, user, task.name, material.newest)
             memo.keep(connection, past, done)
             key = f"{done.persona.hash}/{run}"
             origins(store, user, task).write(connection, key, origin)
             made.keep(mine, connection)
+            add_wins(store.database, connection, self.writer, counts)
             if then is not None:
                 then(connection)
 
-        mine.publish(
-            done.persona,
-            expected=done.over,
-            reason=done.reason,
-            made_of=sources(past),
-            then=finished,
-        )
-        return Trained(done, replace(log, last=done.persona), run, drift, watched, before)
+        if done.held == "rejected":
+            with store.database.write() as connection:
+                finished(connection)
+        elif done.held:
+            put_to_wait(
+                mine,
+                done.persona,
+                over=done.over,
+                reason=done.reason.removeprefix(WAITS),
+                made_of=made_of,
+                answers=answers,
+                days=days,
+                then=finished,
+            )
+        else:
+            mine.publish(
+                done.persona,
+                expected=done.over,
+                reason=done.reason,
+                made_of=made_of,
+                then=finished,
+            )
+
+    def _changed(self, agent: PersonaAgent, log: AlignmentLog, run: str) -> list[Changed]:
+        """The answers to judging interactions that the last persona would change; only those that
+        were not replayed under its standing actions cost a call."""
+        mine = agent.memory.store.of(log.user)
+        judged, replay = mine.get(log.judged), Replay(agent, mine.journal(run))
+        both = zip(replay(log.first, judged), replay(log.last, judged), strict=True)
+        return [
+            Changed(before.interaction.id, before.answer, after.answer)
+            for before, after in both
+            if before.answer != after.answer
+        ]
 
     def align(
         self,
@@ -304,6 +426,8 @@ class Trainer:
         alignment = self.setting.alignment(
             acceptance=acceptance, gradient_lm=self.gradient_lm, prior=self.prior, report=report
         )
+        known = wins_of(self.memory.store.database, self.writer)
+        alignment.won = {kind: Tally(*known[kind]) for kind in KINDS if kind in known}
         key = alignment.key(agent, interactions, self.names)
         memory = self.memory.store.of(user)
         journal = memory.journal(key)
@@ -425,6 +549,15 @@ def watch(agent: PersonaAgent, user: str, interactions: Sequence[Interaction]) -
         contests=Contests.of(store.of(user), task.name),
         record=store.of(user).journal(f"watch/{champion.hash}"),
     )
+
+
+def _held(done: Compiled, mine: UserMemory) -> Compiled:
+    """The same, where personas wait for a person."""
+    if was_rejected(mine, done.persona):
+        return replace(
+            done, held="rejected", reason=f"not proposed: rejected before; {done.reason}"
+        )
+    return replace(done, held="waiting", reason=f"{WAITS}{done.reason}")
 
 
 def reason(log: AlignmentLog) -> str:

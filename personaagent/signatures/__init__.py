@@ -2,24 +2,35 @@
 
 from personaagent.signatures.action import ChooseActions
 from personaagent.signatures.alignment import (
+    CondenseCritiques,
+    CriticizeAnswer,
     CriticizeText,
+    Edit,
+    EditPersona,
     NameCue,
     NameReason,
     RewritePersona,
 )
 from personaagent.signatures.answer import AnswerQuery
 from personaagent.signatures.membank import DrawPortrait, SummarizeDay
+from personaagent.signatures.notes import NoteDown, RelateNotes
 from personaagent.signatures.profile import MergeProfiles, SummarizeProfile
 from personaagent.signatures.react import TakeStep
 
 __all__ = [
     "AnswerQuery",
     "ChooseActions",
+    "CondenseCritiques",
+    "CriticizeAnswer",
     "CriticizeText",
     "DrawPortrait",
+    "Edit",
+    "EditPersona",
     "MergeProfiles",
     "NameCue",
     "NameReason",
+    "NoteDown",
+    "RelateNotes",
     "RewritePersona",
     "SummarizeDay",
     "SummarizeProfile",

@@ -14,7 +14,9 @@ from personaagent.memory import Store
 from personaagent.optimizers import Contests
 from personaagent.service import Trainer
 
-COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track")
+# Cues from the hardest interactions: what these tests are about is what becomes of them.
+CUES = ("--sampler", "hard", "--update", "edits")
+COMPILE = ("compile", "--user", "amira", "--replay", "6", "--no-track", *CUES)
 RULE = "If the message mentions car, answer money."
 
 
@@ -176,7 +178,7 @@ def test_compile_serves_no_persona_rather_than_one_that_does_worse(
     monkeypatch.setattr("cli_world.Engine.answers", {"past answers show": f"This user {CAR}."})
     usual = [row | {"user": "uma", "response": "travel"} for row in rows()]
     run("import", write(imported.with_name("usual.jsonl"), usual))
-    shown = run("compile", "--user", "uma", "--no-track").stdout
+    shown = run("compile", "--user", "uma", "--no-track", *CUES).stdout
     assert "starts without a profile: accepted, loss 0.105, score 100%" in shown
     assert "published version 0" in shown
     (version,) = told("history", "--user", "uma")["versions"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli_world import Engine, rows, write
 
+from personaagent.cli import session
 from personaagent.errors import LMError
 from personaagent.memory import Store
 from personaagent.memory.queue import Holder, Queue
@@ -41,6 +42,25 @@ def test_a_worker_learns_as_its_file_says(run, imported, tmp_path, update, cues)
     run(*WORK, "--config", file)
     with Store(tmp_path / "memory.db") as store:
         assert [one.cue for one in store.of("amira").persona("inbox").directives] == cues
+
+
+@pytest.mark.parametrize(
+    ("options", "policy"), [((), "mask"), (("--sensitive", "leave-out"), "leave-out")]
+)
+def test_what_is_sensitive_is_as_the_command_line_says_and_else_as_the_file(
+    run, imported, tmp_path, monkeypatch, options, policy
+):
+    used, make = [], session.trainer_of
+
+    def trainer_of(store, setting, *rest, **others):
+        used.append(setting)
+        return make(store, setting, *rest, **others)
+
+    monkeypatch.setattr(session, "trainer_of", trainer_of)
+    file = write(tmp_path / "setting.json", [{"sensitive": "mask", "iterations": 1}])
+    run(*WORK, "--config", file, *options)
+    assert {one.sensitive for one in used} == {policy}
+    assert {one.iterations for one in used} == {1}
 
 
 def test_compile_counts_as_an_alignment(run, told, imported):

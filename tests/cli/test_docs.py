@@ -65,7 +65,12 @@ def test_the_programs_about_mlflow_run(imported: Path, tmp_path: Path):
     assert names["address"].startswith("models:/")
 
 
-def test_the_commands_about_imports_run(run: Run, imported: Path, tmp_path: Path):
+def test_the_commands_about_imports_run(
+    run: Run, imported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cli_world.Engine.answers", {"Note down": '{"notes": []}'})
+    talk = {"user": "amira", "messages": [{"role": "user", "text": "Tyres?"}]}
+    (tmp_path / "chats.jsonl").write_text(json.dumps(talk))
     memory = {"id": "1", "memory": "Amira sold her car.", "user_id": "amira"}
     (tmp_path / "memories.json").write_text(json.dumps([memory]))
     shutil.copy(CASES / "chatgpt-export.zip", tmp_path)
@@ -99,5 +104,5 @@ def test_the_data_folder_is_where_the_documents_say(tmp_path, monkeypatch):
 def test_every_table_that_holds_a_users_data_is_erased_or_kept_on_purpose():
     """A table that is added is looked at: it is dropped with its user unless it says why not."""
     named = {table.name for table in metadata.sorted_tables if "user" in table.c}
-    assert named - erasure._NOT_DERIVED == {"journal", "turns", "jobs"}
+    assert named - erasure._NOT_DERIVED == {"journal", "turns", "jobs", "waiting"}
     assert erasure._KEPT <= erasure._NOT_DERIVED <= named | {"merges"}

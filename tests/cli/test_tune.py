@@ -117,7 +117,7 @@ def test_choices_are_searched_on_request_and_the_base_is_a_file(told, tmp_path):
         *("--search", "update,retriever,profile"),
     )
     paper, base = (learning(said)[number]["setting"] for number in (0, 1))
-    assert paper["update"] == "rewrite"
+    assert paper["update"] == "paper"
     assert base["batch"] == 5
     assert set(base) == {"batch", "iterations", "k", "update", "retriever", "profile"}
     assert said["winner"]["setting"]["replay"] == 3

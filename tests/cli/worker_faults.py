@@ -64,7 +64,7 @@ def at_once(folder: Path, expected: Any) -> None:
 
 
 def main(folder: Path) -> None:
-    Setting.__init__.__defaults__ = (1, 2, 4, "auto", "replay", "hard", "dense", 30, 2, 0)
+    Setting.__init__.__defaults__ = (1, 2, 4, "auto", "replay", "auto", "dense", 30, 2, 0)
     personaagent.lm.connect = cli_world.connect
     personaagent.memory.SentenceEmbedder = HashEmbedder
     undisturbed = folder / "undisturbed"

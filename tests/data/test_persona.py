@@ -21,7 +21,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
     max_leaves=4,
 )
-directives = st.builds(Directive, texts, texts, numbers, ids, ids)
+directives = st.builds(Directive, texts, texts, numbers, ids, ids, texts, st.booleans())
 items = st.builds(
     Item,
     st.sampled_from(KINDS),
@@ -47,6 +47,9 @@ personas = st.builds(
     items=st.lists(items, max_size=3).map(tuple),
     role=st.sampled_from([*ROLES]),
     words=st.none() | st.integers(0, 500),
+    whole=st.booleans(),
+    profile_author=texts,
+    profile_pinned=st.booleans(),
 )
 FULL = Persona(
     "ann",
@@ -87,6 +90,9 @@ CHANGES = {
     "items": (),
     "role": "user",
     "words": None,
+    "whole": True,
+    "profile_author": "amira",
+    "profile_pinned": True,
 }
 
 
@@ -101,11 +107,25 @@ def test_the_hash_changes_with_any_field(name):
 
 @pytest.mark.parametrize(
     "change",
-    [{"text": "x"}, {"cue": "x"}, {"reach": 0.31}, {"support": ()}, {"oppose": ("i2", "i3")}],
+    [
+        {"text": "x"},
+        {"cue": "x"},
+        {"reach": 0.31},
+        {"support": ()},
+        {"oppose": ("i2", "i3")},
+        {"author": "amira"},
+        {"pinned": True},
+    ],
 )
 def test_the_hash_changes_with_anything_of_a_directive(change):
     first, second = FULL.directives
     assert replace(FULL, directives=(first, replace(second, **change))).hash != FULL.hash
+
+
+def test_what_no_person_wrote_or_pinned_has_the_hash_that_it_had_before_there_were_authors():
+    before = replace(FULL, items=(), role="user", words=None)
+    assert before.hash == "413f3ef6e5bf803e6a6796dcad1725b5ef15f36b5bc5970d9f3c398005c8db28"
+    assert "author" not in str(before.to_dict())
 
 
 def test_no_action_and_leaving_it_to_the_lm_are_different():
@@ -117,9 +137,11 @@ def test_no_action_and_leaving_it_to_the_lm_are_different():
 def test_a_successor_is_the_next_of_the_chain(persona, profile):
     new = persona.succeed(profile=profile)
     assert (new.version, new.parent) == (persona.version + 1, persona.hash)
-    assert replace(
-        new, profile=persona.profile, version=persona.version, parent=persona.parent
-    ) == (persona)
+    same = {name: getattr(persona, name) for name in ("profile", "version", "parent")}
+    same |= {name: getattr(persona, name) for name in ("profile_author", "profile_pinned")}
+    assert replace(new, **same) == persona
+    unsaid = (persona.profile_author, persona.profile_pinned) if profile == persona.profile else ()
+    assert (new.profile_author, new.profile_pinned) == (unsaid or ("", False))
     assert new.succeed().parent == new.hash != persona.hash
 
 
@@ -155,7 +177,10 @@ def test_hashes_from_before_there_were_items_stay_valid():
     assert before.hash == "b1341315770d312b220671467b793e3a846f307429c31f33c29847a27348c993"
 
 
-@pytest.mark.parametrize("name", [one for one in CHANGES if one not in ("items", "role", "words")])
+LATER = {"items", "role", "words", "whole", "profile_author", "profile_pinned"}
+
+
+@pytest.mark.parametrize("name", [one for one in CHANGES if one not in LATER])
 def test_a_missing_field_is_named(name):
     data = FULL.to_dict()
     del data[name]
@@ -193,6 +218,9 @@ def test_what_is_no_object_is_refused(data):
         {"user": 3},
         {"profile": None},
         {"version": "1"},
+        {"profile_author": None},
+        {"profile_pinned": 1},
+        {"directives": [FULL.to_dict()["directives"][0] | {"pinned": "yes"}]},
         {"parent": 7},
         {"trust": {"lm": "much", "habit": 0.0}},
         {"actions": [{"tool": "recall", "arguments": None}]},

@@ -6,7 +6,9 @@ import hashlib
 
 import pytest
 
-from personaagent.data import LAMP_TASKS, Classification, Rating
+from personaagent.data import LAMP_TASKS, Choice, Classification, Rating, read_tasks
+from personaagent.data.task import numbered
+from personaagent.errors import DataError
 
 # Published figures rest on these prompts to the byte.
 LAMP = {
@@ -50,3 +52,45 @@ def test_a_rating_in_several_of_a_thing_reads_right():
     assert Rating("s", "How many?", answer="score").example("Good.", "2") == (
         '2 is the score for "Good."'
     )
+
+
+FOUR = Choice("pick", "Which one?", labels=numbered(4))
+ASKED = 'Which? [1]: "a [2]: x" [2]: "b" [3]: "c" [4]: "d"'
+
+
+def test_a_choice_has_any_number_of_options():
+    assert FOUR.labels == ("[1]", "[2]", "[3]", "[4]")
+    assert FOUR.options(ASKED) == ("a [2]: x", "b", "c", "d")
+    assert FOUR.stem(ASKED) == "Which?"
+    assert FOUR.rotated(ASKED, 1) == 'Which? [1]: "b" [2]: "c" [3]: "d" [4]: "a [2]: x"'
+    assert FOUR.answered(ASKED, "[3]") == "[3]"
+    with pytest.raises(DataError, match=r'\[3\]: "…"'):
+        FOUR.answered('Which? [1]: "a" [2]: "b"', "[1]")
+    for labels in (("[1]",), ("[2]", "[1]"), ("a", "b", "c")):
+        with pytest.raises(DataError, match="and so on"):
+            Choice("pick", "Which one?", labels=labels)
+
+
+def test_a_preferred_place_decides_no_choice_of_four():
+    def leaning(query: str) -> dict[str, float]:
+        """Likes the first place, and the option c a little."""
+        raw = dict.fromkeys(FOUR.labels, 1.0)
+        raw["[1]"] *= 5
+        raw[FOUR.labels[FOUR.options(query).index("c")]] *= 2
+        return {label: value / sum(raw.values()) for label, value in raw.items()}
+
+    read = FOUR.read(ASKED, leaning)
+    assert FOUR.decide(read) == "[3]"
+    assert read["[1]"] == pytest.approx(read["[2]"])
+    assert sum(read.values()) == pytest.approx(1)
+
+
+def test_a_tasks_file_says_how_many_options_there_are(tmp_path):
+    path = tmp_path / "tasks.json"
+    path.write_text(
+        '[{"name": "pick", "kind": "choice", "instruction": "Which one?", "options": 4},'
+        ' {"name": "pair", "kind": "choice", "instruction": "Which one?"}]'
+    )
+    tasks = read_tasks(path)
+    assert tasks["pick"] == FOUR
+    assert tasks["pair"].labels == ("[1]", "[2]")

@@ -308,6 +308,23 @@ def test_the_swap_test_answers_under_the_persona_of_somebody_who_was_not_asked(t
         assert {one["query"] for one in trace["memories"]} <= past
 
 
+def test_the_papers_own_way_has_personas_of_its_own(tmp_path):
+    with world(tmp_path, inbox(["ann", "bob"])) as here:
+        both = entrants(["personaagent", "personaagent-paper"])
+        done = here.run(both, cohort=Cohort(users=1))
+        rows = here.results.rows(done.run, done.protocol["samples"])
+        assert {row.error for row in rows} == {None}
+        assert {row.system for row in rows} == {one.name for one in both}
+        assert done.protocol["systems"]["personaagent-paper"] == "baseline"
+        (user,) = set(done.protocol["samples"].values())
+        shown = {}
+        for one in both:
+            name = f"evaluation/{done.run}/trace/{one.name}"
+            trace = here.memory.store.of(user).journal(name).get(rows[0].sample)
+            shown[one.name] = trace["persona"]
+        assert shown["personaagent"] != shown["personaagent-paper"]
+
+
 def test_one_user_cannot_be_swapped(tmp_path):
     with world(tmp_path, inbox(["ann"])) as here, pytest.raises(DataError, match="one user's"):
         here.run(entrants(["personaagent-swapped"]))

@@ -36,7 +36,10 @@ PERSONA = Persona(
 )
 FIRST = Persona("ann", "inbox", profile="Has a dog.")
 PERSONAS = Personas(
-    aligned={"ann": PERSONA, "eve": PERSONA}, first={"ann": FIRST}, strangers={"ann": "eve"}
+    aligned={"ann": PERSONA, "eve": PERSONA},
+    first={"ann": FIRST},
+    strangers={"ann": "eve"},
+    paper={"ann": FIRST},
 )
 # But for the one that needs an extra and asks an LM of its own: see test_lora.py
 EVERYONE = [(name, kind) for name in SYSTEMS if name != "lora" for kind in TASKS]
@@ -142,7 +145,8 @@ def test_every_system_gives_back_an_answer_of_the_task(tmp_path, name, kind):
 @pytest.mark.parametrize(("name", "kind"), EVERYONE)
 def test_a_user_without_a_history_is_answered_too(tmp_path, name, kind):
     nobody = Persona("nobody", "inbox")
-    personas = Personas({"nobody": nobody}, {"nobody": nobody}, {"nobody": "nobody"})
+    each = {"nobody": nobody}
+    personas = Personas(each, each, {"nobody": "nobody"}, each)
     with (
         remembering(tmp_path, *seen(kind)) as memory,
         dspy.context(lm=stand_in(book(kind))),
@@ -166,6 +170,7 @@ CALLS = {
     "react": (3, 1),
     "membank": (0, 1),
     "lora": (0, 1),
+    "personaagent-paper": (1, 1),
     "personaagent": (0, 1),
     "personaagent-without-alignment": (1, 1),
     "personaagent-without-persona": (1, 1),

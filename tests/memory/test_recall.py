@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from standins import HashEmbedder
 from worlds import NOON, WORDS, histories, interaction, times
 
-from personaagent.data import Interaction
+from personaagent.data import CHAT, Interaction, Text
 from personaagent.errors import DataError
 from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
 from personaagent.memory.habit_change import forget_turn, save_turn
 from personaagent.memory.schema import meta, vectors
+from personaagent.memory.tasks import save_tasks, task_named
 
 CLOCK = datetime(2023, 1, 1, tzinfo=UTC)
 several = settings(
@@ -318,3 +319,40 @@ def test_older_vectors_of_papers_are_made_again(database: str) -> None:
         assert [text for _, text in missing] == ["Brewing. green tea"]
     with Store(database) as store:
         assert store.of("ann").without_vector(HashEmbedder().fingerprint) == missing
+
+
+@pytest.mark.parametrize("retriever", ["dense", "bm25", "hybrid"])
+def test_a_message_of_a_conversation_is_found_by_what_the_user_wrote(
+    memory: EpisodicMemory, retriever: str
+) -> None:
+    turns = [
+        ("Try the night train.", "I get sick on boats."),
+        ("Boats are lovely in May.", "Then rather a window seat."),
+        ("A window seat it is.", "Thanks."),
+    ]
+    memory.add(
+        interaction(n, query=before, response=said, metadata={"turn": str(n + 1)})
+        for n, (before, said) in enumerate(turns)
+    )
+    [found] = memory.recall("ann", "sick on boats", 1, retriever=retriever)
+    assert found.interaction.response == "I get sick on boats."
+
+
+def test_older_vectors_and_the_older_task_of_conversations_are_made_anew(database: str) -> None:
+    said = [
+        interaction(1, query="Boat?", response="No.", source="chatgpt", metadata={"turn": "1"}),
+        interaction(2, query="Boat?", response="Never.", source="chatgpt",
+                    metadata={"conversation": "c"}),
+        interaction(3, query="Boat?", response="Yes.", metadata={"conversation": "c"}),
+    ]  # fmt: skip
+    old = Text("chat", "Write the message that this user sends to the assistant next.")
+    with Store(database) as store:
+        EpisodicMemory(store, HashEmbedder()).add(said)
+        save_tasks(store, [old])
+        with store.database.write() as connection:  # as version 4 was
+            version = sa.update(meta).where(meta.c.key == "schema_version")
+            connection.execute(version.values(value="4"))
+    with Store(database) as store:
+        missing = store.of("ann").without_vector(HashEmbedder().fingerprint)
+        assert [text for _, text in missing] == ["Never."]
+        assert task_named(store, "chat") == CHAT

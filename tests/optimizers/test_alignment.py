@@ -16,6 +16,7 @@ from personaagent.errors import DataError
 from personaagent.optimizers import (
     AlwaysAccept,
     FullRewrite,
+    HardBatch,
     ItemisedEdits,
     LatestBatch,
     Patience,
@@ -229,7 +230,8 @@ def test_every_kind_of_task_can_be_aligned(tmp_path, task, query, responses):
 
 def test_an_lm_without_likelihoods_can_be_aligned_too(agent, history):
     rules = book()
-    log = align(agent, history, lm=stand_in(rules, likelihoods=False))
+    lm = stand_in(rules, likelihoods=False)
+    log = align(agent, history, lm=lm, sampler=HardBatch(), update=ItemisedEdits())
     assert {one.cue for one in log.last.directives} == {"dog", "car"}
     assert log.last_score > 0.9
     assert log.last.trust.lm > log.first.trust.lm  # it has proved more reliable than is assumed

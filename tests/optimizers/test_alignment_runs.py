@@ -17,6 +17,8 @@ from personaagent.lm import Budget
 from personaagent.optimizers import (
     AlwaysAccept,
     FullRewrite,
+    HardBatch,
+    ItemisedEdits,
     LatestBatch,
     Patience,
     PersonaAlignment,
@@ -76,15 +78,18 @@ def test_slots_change_neither_what_is_asked_nor_what_is_learned(tmp_path, seed, 
         assert learned(memory, history, 16, seed=seed, **options) == alone
 
 
+COUNTED = {"likelihoods": False, "sampler": HardBatch(), "update": ItemisedEdits()}
+
+
 @pytest.mark.parametrize(
     ("seed", "options", "asked"),
     [
         (2, {}, 96),
-        (2, {"likelihoods": False}, 96),
+        (2, COUNTED, 96),
         (2, {"update": FullRewrite()}, 92),
         (2, {"acceptance": AlwaysAccept()}, 78),
         (3, {}, 99),
-        (3, {"likelihoods": False}, 99),
+        (3, COUNTED, 99),
         (5, {}, 100),
         (5, {"acceptance": AlwaysAccept()}, 86),
     ],
@@ -95,7 +100,7 @@ def test_nothing_is_asked_that_was_not_when_all_was_asked_in_turn(tmp_path, seed
     with remembering(tmp_path, *history) as memory:
         found, questions = learned(memory, history, 16, seed=seed, **options)
     assert len(questions) == len(set(questions)) == asked
-    rewritten = "update" in options
+    rewritten = isinstance(options.get("update"), FullRewrite)
     cues = {one["cue"] for one in found["last"]["directives"]}
     assert cues == (set() if rewritten else {"dog", "car"})
 

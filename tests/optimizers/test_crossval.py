@@ -189,7 +189,7 @@ def test_seconds_and_money_follow_from_measured_rates():
     spent = Usage(calls=10, input_tokens=900, output_tokens=100, seconds=20.0, money=0.5)
     rates = Rates.measured([spent])
     assert rates == Rates(tokens=100.0, seconds=2.0, money=0.05)
-    ahead = Estimate.of([(INBOX, 30), (INBOX, 30)], Setting(), rates, slots=2)
+    ahead = Estimate.of([(INBOX, habitual(count=30))] * 2, Setting(), rates, slots=2)
     assert ahead.seconds == ahead.calls * 2.0 / 2
     assert ahead.money == pytest.approx(ahead.calls * 0.05)
     assert Rates.measured([]) is None

@@ -112,7 +112,7 @@ def test_the_space_grows_on_request_only():
     assert Space.of(inbox, Setting()).names == ("batch", "iterations", "k")
     asked = Space.of(inbox, Setting(replay=20), ["update", "accept", "retriever", "profile"])
     paper, base = asked.first()
-    assert (paper["update"], paper["accept"], paper["batch"]) == ("rewrite", "always", 3)
+    assert (paper["update"], paper["accept"], paper["batch"]) == ("paper", "always", 3)
     suggested = asked.suggest(optuna.trial.FixedTrial(base))
     assert suggested == Setting(replay=20)
     with pytest.raises(DataError, match="did you mean 'retriever'"):

@@ -12,7 +12,7 @@ import personaagent
 HOUSE = Path(personaagent.__file__).parent
 FLOORS = [
     {"errors", "lazy"},
-    {"files", "registry"},
+    {"client", "files", "registry"},
     {"data", "signatures"},
     {"memory", "lm"},
     {"programs"},
@@ -22,6 +22,7 @@ FLOORS = [
     {"experiments"},
     {"privacy"},
     {"service"},
+    {"server"},
     {"cli"},
 ]
 ROOMS = [room for floor in FLOORS for room in sorted(floor)]

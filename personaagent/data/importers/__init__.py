@@ -23,12 +23,14 @@ class Importer:
 
     Attributes:
         read: called as `read(path, user=…, task=…, account=…)`; gives interactions.
-        messages: whether the export holds what the user wrote, so that it needs a user and a task
-            of free text.
+        messages: whether the export holds what the user wrote, so that it needs a task of free
+            text.
+        named: whether it may say itself whose data it is; otherwise it needs a user.
     """
 
     read: Callable[..., Iterator[Interaction]]
     messages: bool = True
+    named: bool = False
 
 
 IMPORTERS: Registry[Importer] = Registry(
@@ -38,5 +40,6 @@ IMPORTERS: Registry[Importer] = Registry(
         "claude": f"{__name__}.claude:IMPORTER",
         "gemini": f"{__name__}.gemini:IMPORTER",
         "mem0": f"{__name__}.mem0:IMPORTER",
+        "roles": f"{__name__}.roles:IMPORTER",
     },
 )

@@ -2,8 +2,9 @@
 
 Only what the user wrote counts as the user's: an interaction is (what the assistant said before,
 the message with which the user replied). The assistant's text is what was asked, never an answer.
-The first message of a conversation replies to nothing. The conversation's title does not take that
-place: programs write it from that very message, so it would give the answer away.
+The metadata say which conversation it is of and which message in it, so that turns stay together
+and in order. The first message of a conversation replies to nothing. The conversation's title does
+not take that place: programs write it from that very message.
 """
 
 from __future__ import annotations
@@ -15,19 +16,11 @@ from typing import Literal
 
 from personaagent.data.files import exported_instant
 from personaagent.data.import_summary import Account
-from personaagent.data.interaction import Interaction
-from personaagent.data.task import Text
+from personaagent.data.interaction import CONVERSATION, TURN, Interaction
+from personaagent.data.task import OPENING, Chat
 
-CHAT = Text(
-    "chat",
-    "Write the message that this user sends to the assistant next.",
-    item="assistant's message",
-    answer="reply",
-)
+CHAT = Chat("chat", "Answer this message of the user.", item="message")
 """The task of imported conversations."""
-
-OPENING = "(nothing yet: the user opens the conversation)"
-"""The query of a conversation's first message."""
 
 REPLY, FIRST = "reply to the assistant", "first message of a conversation"
 BRANCH = "on a branch that was edited or regenerated away"
@@ -67,6 +60,7 @@ class Replies:
         """What the user wrote in a conversation, in its order; all else is counted."""
         said: list[str] = []  # by the assistant since the user's last message
         heard = ""  # the last thing that the assistant said
+        turn = 0
         for one in messages:
             if one.role != "user":
                 self.account.left[ASSISTANT if one.role == "assistant" else TOOL] += 1
@@ -77,6 +71,7 @@ class Replies:
                 self.account.left[one.left] += 1
                 continue
             heard, said = "\n\n".join(said) or heard, []
+            turn += 1
             if one.id in self._seen:
                 self.account.left[TWICE] += 1
                 continue
@@ -90,7 +85,7 @@ class Replies:
                 response=one.text,
                 time=one.time,
                 source=self.source,
-                metadata={"conversation": conversation} if conversation else {},
+                metadata={TURN: str(turn)} | ({CONVERSATION: conversation} if conversation else {}),
             )
 
 

@@ -72,12 +72,17 @@ def read_gemini(
             continue
         last = conversation[-1].time if conversation else None
         if not (time and last and time - last <= _PAUSE):
-            yield from replies.of(conversation, "")
+            yield from replies.of(conversation, _name(conversation))
             conversation = []
         conversation.append(message)
         if answer := _answer(one):
             conversation.append(Message(f"{message.id}-answer", "assistant", answer, time))
-    yield from replies.of(conversation, "")
+    yield from replies.of(conversation, _name(conversation))
+
+
+def _name(conversation: Sequence[Message]) -> str:
+    """A conversation is named by the message that opens it: Takeout has no name for it."""
+    return conversation[0].id if conversation else ""
 
 
 def _activities(path: str | Path, account: Account) -> list[dict[str, Any]]:

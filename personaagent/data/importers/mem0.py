@@ -144,4 +144,4 @@ def _unusable(memory: _Memory, whose: str | None, wanted: str | None, now: datet
     return None
 
 
-IMPORTER = Importer(read_mem0, messages=False)
+IMPORTER = Importer(read_mem0, messages=False, named=True)

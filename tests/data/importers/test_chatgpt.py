@@ -73,7 +73,8 @@ def test_the_user_replies_to_what_the_assistant_said(write: Write):
         "chat",
         "chatgpt",
     )
-    assert reply.metadata == {"conversation": "c"}
+    assert reply.metadata == {"conversation": "c", "turn": "2"}
+    assert reply.searched == reply.response
     assert str(reply.time) == "2023-11-14 22:14:20+00:00"
     assert account.taken == {chat.FIRST: 1, chat.REPLY: 1}
     assert account.left == {chat.TOOL: 2, chat.ASSISTANT: 3, chat.BRANCH: 0}

@@ -67,7 +67,8 @@ def test_the_user_replies_to_what_the_assistant_said(write: Write):
     assert (first.query, first.response) == (chat.OPENING, "My tyres are worn.")
     assert (reply.query, reply.response) == ("Buy new ones.\n\nSoon.", "Which are quiet?")
     assert (reply.id, reply.user, reply.task, reply.source) == ("claude-3", "ann", "chat", "claude")
-    assert reply.metadata == {"conversation": "c"}
+    assert reply.metadata == {"conversation": "c", "turn": "2"}
+    assert reply.searched == reply.response
     assert str(reply.time) == "2025-10-09 08:55:20.123456+00:00"
     assert account.taken == {chat.FIRST: 1, chat.REPLY: 1}
     assert +account.left == {chat.ASSISTANT: 1}

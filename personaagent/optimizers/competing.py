@@ -1,0 +1,183 @@
+"""Proposals of several kinds compete in a step; the LM is asked for the kinds that win with it.
+
+Nobody says what an LM is good at. Each kind begins with a share of wins that is believed of it,
+every candidate that replay judged moves it, and a step asks for the best kinds. What is believed is
+strong only where it has been measured: with likelihoods counted directives win, and rewrites of
+texts. An LM that tells its answer alone is believed to write better than it can be counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from personaagent.data import Choice, Persona, Task, Text
+from personaagent.errors import FormError
+from personaagent.memory import EpisodicMemory
+from personaagent.optimizers.log import AlignmentLog, Candidate
+from personaagent.optimizers.prose import ProseEdits
+from personaagent.optimizers.replay import Replayed
+from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal
+from personaagent.programs import GradientWriter, PersonaRewriter
+
+Kind = Literal["directive", "edits", "rewrite"]
+KINDS: tuple[Kind, ...] = ("directive", "edits", "rewrite")
+CLOSE = 0.2  # of a share behind the best one: such a kind is tried beside it
+AT_ONCE = 2  # kinds in a step
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often a kind was judged, and how often it won."""
+
+    won: float = 0.0
+    judged: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Of what was judged."""
+        return self.won / self.judged
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.won + other.won, self.judged + other.judged)
+
+
+Tallies = Mapping[Kind, Tally]
+
+
+def believed(task: Task, *, likelihoods: bool) -> dict[Kind, Tally]:
+    """What is believed of the kinds before any was judged; of equal shares the first one leads."""
+    counted: Kind = "rewrite" if isinstance(task, Choice | Text) else "directive"
+    if likelihoods:
+        strong, weak = Tally(24, 28), Tally(1, 3)
+        return {
+            **({"directive": strong} if counted == "directive" else {}),
+            "rewrite": strong if counted == "rewrite" else weak,
+            "edits": Tally(2, 4),
+        }
+    written: dict[Kind, Tally] = {"edits": Tally(2, 3), "rewrite": Tally(1, 2)}
+    return {"directive": Tally(1, 2), **written} if counted == "directive" else written
+
+
+class Criticizing(Protocol):
+    """An update that has LLM_grad write what it reads."""
+
+    def criticism(self, task: Task, persona: Persona, one: Replayed, writer: GradientWriter) -> str:
+        """The gradient of one simulated response."""
+        ...
+
+
+class Competing:
+    """The kinds that win, side by side; the leading one first, so that a tie keeps it.
+
+    Args:
+        known: by kind, what is believed and what was judged before.
+    """
+
+    def __init__(self, known: Tallies) -> None:
+        self.known = dict(known)
+        self._updates: dict[Kind, Any] = {
+            "directive": ItemisedEdits(),
+            "edits": ProseEdits(),
+            "rewrite": FullRewrite(),
+        }
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Those that compete in the next step, the best first."""
+        ranked = sorted(self.known, key=lambda kind: -self.known[kind].share)
+        best = self.known[ranked[0]].share
+        return tuple(one for one in ranked if best - self.known[one].share < CLOSE)
+
+    @property
+    def name(self) -> str:
+        """Names the next step's work."""
+        return "+".join(self.kinds)
+
+    def criticism(self, task: Task, persona: Persona, one: Replayed, writer: GradientWriter) -> str:
+        """A critique where edits in prose read it, else what a directive is made of."""
+        past = one.interaction
+        if "edits" in self.kinds:
+            return writer.critique(task, persona, past, one.answer, one.found)
+        return str(writer(task, past, one.answer).gradient)
+
+    def propose(
+        self, proposal: Proposal, rewriter: PersonaRewriter, memory: EpisodicMemory
+    ) -> list[Persona]:
+        """What the best kinds propose that propose anything."""
+        if "edits" in self.kinds:
+            proposal = replace(proposal, condensed=rewriter.condense(_texts(proposal)))
+        found: list[Persona] = []
+        proposing = 0
+        for kind in self.kinds:
+            seen = _alike(proposal) if kind == "directive" else proposal
+            try:
+                new = self._updates[kind].propose(seen, rewriter, memory)
+            except FormError as error:  # an LM that cannot write this kind may write another
+                rewriter.notes.append(f"{kind}: {error}")
+                continue
+            proposing += bool(new)
+            found += [one for one in new if one not in found]
+            if proposing == AT_ONCE:
+                break
+        return found
+
+    def learn(self, champion: Persona, candidates: tuple[Candidate, ...], won: int | None) -> None:
+        """Take what replay said of a step's candidates."""
+        for kind, record in judged(champion, candidates, won).items():
+            if kind in self.known:
+                self.known[kind] += record
+
+
+def kind_of(champion: Persona, candidate: Persona) -> Kind:
+    """The kind of proposal that makes one of the other."""
+    if (champion.profile, champion.whole) != (candidate.profile, candidate.whole):
+        return "rewrite"
+    before, after = (
+        {(rule.cue, rule.text, rule.reach) for rule in one.directives}
+        for one in (champion, candidate)
+    )
+    return "directive" if any(cue for cue, _, _ in before ^ after) else "edits"
+
+
+def judged(
+    champion: Persona, candidates: tuple[Candidate, ...], won: int | None
+) -> dict[Kind, Tally]:
+    """By kind how many of a step's candidates there were, and how many won: a kind counts once."""
+    found: dict[Kind, Tally] = {}
+    for at, one in enumerate(candidates):
+        kind = kind_of(champion, one.persona)
+        before = found.get(kind, Tally())
+        found[kind] = Tally(max(before.won, float(at == won)), 1.0)
+    return found
+
+
+def of_log(log: AlignmentLog) -> dict[Kind, Tally]:
+    """The same of a whole alignment."""
+    champion, found = log.first, dict[Kind, Tally]()
+    for step in log.steps:
+        if step.iteration > 0:
+            for kind, record in judged(champion, step.candidates, step.accepted).items():
+                found[kind] = found.get(kind, Tally()) + record
+        if step.accepted is not None:
+            champion = step.candidates[step.accepted].persona
+    return found
+
+
+def _alike(proposal: Proposal) -> Proposal:
+    """The same for those of the batch that the user answered like most: only they have a reason in
+    common."""
+    counts = Counter(one.interaction.response for one in proposal.batch)
+    if len(counts) < 2:  # without waiting for the gradients
+        return proposal
+    most = counts.most_common(1)[0][0]
+    alike = [at for at, one in enumerate(proposal.batch) if one.interaction.response == most]
+    batch = [proposal.batch[at] for at in alike]
+    gradients = [proposal.gradients[at] for at in alike]
+    return replace(proposal, batch=batch, gradients=gradients)
+
+
+def _texts(proposal: Proposal) -> list[str]:
+    return [one.text for one in proposal.gradients]

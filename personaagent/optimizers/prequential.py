@@ -1,0 +1,151 @@
+"""Each interaction a test before it is a lesson: learning in the order of time.
+
+A persona that was written from an interaction answers it right, and there is nothing to learn from
+that. An LM with likelihoods still says how sure it was. Of one that tells its answer alone the
+first persona is written from the older part, and what came later tests it, a few interactions at a
+time. What was answered otherwise is criticized; what was answered right confirms, at no cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import dspy
+
+from personaagent.data import Action, Interaction, Persona, Task
+from personaagent.optimizers.replay import Replay, Replayed
+from personaagent.optimizers.worklog import Record, once
+
+TESTS = 20  # of the latest interactions; never more than half
+JUDGES = 8  # interactions held out: with a right and a wrong each is dear, and says little
+CALLS = 30  # that learning may take; the paper's own way takes eleven
+UPDATE = 3  # calls of an update: a summary and two proposals
+FIRST = JUDGES + 2  # calls before the first step, which is always made: a profile, and its replay
+EASY = 0.7  # loss of a text from which it is a lesson
+
+
+def states_only(task: Task) -> bool:
+    """Whether nothing but the answer is known of what DSPy's LM answers to this task."""
+    lm = dspy.settings.lm
+    return not getattr(lm, "reads_likelihoods" if task.labels else "reads_texts", False)
+
+
+def parted(
+    writing: Sequence[Interaction],
+) -> tuple[list[Interaction], list[Interaction]]:
+    """What the first persona is written from, and what tests it, both oldest first."""
+    tests = min(TESTS, len(writing) // 2)
+    at = len(writing) - tests
+    return list(writing[:at]), list(writing[at:])
+
+
+def tested(
+    replay: Callable[[Sequence[Interaction]], list[Replayed]],
+    newer: Sequence[Interaction],
+    *,
+    size: int,
+    after: int,
+) -> tuple[list[Replayed], list[Replayed]]:
+    """The next tests, oldest first, until some are answered otherwise than the user did.
+
+    Args:
+        replay: answers under the present persona.
+        newer: all tests, oldest first.
+        size: how many at a time.
+        after: how many were tests before.
+
+    Returns:
+        The tests, and those of them that are lessons; none where all tests are passed.
+    """
+    done: list[Replayed] = []
+    while after + len(done) < len(newer):
+        at = after + len(done)
+        done += replay(newer[at : at + size])
+        if wrong := [one for one in done if is_lesson(one)]:
+            return done, wrong[:size]
+    return done, []
+
+
+def is_lesson(one: Replayed) -> bool:
+    """Whether the user answered otherwise: another label, or a text that is far from it."""
+    if one.lm is None:
+        return one.loss > EASY
+    return one.answer != one.interaction.response
+
+
+class Counted:
+    """A record that counts what was asked for through it: the same number after a kill."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._keys: set[str] = set()
+
+    def get(self, key: str) -> Any | None:
+        """As the record."""
+        return self._record.get(key)
+
+    def put(self, key: str, value: Any) -> Any:
+        """As the record."""
+        return self._record.put(key, value)
+
+    def once(self, key: str, work: Callable[[], Any]) -> Any:
+        """As the record, and counted."""
+        self._keys.add(key)
+        return once(self._record, key, work)
+
+    @property
+    def calls(self) -> int:
+        """LM calls that this took, nearly: an update asks for a summary and two proposals."""
+        updates = sum(key.startswith("update/") for key in self._keys)
+        own = sum(key.startswith(("undecided", "cue/")) for key in self._keys)
+        return len(self._keys) - own - ("won" in self._keys) + (UPDATE - 1) * updates
+
+
+def out_of(judged: Sequence[Replayed], calls: int, size: int) -> str | None:
+    """Why no further step can bring anything; None where one may.
+
+    Args:
+        judged: the champion's replay.
+        calls: that were made so far.
+        size: of a batch.
+    """
+    wrong = sum(is_lesson(one) for one in judged)
+    if not wrong:
+        return "right on all that judges: nothing could be told to be better"
+    # Tests, critiques of half of them, an update, the replay of one candidate, and of no persona.
+    if calls > FIRST and calls + size + size // 2 + UPDATE + 2 * wrong > CALLS:
+        return f"{calls} LM calls made: another step would take more than {CALLS}"
+    return None
+
+
+def affordable(judged: Sequence[Replayed], calls: int) -> int:
+    """How many of the candidates can be replayed; one always can."""
+    wrong = sum(is_lesson(one) for one in judged)
+    return 1 + max(0, CALLS - calls - len(judged) - wrong) // max(1, wrong)
+
+
+def room(judged: Sequence[Replayed], calls: int) -> bool:
+    """Whether there are calls left to try standing actions, before no persona is tried."""
+    return calls + 2 * sum(is_lesson(one) for one in judged) <= CALLS
+
+
+def helps(persona: Persona, before: Sequence[Replayed], replay: Replay) -> bool:
+    """Whether a persona does better where another one was wrong; only there can it, and only if it
+    does is it worth the calls to replay the rest."""
+    wrong = [one for one in before if is_lesson(one)]
+    after = replay(persona, [one.interaction for one in wrong])
+    return sum(old.loss - new.loss for old, new in zip(wrong, after, strict=True)) > 0
+
+
+def worth_settling(
+    champion: Persona,
+    policies: Sequence[tuple[Action, ...] | None],
+    before: Sequence[Replayed],
+    replay: Replay,
+) -> list[tuple[Action, ...] | None]:
+    """The champion's own standing actions, and those that help it."""
+    own = champion.actions or ()
+    others = [one for one in policies if one != own]
+    return [own, *(one for one in others if helps(replace(champion, actions=one), before, replay))]
