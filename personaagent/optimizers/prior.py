@@ -166,7 +166,7 @@ def _start(data: dict[str, Any]) -> Start:
 
 def fresh(persona: Persona) -> bool:
     """Whether a first profile is to be written: there is no persona yet, or an erasure took it."""
-    return not (persona.profile or persona.directives)
+    return not (persona.profile or persona.directives or persona.profile_pinned)
 
 
 def styled(
