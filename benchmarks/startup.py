@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from personaagent.data import Persona, Trust, read_interactions, read_tasks
+from personaagent.data import FusionWeights, Persona, read_interactions, read_tasks
 from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
 from personaagent.memory.tasks import save_tasks
 
@@ -86,7 +86,7 @@ def fill(path: Path) -> None:
         EpisodicMemory(store, SentenceEmbedder()).add([*past, *plain])
         for user, habit in (("amira", 1.0), ("plain", 0.0)):
             persona = Persona(
-                user, "inbox", profile="Drives.", actions=(), trust=Trust(habit=habit)
+                user, "inbox", profile="Drives.", actions=(), trust=FusionWeights(habit=habit)
             )
             store.of(user).publish(persona, expected=None, reason="benchmark")
 

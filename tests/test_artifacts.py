@@ -15,7 +15,15 @@ from standins import HashEmbedder
 
 from personaagent import artifacts
 from personaagent.artifacts import Artifact, export, load, restore
-from personaagent.data import Action, Classification, Directive, Item, Persona, Rating, Trust
+from personaagent.data import (
+    Action,
+    Classification,
+    Directive,
+    FusionWeights,
+    Item,
+    Persona,
+    Rating,
+)
 from personaagent.errors import ArtifactError, ConflictError, DataError
 from personaagent.memory import Store
 from personaagent.optimizers.log import AlignmentLog
@@ -26,7 +34,7 @@ PERSONA = FIRST.succeed(
         Directive("Tea is leisure.", cue="tea", reach=0.4, support=("i2", "i1"), oppose=("i3",)),
         Directive("Answer in {{one}} word.", support=("i1",)),
     ),
-    trust=Trust(0.5, 0.25),
+    trust=FusionWeights(0.5, 0.25),
     actions=(Action("recall", {"query": "tea", "k": 3}),),
     items=(
         Item(

@@ -29,7 +29,7 @@ from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.selection import split
 from personaagent.optimizers.user_pool import side_by_side
 from personaagent.programs import Answerer, PersonaAgent, ProfileSummarizer
-from personaagent.programs.adapter import ReadingAdapter
+from personaagent.programs.adapter import LikelihoodAdapter
 
 FRACTIONS = (0.25, 0.5, 1.0)
 """Of the budget: where an arm's product so far is tried on the held-out questions."""
@@ -241,7 +241,7 @@ class Contest:
         no usable form, which is the product's own fault."""
         query, task = sample.query, self.data.task
         try:
-            with dspy.context(lm=lm, adapter=ReadingAdapter(task, query="question")):
+            with dspy.context(lm=lm, adapter=LikelihoodAdapter(task, query="question")):
                 if isinstance(product, Prompt):
                     said = assistant(task, product)(question=question(task, query.query))
                 elif product is None:

@@ -23,7 +23,7 @@ from benchmarks.rivals.program import (
     question,
     score,
 )
-from personaagent.data import Interaction, Persona, Task, Trust
+from personaagent.data import FusionWeights, Interaction, Persona, Task
 from personaagent.lm import PersonaLM
 from personaagent.optimizers import (
     AlwaysAccept,
@@ -187,7 +187,7 @@ def _aligned(
 
 def _alone(persona: Persona) -> Persona:
     """The persona without what other arms have not: standing actions and the user's habit."""
-    return replace(persona, trust=Trust(), actions=())
+    return replace(persona, trust=FusionWeights(), actions=())
 
 
 def _follow(lesson: Lesson, served: Callable[[Persona], Persona], step: Step) -> None:

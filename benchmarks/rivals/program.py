@@ -17,7 +17,7 @@ from personaagent.data import Interaction, Task
 from personaagent.errors import BudgetError, LMError
 from personaagent.lm import PersonaLM
 from personaagent.lm.model import CallError, ContextError
-from personaagent.programs.adapter import ReadingAdapter
+from personaagent.programs.adapter import LikelihoodAdapter
 
 FIELDS = {"question", "answer"}
 
@@ -103,7 +103,7 @@ class Ledger:
         return max(judged, key=lambda prompt: judged[prompt], default=None)
 
 
-class LedgerAdapter(ReadingAdapter):
+class LedgerAdapter(LikelihoodAdapter):
     """Reads the student's answers and notes them; what optimizers ask besides is JSON by schema.
 
     An LM above temperature 0 draws its label, as when it writes it: SIMBA lives on such variety,

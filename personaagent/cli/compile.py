@@ -202,14 +202,14 @@ def _one(
 
     from personaagent.cli import importing, questions, render, session
     from personaagent.cli.progress import Display, scores
-    from personaagent.data import Account
+    from personaagent.data import ImportSummary
     from personaagent.memory.tasks import task_of
 
     screen = render.screen(as_json=as_json)
     fresh = lamp[0] is not None  # their histories may be the first data
     with redirect_stdout(screen.file), session.open_store(db, create=fresh) as store:
         file, outputs, skip_malformed = lamp
-        account = Account(skip_malformed)
+        account = ImportSummary(skip_malformed)
         asked = questions.import_lamp(store, user, task, file, outputs, account)
         importing.report(account)
         kind = task_of(store, user, task)

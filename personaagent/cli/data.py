@@ -15,7 +15,7 @@ from personaagent.data.importers import IMPORTERS
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
-    from personaagent.data import Account
+    from personaagent.data import ImportSummary
     from personaagent.memory import Added, Store
 
 ROWS = 20  # users that the table of an import shows
@@ -100,7 +100,7 @@ def import_files(
     personaagent import memories.json --from mem0 --task inbox
     """
     from personaagent.cli import importing, render, session
-    from personaagent.data import CHAT, Account, read_tasks
+    from personaagent.data import CHAT, ImportSummary, read_tasks
     from personaagent.memory.tasks import check_tasks, load_tasks, save_tasks, task_named
 
     if not files and tasks is None:
@@ -109,7 +109,7 @@ def import_files(
         raise typer.BadParameter("--outputs goes with --task lamp-…")
     if user is not None and origin is None:
         raise typer.BadParameter("--user goes with --from: other files name the user on every line")
-    account, questions, vectors, stopped = Account(skip_malformed), None, None, False
+    account, questions, vectors, stopped = ImportSummary(skip_malformed), None, None, False
     with session.open_store(db, create=True) as store:
         defined = read_tasks(tasks) if tasks else {}
         if origin and task in (None, CHAT.name):
@@ -173,7 +173,7 @@ class _Done:
     added: Added
     vectors: int | None
     rows: Sequence[tuple[str, int, int]]
-    account: Account
+    account: ImportSummary
     origin: str | None
     questions: int | None
     held: bool

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personaagent.cli.experiment import Told, carry_out
-from personaagent.cli.experiment_options import Given, Systems, names
+from personaagent.cli.experiment_options import ExperimentOptions, Systems, names
 from personaagent.cli.options import grouped
 
 if TYPE_CHECKING:
-    from personaagent.experiments.lineup import Entrant
+    from personaagent.experiments.lineup import SystemSpec
 
 DEFAULT = "non-personalized,rag,personaagent"
 
 
 @grouped
 def evaluate(
-    given: Given,
+    given: ExperimentOptions,
     systems: Systems = DEFAULT,
     latest: Annotated[
         int | None,
@@ -67,7 +67,7 @@ def evaluate(
     carry_out(given, [trial], show_all, parallel=parallel, whole=True)
 
 
-def again(given: Given) -> None:
+def again(given: ExperimentOptions) -> None:
     """Everything that is known, computed again without asking anything."""
     from personaagent.cli import render
     from personaagent.cli.experiment_tables import show_all
@@ -83,7 +83,7 @@ def again(given: Given) -> None:
     told.tell(given, screen, show_all)
 
 
-def chosen(systems: str) -> list[Entrant]:
+def chosen(systems: str) -> list[SystemSpec]:
     """The systems that an option names.
 
     Raises:

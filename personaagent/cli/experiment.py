@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from personaagent.cli.experiment_options import Given, names
+from personaagent.cli.experiment_options import ExperimentOptions, names
 from personaagent.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ After = Callable[["Experiment"], None]
 
 
 def carry_out(
-    given: Given,
+    given: ExperimentOptions,
     trials: Sequence[Trial],
     show: Show,
     *,
@@ -72,7 +72,12 @@ class Told:
 
     @classmethod
     def of(
-        cls, given: Given, answers: Answers, only: Sequence[str] = (), *, whole: bool = True
+        cls,
+        given: ExperimentOptions,
+        answers: Answers,
+        only: Sequence[str] = (),
+        *,
+        whole: bool = True,
     ) -> Told:
         """Compute it from the answers, and write the files that the options ask for: of everything,
         or of these experiments alone."""
@@ -98,7 +103,7 @@ class Told:
                 tracked = track_evaluation(answers, only)
         return cls(tuple(found), tuple(map(str, written)), tuple(tracked))
 
-    def tell(self, given: Given, screen: Console, show: Show) -> None:
+    def tell(self, given: ExperimentOptions, screen: Console, show: Show) -> None:
         """Print it: for people, or as one JSON document."""
         from personaagent.cli import render
         from personaagent.experiments.analysis import summary
@@ -120,7 +125,7 @@ class Told:
 
 
 def answer(
-    given: Given,
+    given: ExperimentOptions,
     trials: Sequence[Trial],
     database: Results,
     screen: Console,

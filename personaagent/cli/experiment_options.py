@@ -12,7 +12,7 @@ from personaagent.cli.options import Json, LMChoice, SkipMalformed
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
-    from personaagent.data import Account
+    from personaagent.data import ImportSummary
     from personaagent.experiments.cohort import Cohort, EvaluationData
     from personaagent.experiments.protocol import Setup
 
@@ -24,7 +24,7 @@ Systems = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ExperimentOptions:
     """The options that all experiments share."""
 
     task: Annotated[
@@ -171,15 +171,15 @@ class Given:
 
     def _files(self) -> EvaluationData:
         from personaagent.cli import importing
-        from personaagent.data import Account
+        from personaagent.data import ImportSummary
 
-        account = Account(self.skip_malformed)
+        account = ImportSummary(self.skip_malformed)
         with importing.reading(account):
             data = self._read(account)
         importing.report(account)
         return data
 
-    def _read(self, account: Account) -> EvaluationData:
+    def _read(self, account: ImportSummary) -> EvaluationData:
         from personaagent.cli import importing
         from personaagent.data import LAMP_TASKS, read_tasks
         from personaagent.data.validation import suggestion

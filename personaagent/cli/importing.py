@@ -16,13 +16,13 @@ from personaagent.errors import DataError, WeightsError
 _SHOWN = 5  # of the records that were left
 
 if TYPE_CHECKING:
-    from personaagent.data import Account, Interaction, Task
+    from personaagent.data import ImportSummary, Interaction, Task
     from personaagent.experiments.lamp_files import LampQuestion
     from personaagent.memory import Added, Store
 
 
 @contextmanager
-def reading(account: Account) -> Iterator[None]:
+def reading(account: ImportSummary) -> Iterator[None]:
     """Where one record ends the reading of a file inside the block, say how to leave such ones."""
     try:
         yield
@@ -33,7 +33,7 @@ def reading(account: Account) -> Iterator[None]:
 
 
 def interactions(
-    files: Sequence[Path], tasks: Mapping[str, Task], account: Account
+    files: Sequence[Path], tasks: Mapping[str, Task], account: ImportSummary
 ) -> list[Interaction]:
     """The interactions of JSONL files.
 
@@ -52,7 +52,7 @@ def interactions(
 
 
 def exported(
-    kind: str, files: Sequence[Path], user: str | None, task: Task, account: Account
+    kind: str, files: Sequence[Path], user: str | None, task: Task, account: ImportSummary
 ) -> list[Interaction]:
     """The interactions in another program's export.
 
@@ -110,7 +110,7 @@ def lamp_questions(
     outputs: Path | None,
     user: str | None = None,
     *,
-    account: Account,
+    account: ImportSummary,
 ) -> Iterator[LampQuestion]:
     """The questions of a LaMP file (of one user), in its order."""
     from personaagent.cli import render
@@ -124,7 +124,7 @@ def lamp_questions(
 
 
 def lamp_histories(
-    task: Task, files: Sequence[Path], outputs: Path | None, account: Account
+    task: Task, files: Sequence[Path], outputs: Path | None, account: ImportSummary
 ) -> tuple[list[Interaction], int]:
     """The histories in LaMP files, each interaction once, and the number of questions."""
     found: dict[tuple[str, str], Interaction] = {}
@@ -190,7 +190,7 @@ def embed(store: Store, users: Collection[str]) -> int | None:
         raise
 
 
-def report(account: Account) -> None:
+def report(account: ImportSummary) -> None:
     """Say on stderr what a reader noticed that its user should know."""
     from personaagent.cli import render
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from personaagent.cli.evaluate import chosen
 from personaagent.cli.experiment import carry_out
-from personaagent.cli.experiment_options import Given, Systems
+from personaagent.cli.experiment_options import ExperimentOptions, Systems
 from personaagent.cli.options import grouped
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 @grouped
 def personas(
-    given: Given, systems: Systems = "non-personalized,personaagent,personaagent-swapped"
+    given: ExperimentOptions,
+    systems: Systems = "non-personalized,personaagent,personaagent-swapped",
 ) -> None:
     """Look at the personas: are they as different as their users are?
 

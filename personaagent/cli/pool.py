@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.experiment_options import Given, names
+from personaagent.cli.experiment_options import ExperimentOptions, names
 from personaagent.cli.options import grouped
 from personaagent.errors import DataError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @grouped
 def pool(
-    given: Given,
+    given: ExperimentOptions,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the prior goes.")] = Path(
         "prior.json"
     ),

@@ -12,7 +12,7 @@ from personaagent.errors import DataError, LMError
 
 if TYPE_CHECKING:
     from personaagent.cli.progress import Display
-    from personaagent.data import Account, Persona, Query
+    from personaagent.data import ImportSummary, Persona, Query
     from personaagent.memory import Store
     from personaagent.optimizers import AlignmentLog
     from personaagent.programs import PersonaAgent
@@ -24,7 +24,7 @@ def import_lamp(
     task: str | None,
     questions: Path | None,
     outputs: Path | None,
-    account: Account,
+    account: ImportSummary,
 ) -> list[Query]:
     """Import a user's history from a questions file; the user's questions that have gold answers.
 

@@ -31,7 +31,15 @@ from rich.text import Text
 from personaagent.data.items import by_topic
 
 if TYPE_CHECKING:
-    from personaagent.data import Account, Action, Directive, Interaction, Item, Persona, Trust
+    from personaagent.data import (
+        Action,
+        Directive,
+        FusionWeights,
+        ImportSummary,
+        Interaction,
+        Item,
+        Persona,
+    )
     from personaagent.lm import Usage
 
 SIGNS = {"+": "green", "-": "red", " ": "dim"}
@@ -109,7 +117,7 @@ def table(*columns: str, right: Iterable[str] = (), title: str | None = None) ->
     return made
 
 
-def account(account: Account) -> Table:
+def account(account: ImportSummary) -> Table:
     """What an import took, and what it left and why."""
     made = table("", "messages or memories", "", right=("",))
     kinds = (("taken", account.taken), ("changed", account.changed), ("left", account.left))
@@ -211,7 +219,7 @@ def _standing(persona: Persona) -> str:
     return said if persona.words is None else f"{said} · {counted(persona.words, 'word')} for items"
 
 
-def weights(trust: Trust) -> str:
+def weights(trust: FusionWeights) -> str:
     """Trust as words; of the lean the strongest three, of the meanings that there are some."""
     strongest = sorted(trust.lean.items(), key=lambda pair: -abs(pair[1]))[:3]
     lean = ", ".join(f"{label} {nats:+.2f}" for label, nats in strongest if nats)

@@ -8,7 +8,7 @@ import typer
 
 from personaagent.cli.evaluate import chosen
 from personaagent.cli.experiment import carry_out
-from personaagent.cli.experiment_options import Given, Systems, numbers
+from personaagent.cli.experiment_options import ExperimentOptions, Systems, numbers
 from personaagent.cli.options import grouped
 from personaagent.errors import DataError
 
@@ -17,7 +17,7 @@ _LEAST = {"batch": 1, "iterations": 0, "k": 1}
 
 
 @grouped
-def ablate(given: Given) -> None:
+def ablate(given: ExperimentOptions) -> None:
     """Take a part of PersonaAgent away and see what it was worth.
 
     PersonaAgent and its ablations on the same samples, each against the whole
@@ -39,7 +39,7 @@ def ablate(given: Given) -> None:
 
 @grouped
 def scale(
-    given: Given,
+    given: ExperimentOptions,
     systems: Systems = "rag,personaagent",
     vary: Annotated[
         list[str] | None,
@@ -73,7 +73,7 @@ def scale(
 
 @grouped
 def efficiency(
-    given: Given,
+    given: ExperimentOptions,
     systems: Systems = "all",
     parallel: Annotated[int, typer.Option(min=1, help="Samples side by side.")] = 1,
 ) -> None:
@@ -97,7 +97,7 @@ def efficiency(
 
 @grouped
 def coldstart(
-    given: Given,
+    given: ExperimentOptions,
     systems: Systems = "majority,knn,non-personalized,rag,personaagent",
     interactions: Annotated[
         str, typer.Option(help="How many of the latest interactions are known.")

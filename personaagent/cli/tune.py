@@ -200,14 +200,14 @@ def _lamp(
     from datetime import UTC, datetime
 
     from personaagent.cli import importing
-    from personaagent.data import Account
+    from personaagent.data import ImportSummary
 
     if task is None:
         raise DataError("--questions goes with --task: name the task of LaMP, such as lamp-2m")
     kind = importing.lamp_task(task)
     epoch = datetime.min.replace(tzinfo=UTC)
     found: dict[str, list[Interaction]] = {}
-    account = Account(skip_malformed)
+    account = ImportSummary(skip_malformed)
     with importing.reading(account):
         histories, _ = importing.lamp_histories(kind, [questions], None, account)
     importing.report(account)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from personaagent.lazy import lazy
 
 if TYPE_CHECKING:
-    from personaagent.data.import_summary import Account
+    from personaagent.data.import_summary import ImportSummary
     from personaagent.data.importers.chat import CHAT
     from personaagent.data.importers.chatgpt import read_chatgpt
     from personaagent.data.importers.claude import read_claude
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from personaagent.data.persona import (
         Action,
         Directive,
+        FusionWeights,
         Persona,
-        Trust,
         contradict,
         merge,
         net,
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CHAT",
     "LAMP_TASKS",
-    "Account",
     "Action",
     "Chat",
     "Choice",
     "Classification",
     "Directive",
+    "FusionWeights",
+    "ImportSummary",
     "Interaction",
     "Item",
     "Meanings",
@@ -47,7 +48,6 @@ __all__ = [
     "Rating",
     "Task",
     "Text",
-    "Trust",
     "contradict",
     "merge",
     "net",
@@ -70,7 +70,7 @@ _HOME = {
     "Item": "items",
     "CHAT": "importers.chat",
     "LAMP_TASKS": "lamp_tasks",
-    "Account": "import_summary",
+    "ImportSummary": "import_summary",
     "Action": "persona",
     "Choice": "task",
     "Classification": "task",
@@ -82,7 +82,7 @@ _HOME = {
     "Rating": "task",
     "Task": "task",
     "Text": "task",
-    "Trust": "persona",
+    "FusionWeights": "persona",
     "contradict": "persona",
     "merge": "persona",
     "net": "persona",

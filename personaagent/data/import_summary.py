@@ -11,7 +11,7 @@ from personaagent.errors import DataError
 
 
 @dataclass(slots=True)
-class Account:
+class ImportSummary:
     """Counts of a reader; they fill while the reader is read.
 
     Attributes:

@@ -30,7 +30,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from personaagent.data.files import instant, opened, past
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.interaction import Interaction, Query, Signal
 from personaagent.data.tables import is_table, rows
 from personaagent.data.task import (
@@ -160,7 +160,7 @@ def _refuse_task(path: str | Path, number: int, field: str, problem: str) -> Dat
 
 
 def read_interactions(
-    path: str | Path, tasks: Mapping[str, Task], *, account: Account | None = None
+    path: str | Path, tasks: Mapping[str, Task], *, account: ImportSummary | None = None
 ) -> Iterator[Interaction]:
     """The interactions of a file, in its order; a line that repeats an earlier one is left out.
 
@@ -174,14 +174,14 @@ def read_interactions(
             others: an unknown field or task, an answer that is none of the task's labels, a time
             without zone or in the future, and an id that an earlier line used for something else.
     """
-    return _read(path, _InteractionRow, _interaction, tasks, account or Account())
+    return _read(path, _InteractionRow, _interaction, tasks, account or ImportSummary())
 
 
 def read_queries(
-    path: str | Path, tasks: Mapping[str, Task], *, account: Account | None = None
+    path: str | Path, tasks: Mapping[str, Task], *, account: ImportSummary | None = None
 ) -> Iterator[Query]:
     """The queries of a file, in its order, with `response` as gold; for the rest see above."""
-    return _read(path, _QueryRow, _query, tasks, account or Account())
+    return _read(path, _QueryRow, _query, tasks, account or ImportSummary())
 
 
 def _read(
@@ -189,7 +189,7 @@ def _read(
     model: type[_R],
     make: Callable[[_R, Task, Refuse], _V],
     tasks: Mapping[str, Task],
-    account: Account,
+    account: ImportSummary,
 ) -> Iterator[_V]:
     """What is made of each row, once."""
     seen: dict[str, tuple[int, bytes]] = {}

@@ -65,7 +65,7 @@ class Directive:
 
 
 @dataclass(frozen=True, slots=True)
-class Trust:
+class FusionWeights:
     """What the fused answer p(y) ~ p_LM(y)^lm * p_user(y)^habit * exp(lean(y)) weighs, earned on
     replay.
 
@@ -107,7 +107,7 @@ class Persona:
     task: str
     profile: str = ""
     directives: tuple[Directive, ...] = ()
-    trust: Trust = Trust()
+    trust: FusionWeights = FusionWeights()
     actions: tuple[Action, ...] | None = None
     version: int = 0
     parent: str | None = None
@@ -238,11 +238,11 @@ def _directive(data: dict[str, Any]) -> Directive:
     )
 
 
-def _trust(data: dict[str, Any]) -> Trust:
+def _trust(data: dict[str, Any]) -> FusionWeights:
     if unknown := set(data) - {"lm", "habit", "lean", "meanings"}:
         raise TypeError(f"trust has no {unknown}")
     lean = _typed(data, "lean", dict) if "lean" in data else {}
-    return Trust(
+    return FusionWeights(
         _typed(data, "lm", int, float),
         _typed(data, "habit", int, float),
         {label: _typed(lean, label, int, float) for label in lean},

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import dspy
 
-from personaagent.data import Persona, Trust
+from personaagent.data import FusionWeights, Persona
 from personaagent.errors import DataError
 from personaagent.programs.agent import PersonaAgent
 
@@ -92,7 +92,7 @@ def without_alignment(personas: Personas, user: str) -> Persona:
     chooses the actions.
     """
     first = _of(personas.first, user, "first")
-    if first.trust != Trust():
+    if first.trust != FusionWeights():
         return first
     return Persona(user, first.task, profile=first.profile)
 
@@ -145,7 +145,7 @@ def without_meanings(personas: Personas, user: str) -> Persona:
     return replace(aligned, trust=replace(aligned.trust, meanings=None))
 
 
-def _alone(trust: Trust) -> Trust:
+def _alone(trust: FusionWeights) -> FusionWeights:
     """The LM without habit, as far as it is trusted."""
     return replace(trust, habit=0.0)
 

@@ -20,9 +20,9 @@ from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.answer import Answerer
 from personaagent.programs.history import HistoryProfile, visible
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 from personaagent.programs.tools import Observation, personal_tools, within_context
-from personaagent.programs.user_label_prior import label_posterior, named
+from personaagent.programs.user_label_prior import named, user_label_prior
 
 
 class NonPersonalized(dspy.Module):
@@ -40,7 +40,7 @@ class NonPersonalized(dspy.Module):
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        situation = Situation.of(query, user, self.task, before, exclude)
+        situation = QueryScope.of(query, user, self.task, before, exclude)
         said = self.answer(query=situation.query)
         return dspy.Prediction(
             answer=said.answer, distribution=said.distribution, actions=[], memories=[]
@@ -65,7 +65,7 @@ class RAG(dspy.Module):
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        situation = Situation.of(query, user, self.task, before, exclude)
+        situation = QueryScope.of(query, user, self.task, before, exclude)
         recalled = Observation(Action("recall"), *self.recall(situation))
         profile = self.profile(situation)
         about = f"About this user: {profile}" if profile else ""
@@ -83,13 +83,13 @@ class RAG(dspy.Module):
             memories=[memory for one in shown for memory in one.memories],
         )
 
-    def recall(self, situation: Situation) -> tuple[str, tuple[Memory, ...]]:
+    def recall(self, situation: QueryScope) -> tuple[str, tuple[Memory, ...]]:
         """The memories as PersonaAgent's `recall` words them, and the memories themselves."""
         recall = personal_tools(self.retrieve, situation, profile="")[0]
         text, memories = recall()
         return text, memories
 
-    def profile(self, situation: Situation) -> str:
+    def profile(self, situation: QueryScope) -> str:
         """What the LM is told of the user besides the memories: nothing."""
         return ""
 
@@ -123,9 +123,9 @@ class PAG(RAG):
         self, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> None:
         """Make the profile ahead of the first query, for which it then costs no call."""
-        self.profile(Situation(user, self.task, "", before, tuple(exclude)))
+        self.profile(QueryScope(user, self.task, "", before, tuple(exclude)))
 
-    def profile(self, situation: Situation) -> str:
+    def profile(self, situation: QueryScope) -> str:
         """The profile of what the query may see; empty without a history."""
         return str(self.summarize(self.retrieve.memory, situation).profile)
 
@@ -147,7 +147,7 @@ class Majority(dspy.Module):
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         task = self.task
-        situation = Situation.of(query, user, task, before, exclude)
+        situation = QueryScope.of(query, user, task, before, exclude)
         past = visible(self.retrieve.memory, situation)
         given = [one.response for one in reversed(past)]
         if task.labels:
@@ -180,7 +180,7 @@ class ZeroShot(dspy.Module):
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        situation = Situation.of(query, user, self.task, before, exclude)
+        situation = QueryScope.of(query, user, self.task, before, exclude)
         labels = self.task.labels
         equal = dict.fromkeys(labels, 1 / max(len(labels), 1))
         distribution = named(self.memory, self.task, situation.query) or equal
@@ -208,7 +208,7 @@ class NearestNeighbour(dspy.Module):
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         task = self.task
-        situation = Situation.of(query, user, task, before, exclude)
+        situation = QueryScope.of(query, user, task, before, exclude)
         texts = task.options(query) if isinstance(task, Choice) else (query,)
         nearest = [
             memory for text in texts for memory in self.retrieve(situation, text=text).memories
@@ -216,7 +216,7 @@ class NearestNeighbour(dspy.Module):
         distribution = None
         if task.labels:
             equal = dict.fromkeys(task.labels, 1 / len(task.labels))
-            distribution = label_posterior(self.retrieve, situation) or equal
+            distribution = user_label_prior(self.retrieve, situation) or equal
             answer = task.decide(distribution)
         else:
             answer = nearest[0].interaction.response if nearest else ""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from personaagent.data import (
-    Account,
     Choice,
+    ImportSummary,
     Interaction,
     Query,
     Task,
@@ -148,14 +148,14 @@ def half_of(owner: str) -> Half:
 
 
 def lamp_data(
-    task: Task, questions: Path, outputs: Path, account: Account | None = None
+    task: Task, questions: Path, outputs: Path, account: ImportSummary | None = None
 ) -> EvaluationData:
     """The questions of a LaMP file with their gold answers; `account` may leave malformed ones.
 
     Raises:
         DataError: a file breaks the format, or lacks gold answers.
     """
-    account = account or Account()
+    account = account or ImportSummary()
     asked = [one.query for one in iter_lamp(task, questions, outputs, account=account)]
     several = {user for user, count in Counter(query.user for query in asked).items() if count > 1}
     own = {query.id for query in asked if query.user in several and query.time is None}
@@ -177,14 +177,14 @@ def lamp_data(
     )
 
 
-def oppu_data(task: Task, path: Path, account: Account | None = None) -> EvaluationData:
+def oppu_data(task: Task, path: Path, account: ImportSummary | None = None) -> EvaluationData:
     """OPPU's users: all queries of a user see the user's whole history, from before the query where
     it has a time; `account` may leave malformed users and queries.
 
     Raises:
         DataError: the file breaks the format.
     """
-    account = account or Account()
+    account = account or ImportSummary()
     samples = tuple(
         Sample(query, one.user)
         for one in iter_oppu(task, path, account=account)
@@ -205,7 +205,7 @@ def own_data(
     history: Path,
     queries: Path,
     tasks: Mapping[str, Task],
-    account: Account | None = None,
+    account: ImportSummary | None = None,
 ) -> EvaluationData:
     """A user's own data: interactions and queries as JSON Lines, those of the task; `account` may
     leave malformed lines.
@@ -213,7 +213,7 @@ def own_data(
     Raises:
         DataError: a line breaks the format, or a query lacks the response to score by.
     """
-    account = account or Account()
+    account = account or ImportSummary()
     if account.skip_malformed:  # those of the history are to be told too
         deque(read_interactions(history, tasks, account=account), maxlen=0)
     asked = [one for one in read_queries(queries, tasks, account=account) if one.task == task.name]

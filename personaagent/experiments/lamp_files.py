@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personaagent.data.files import Document, opened, past
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.lamp_tasks import layout, unwrap
 from personaagent.data.normal import normal
@@ -44,7 +44,7 @@ def iter_lamp(
     *,
     users: str | Sequence[str] | None = None,
     limit: int | None = None,
-    account: Account | None = None,
+    account: ImportSummary | None = None,
 ) -> Iterator[LampQuestion]:
     """The questions of a file, one at a time.
 
@@ -65,11 +65,11 @@ def iter_lamp(
             a gold answer is missing, a date lies in the future or after its question, or one of
             `users` is not in the file.
     """
-    account = account or Account()
+    account = account or ImportSummary()
     return islice(_questions(task, questions, outputs, users, account), limit)
 
 
-def read_golds(path: Path, task: Task, *, account: Account | None = None) -> dict[str, str]:
+def read_golds(path: Path, task: Task, *, account: ImportSummary | None = None) -> dict[str, str]:
     """The gold answers of an outputs file by question id; `account` may leave malformed ones.
 
     Raises:
@@ -84,7 +84,7 @@ def read_golds(path: Path, task: Task, *, account: Account | None = None) -> dic
         raise DataError(
             f"{path}: field 'task': it holds answers of {data.get('task')!r}, not of {names[0]}"
         )
-    account = account or Account()
+    account = account or ImportSummary()
     golds: dict[str, str] = {}
     for number, gold in enumerate(data["golds"], 1):
         try:
@@ -102,7 +102,7 @@ def _questions(
     path: Path,
     outputs: Path | None,
     users: str | Sequence[str] | None,
-    account: Account,
+    account: ImportSummary,
 ) -> Iterator[LampQuestion]:
     layout(task)
     golds = None if outputs is None else read_golds(outputs, task, account=account)

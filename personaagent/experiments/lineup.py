@@ -24,7 +24,7 @@ FLOORS = ("majority", "zero-shot", "knn")
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
+class SystemSpec:
     """A system under its name, and how to make it."""
 
     name: str
@@ -48,7 +48,7 @@ class Entrant:
         return self.name.startswith(OURS)
 
 
-def entrants(names: Sequence[str] = ()) -> list[Entrant]:
+def entrants(names: Sequence[str] = ()) -> list[SystemSpec]:
     """The systems of these names, each once; where none is named all, but for the swap test, which
     takes a second user's persona for every user, the paper's own way, which takes a second
     alignment, and fine-tuning, which needs an extra and minutes a user.
@@ -62,4 +62,4 @@ def entrants(names: Sequence[str] = ()) -> list[Entrant]:
         if name not in SYSTEMS:
             raise DataError(f"there is no system '{name}'{suggestion(name, SYSTEMS)}")
     chosen = names or [name for name in SYSTEMS if name not in (SWAPPED, PAPER, LORA)]
-    return [Entrant(name, SYSTEMS[name]) for name in dict.fromkeys(chosen)]
+    return [SystemSpec(name, SYSTEMS[name]) for name in dict.fromkeys(chosen)]

@@ -19,7 +19,7 @@ from personaagent.experiments.lora_lm import Example, Recipe, loaded
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.answer import Answerer
 from personaagent.programs.history import visible
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 
 if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
@@ -73,7 +73,7 @@ class Lora(dspy.Module):
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        lm = self.tuned(Situation.of(query, user, self.task, before, exclude))
+        lm = self.tuned(QueryScope.of(query, user, self.task, before, exclude))
         with dspy.context(lm=lm):
             written = self.task.labels and not lm.reads_likelihoods
             said = self._write(query) if written else self.answer(query=query)
@@ -85,9 +85,9 @@ class Lora(dspy.Module):
         self, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> None:
         """Train ahead of the first query, which then costs what a query without a user costs."""
-        self.tuned(Situation(user, self.task, "", before, tuple(exclude)))
+        self.tuned(QueryScope(user, self.task, "", before, tuple(exclude)))
 
-    def tuned(self, situation: Situation) -> PersonaLM:
+    def tuned(self, situation: QueryScope) -> PersonaLM:
         """The user's own LM, trained on what the query may see unless it is in memory already.
 
         Raises:
@@ -117,7 +117,7 @@ class Lora(dspy.Module):
             )
         return engine.path
 
-    def _answered(self, situation: Situation) -> list[Interaction]:
+    def _answered(self, situation: QueryScope) -> list[Interaction]:
         """What there is to learn, oldest first."""
         past = visible(self.memory, situation)
         answered = [one for one in past if one.response]
@@ -129,7 +129,7 @@ class Lora(dspy.Module):
             return []
         return [one for one in pairs if one.user == situation.user]
 
-    def _papers(self, situation: Situation) -> dict[str, list[Interaction]]:
+    def _papers(self, situation: QueryScope) -> dict[str, list[Interaction]]:
         """The user's, and some of other users' for the wrong options."""
         known = {one.user for one in self.memory.store.users(self.task.name)} - {situation.user}
         draw = random.Random(f"{SEED} {situation.user}")

@@ -25,7 +25,7 @@ from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.answer import Answerer
 from personaagent.programs.history import made_once, visible
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 from personaagent.programs.tools import quote
 from personaagent.signatures import DrawPortrait, SummarizeDay
 
@@ -68,7 +68,7 @@ class MemBank(dspy.Module):
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
-        situation = Situation.of(query, user, self.task, before, exclude)
+        situation = QueryScope.of(query, user, self.task, before, exclude)
         pieces, portrait, now = self.bank(situation)
         recalled = self.recall(situation, pieces, now)
         lines = [f"About this user: {portrait}"] if portrait else []
@@ -87,9 +87,9 @@ class MemBank(dspy.Module):
         self, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> None:
         """Write summaries and portrait ahead of the first query, for which they cost no call."""
-        self.bank(Situation(user, self.task, "", before, tuple(exclude)))
+        self.bank(QueryScope(user, self.task, "", before, tuple(exclude)))
 
-    def bank(self, situation: Situation) -> tuple[list[Piece], str, float]:
+    def bank(self, situation: QueryScope) -> tuple[list[Piece], str, float]:
         """What is remembered, oldest first within its kind; the portrait; the query's time."""
         past = visible(self.retrieve.memory, situation)
         times, now = _clock(past, situation.before, self.days)
@@ -115,7 +115,7 @@ class MemBank(dspy.Module):
         return [*pieces, *summaries], portrait, now
 
     def recall(
-        self, situation: Situation, pieces: Sequence[Piece], now: float
+        self, situation: QueryScope, pieces: Sequence[Piece], now: float
     ) -> list[tuple[Piece, float]]:
         """The k pieces with the highest cosine times retention, best first, with that score."""
         if not pieces:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from personaagent.data.files import Document
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.interaction import Interaction, Query
 from personaagent.data.task import Task
 from personaagent.errors import DataError
@@ -32,7 +32,9 @@ class OppuUser:
     history: tuple[Interaction, ...]
 
 
-def iter_oppu(task: Task, path: Path, *, account: Account | None = None) -> Iterator[OppuUser]:
+def iter_oppu(
+    task: Task, path: Path, *, account: ImportSummary | None = None
+) -> Iterator[OppuUser]:
     """The users of a file, one at a time.
 
     Args:
@@ -44,7 +46,7 @@ def iter_oppu(task: Task, path: Path, *, account: Account | None = None) -> Iter
         DataError: a user or query breaks the format, a gold answer is missing or none of the
             task's labels, or two queries have the same id.
     """
-    account = account or Account()
+    account = account or ImportSummary()
     asked: set[str] = set()
     for number, record in Document(path).records(_DUE):
         try:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from personaagent.data import Choice, Classification, Rating, Task, Text
 from personaagent.experiments.cohort import EvaluationData
-from personaagent.experiments.lineup import Entrant
+from personaagent.experiments.lineup import SystemSpec
 
 if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
@@ -157,14 +157,14 @@ class Trial:
     """One experiment of a plan."""
 
     setup: Setup
-    systems: tuple[Entrant, ...]
+    systems: tuple[SystemSpec, ...]
 
 
 Axes = Mapping[str, Sequence[int]]
 """Values by name: "interactions", "k", "batch", "iterations"."""
 
 
-def scaling(base: Setup, systems: Sequence[Entrant], axes: Axes) -> list[Trial]:
+def scaling(base: Setup, systems: Sequence[SystemSpec], axes: Axes) -> list[Trial]:
     """The base, then its variants, one axis at a time.
 
     What alignment is told changes only who answers under aligned personas: the others are not asked
@@ -173,12 +173,12 @@ def scaling(base: Setup, systems: Sequence[Entrant], axes: Axes) -> list[Trial]:
     return list(_once([Trial(base, tuple(systems)), *_varied(base, systems, axes)]))
 
 
-def cold_starts(base: Setup, systems: Sequence[Entrant], counts: Sequence[int]) -> list[Trial]:
+def cold_starts(base: Setup, systems: Sequence[SystemSpec], counts: Sequence[int]) -> list[Trial]:
     """Users of whom only the latest so many interactions are known."""
     return list(_once(_varied(base, systems, {"interactions": counts})))
 
 
-def _varied(base: Setup, systems: Sequence[Entrant], axes: Axes) -> Iterator[Trial]:
+def _varied(base: Setup, systems: Sequence[SystemSpec], axes: Axes) -> Iterator[Trial]:
     for name, values in axes.items():
         for value in values:
             setup = base.varied(name, value)

@@ -21,7 +21,7 @@ from personaagent.programs.adapter import PersonaAdapter
 from personaagent.programs.answer import Answerer
 from personaagent.programs.history import HistoryProfile
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 from personaagent.programs.tools import Observation, general_tools, personal_tools, run
 from personaagent.signatures import TakeStep
 
@@ -68,13 +68,15 @@ class ReAct(dspy.Module):
         self, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> None:
         """Make the profile ahead of the first query, for which it then costs no call."""
-        self.summarize(self.retrieve.memory, Situation(user, self.task, "", before, tuple(exclude)))
+        self.summarize(
+            self.retrieve.memory, QueryScope(user, self.task, "", before, tuple(exclude))
+        )
 
     def forward(
         self, query: str, user: str, *, before: datetime | None = None, exclude: Sequence[str] = ()
     ) -> dspy.Prediction:
         """As every system; `trajectory` has the thoughts, tools and observations by turn."""
-        situation = Situation.of(query, user, self.task, before, exclude)
+        situation = QueryScope.of(query, user, self.task, before, exclude)
         profile = self.summarize(self.retrieve.memory, situation).profile
         tools = [*personal_tools(self.retrieve, situation, profile), *self.tools]
         observations: list[Observation] = []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from personaagent.data import Choice, Interaction
 from personaagent.experiments.aligner import Aligner
 from personaagent.experiments.cohort import Cohort, EvaluationData, Sample
-from personaagent.experiments.lineup import PAPER, SWAPPED, Entrant
+from personaagent.experiments.lineup import PAPER, SWAPPED, SystemSpec
 from personaagent.experiments.metrics import values
 from personaagent.experiments.protocol import (
     Setup,
@@ -28,7 +28,7 @@ from personaagent.experiments.protocol import (
     task_to_dict,
 )
 from personaagent.experiments.results import Results, Row
-from personaagent.experiments.sample_runner import Asking
+from personaagent.experiments.sample_runner import SampleRunner
 from personaagent.experiments.trace import forget_traces
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.paper import as_in_the_paper
@@ -69,7 +69,7 @@ class Experiment:
     def __init__(
         self,
         data: EvaluationData,
-        systems: Sequence[Entrant],
+        systems: Sequence[SystemSpec],
         lm: PersonaLM,
         memory: EpisodicMemory,
         results: Results,
@@ -173,7 +173,7 @@ class Experiment:
             return {}
         return self.data.strangers
 
-    def redo(self, systems: Sequence[Entrant], *, personas: bool = False) -> int:
+    def redo(self, systems: Sequence[SystemSpec], *, personas: bool = False) -> int:
         """Forget what these systems answered, and the personas; how many answers it was."""
         users = {one.query.user for one in self.data.samples}
         for entrant in systems:
@@ -221,7 +221,7 @@ class Experiment:
             if one.run != self.run and same_without_personas(one.protocol, mine)
         }
 
-    def _unanswered(self, entrant: Entrant) -> list[Sample]:
+    def _unanswered(self, entrant: SystemSpec) -> list[Sample]:
         done = self.results.answered(self.run, entrant.name)
         return [one for one in self.samples if one.query.id not in done]
 
@@ -262,12 +262,12 @@ class Experiment:
         if self.lm.identity.price == 0:
             self.lm("Say OK.", max_tokens=16)
 
-    def _ask(self, entrant: Entrant, todo: Sequence[Sample], personas: Personas) -> None:
+    def _ask(self, entrant: SystemSpec, todo: Sequence[Sample], personas: Personas) -> None:
         """Ask one system, side by side; each answer is written down before the next one starts."""
         # A memory of its own: no system profits from what another one has embedded.
         memory = EpisodicMemory(self.memory.store, self.memory.embedder)
         options: dict[str, Any] = {} if self.setup.k is None else {"k": self.setup.k}
-        ask = Asking(
+        ask = SampleRunner(
             self.run,
             self.data.task,
             entrant,
@@ -311,7 +311,7 @@ class Experiment:
             pool.shutdown(cancel_futures=True)
 
 
-def _plain(systems: Sequence[Entrant]) -> list[str]:
+def _plain(systems: Sequence[SystemSpec]) -> list[str]:
     return [one.name for one in systems if not one.needs_personas]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from personaagent.data import Task
 from personaagent.errors import BudgetError, PersonaAgentError
 from personaagent.experiments.cohort import Sample
-from personaagent.experiments.lineup import Entrant
+from personaagent.experiments.lineup import SystemSpec
 from personaagent.experiments.metrics import loss
 from personaagent.experiments.results import Row
 from personaagent.experiments.trace import action_name, keep_trace
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class SampleRunner:
     """Asks one system.
 
     Args:
@@ -44,7 +44,7 @@ class Asking:
 
     run: str
     task: Task
-    entrant: Entrant
+    entrant: SystemSpec
     system: System
     personas: Personas
     failures: dict[str, str]

@@ -103,7 +103,7 @@ class AcceptOnReplay:
         return []
 
 
-class BetterWithout:
+class EmptyPersonaBetter:
     """Whether the champion does worse than no persona, which is the candidate: its answers are less
     likely, and not right more often."""
 

@@ -25,7 +25,7 @@ from personaagent.data.sensitive import POLICIES as SENSITIVE
 from personaagent.data.sensitive import Policy
 from personaagent.errors import DataError
 from personaagent.lm import Usage
-from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, BetterWithout
+from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, EmptyPersonaBetter
 from personaagent.optimizers.competing import Competing, Tallies, Tally, believed
 from personaagent.optimizers.log import (
     BARE,
@@ -83,7 +83,7 @@ from personaagent.optimizers.selection import (
 from personaagent.optimizers.slots import within_slots
 from personaagent.optimizers.stopping import Patience, Stopping
 from personaagent.optimizers.update import Proposal, Update
-from personaagent.optimizers.worklog import Record, Scratch, once
+from personaagent.optimizers.worklog import MemoryWorkLog, Record, once
 from personaagent.optimizers.writers import Writers
 from personaagent.programs.fusion import POOLED, SHRINKAGE
 from personaagent.programs.profile import LONGEST, WORDS
@@ -266,7 +266,7 @@ class PersonaAlignment(Teleprompter):
                 seed=self.seed,
             )
             agent.memory.remember([*writing, *judging])
-            counted = Counted(self.record or Scratch())
+            counted = Counted(self.record or MemoryWorkLog())
             replay = Replay(agent, counted)
             older, newer = parted(writing) if in_order else (writing, [])
 
@@ -345,7 +345,7 @@ class PersonaAlignment(Teleprompter):
             bare_may_win = first.profile and not (first.directives or first.profile_pinned)
             if floor and bare_may_win and judging:
                 bare = [first.succeed(profile="")]
-                verdict = judge(bare, first, judged, BetterWithout(), replay)
+                verdict = judge(bare, first, judged, EmptyPersonaBetter(), replay)
                 if verdict.accepted is not None:
                     champion, judged = end(BARE, verdict)
 
@@ -361,7 +361,7 @@ class PersonaAlignment(Teleprompter):
                 if items != first.items:
                     other, rule = champion.succeed(items=items), self.acceptance
                 else:
-                    other, rule = champion.succeed(items=()), BetterWithout()
+                    other, rule = champion.succeed(items=()), EmptyPersonaBetter()
                 if items != first.items or (new and len(judging) >= SETTLING):
                     verdict = judge([other], champion, judged, rule, replay)
                     champion, judged = end(STYLE, verdict)

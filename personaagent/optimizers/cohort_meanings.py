@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from personaagent.data import Classification, Interaction, Meanings, Query, Task
 from personaagent.optimizers.crossval import FOLDS, fold_of, no_worse
-from personaagent.programs import PersonaAgent, Situation
+from personaagent.programs import PersonaAgent, QueryScope
 from personaagent.programs.fusion import Distribution
-from personaagent.programs.user_label_prior import NAMES_TEMPERATURE, label_posterior
+from personaagent.programs.user_label_prior import NAMES_TEMPERATURE, user_label_prior
 
 USERS = 3  # that must have given a label: what fewer mean by it is theirs and not the cohort's
 _PENALTY = 0.1  # nats by which a weight one away from the names' must pay off
@@ -41,8 +41,8 @@ def cohort_habits(
         losses of habit alone under both, nats a query, empty where labels are no words.
     """
     memory, task = agent.memory, agent.task
-    seen = [Situation.asking(task, one) for one in queries]
-    named = [label_posterior(agent.retrieve, one) for one in seen]
+    seen = [QueryScope.asking(task, one) for one in queries]
+    named = [user_label_prior(agent.retrieve, one) for one in seen]
     if not isinstance(task, Classification):
         return named, None, {}
     whose = {one.user: owner for one, owner in zip(queries, owners, strict=True)}
@@ -61,7 +61,7 @@ def cohort_habits(
 
     learned = [learn(without) for without in range(FOLDS)]
     meant = [
-        label_posterior(agent.retrieve, one, learned[fold_of(owner)])
+        user_label_prior(agent.retrieve, one, learned[fold_of(owner)])
         for one, owner in zip(seen, owners, strict=True)
     ]
     by_names, by_cohort = _losses(named, queries), _losses(meant, queries)

@@ -27,11 +27,11 @@ from personaagent.data import Persona, validation
 from personaagent.memory.user import UserMemory
 from personaagent.optimizers.acceptance import Trial
 from personaagent.optimizers.replay import Replayed
-from personaagent.optimizers.worklog import Record, Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog, Record
 
 
 class Entries(Record, Protocol):
-    """A record that can be read as a whole: `personaagent.memory.Journal`, or `Scratch`."""
+    """A record that can be read as a whole: `personaagent.memory.Journal`, or `MemoryWorkLog`."""
 
     def entries(self, prefix: str = "") -> dict[str, Any]:
         """The values of the keys that start so, by key, in the order of keys."""
@@ -254,7 +254,7 @@ class AcceptOnEvidence:
     ) -> None:
         validation.number("alpha", alpha, 0, 1)
         validation.whole("keep", keep, 0)
-        self.contests = contests or Contests(Scratch())
+        self.contests = contests or Contests(MemoryWorkLog())
         self.alpha = alpha
         self.bets = bets
         self.keep = keep

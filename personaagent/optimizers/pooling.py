@@ -19,18 +19,18 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Choice, Persona, Query, Task, Trust
+from personaagent.data import Choice, FusionWeights, Persona, Query, Task
 from personaagent.errors import DataError
 from personaagent.optimizers.cohort_meanings import cohort_habits
 from personaagent.optimizers.crossval import FOLDS, fold_of, no_worse, standard_error
 from personaagent.optimizers.prior import STARTS, Prior, Start, Tried
 from personaagent.optimizers.replay import parallel
 from personaagent.optimizers.worklog import once
-from personaagent.programs import PersonaAgent, Situation
+from personaagent.programs import PersonaAgent, QueryScope
 from personaagent.programs.fusion import Answered, fit_trust, grade
 from personaagent.programs.history import HistoryProfile
 
-BOTH = Trust(habit=1.0)  # so that an answer tells of habit too
+BOTH = FusionWeights(habit=1.0)  # so that an answer tells of habit too
 
 
 def pool(
@@ -74,7 +74,7 @@ def pool(
 
     def answer(one: tuple[Start, Query]) -> dict[str, Any]:
         start, query = one
-        seen = Situation.asking(task, query)
+        seen = QueryScope.asking(task, query)
         profile = summarize(agent.memory, seen).profile if start.profile else ""
         persona = Persona(query.user, task.name, profile, actions=start.actions, trust=BOTH)
         said = _answered(agent, seen, persona, lm.fingerprint)
@@ -101,7 +101,7 @@ def pool(
     return Prior(task.name, lm.fingerprint, start, len(users), tried, meant)
 
 
-def _answered(agent: PersonaAgent, seen: Situation, persona: Persona, lm: str) -> dict[str, Any]:
+def _answered(agent: PersonaAgent, seen: QueryScope, persona: Persona, lm: str) -> dict[str, Any]:
     """What the LM said, and its seconds; it is asked once."""
 
     def work() -> dict[str, Any]:
@@ -129,16 +129,16 @@ def _judged(
     fitted = [
         fit_trust(
             [one for one, of in zip(answered, folds, strict=True) if of != fold],
-            Trust(),
+            FusionWeights(),
             lean=lean,
         )
         for fold in range(FOLDS)
     ]
-    trust = fit_trust(answered, Trust(), lean=lean)
+    trust = fit_trust(answered, FusionWeights(), lean=lean)
     losses, scores = _served(task, answered, [fitted[fold] for fold in folds])
-    alone = _served(task, answered, [Trust()] * len(answered))
+    alone = _served(task, answered, [FusionWeights()] * len(answered))
     if not no_worse([-score for score in scores], [-score for score in alone[1]], asked):
-        trust, (losses, scores) = Trust(), alone
+        trust, (losses, scores) = FusionWeights(), alone
     tried = Tried(
         start=replace(start, trust=trust),
         loss=fmean(losses),
@@ -150,7 +150,7 @@ def _judged(
 
 
 def _served(
-    task: Task, answered: Sequence[Answered], trusts: Sequence[Trust]
+    task: Task, answered: Sequence[Answered], trusts: Sequence[FusionWeights]
 ) -> tuple[list[float], list[float]]:
     """Losses and scores of the answers as they would be served, each under its trust."""
     graded = [grade(task, one, trust) for one, trust in zip(answered, trusts, strict=True)]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from personaagent.data import Action, Choice, Interaction, Item, Persona, Trust
+from personaagent.data import Action, Choice, FusionWeights, Interaction, Item, Persona
 from personaagent.data.facts import facts_of, quoted
 from personaagent.data.sensitive import Policy
 from personaagent.data.style import EXAMPLE, restyled
@@ -32,7 +32,7 @@ class Start:
 
     profile: bool = True
     actions: tuple[Action, ...] = ()
-    trust: Trust = field(default_factory=Trust)
+    trust: FusionWeights = field(default_factory=FusionWeights)
 
 
 # What `pool` can try, by name; a profile costs a long call a sample.

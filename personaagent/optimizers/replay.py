@@ -23,12 +23,12 @@ from personaagent.data import Interaction, Meanings, Persona, Task
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.slots import in_turn
 from personaagent.optimizers.worklog import Record, once
-from personaagent.programs import Situation
-from personaagent.programs.directive_matching import consult
+from personaagent.programs import QueryScope
+from personaagent.programs.directive_matching import match_directives
 from personaagent.programs.fusion import grade
 from personaagent.programs.persona import PersonaParameter
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.user_label_prior import label_posterior
+from personaagent.programs.user_label_prior import user_label_prior
 
 
 class Student(Protocol):
@@ -120,11 +120,11 @@ class Replay:
 
     def view(self, persona: Persona, past: Interaction) -> str:
         """What the LM would be shown; equal views give equal answers."""
-        situation = Situation.replaying(self.agent.task, past)
+        situation = QueryScope.replaying(self.agent.task, past)
         shown = [
             persona.standing_prompt(),
             # of the directives that fit, the LM is shown the first
-            [one.text for one in consult(self.agent.memory, persona, situation)[:1]],
+            [one.text for one in match_directives(self.agent.memory, persona, situation)[:1]],
             None if persona.actions is None else [[a.tool, a.arguments] for a in persona.actions],
         ]
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()[:16]
@@ -166,8 +166,8 @@ class Replay:
         """Of the memory that was before the query, so it stays the same for as long as we work."""
         known = past.id, meanings
         if known not in self._habits:
-            situation = Situation.replaying(self.agent.task, past)
-            self._habits[known] = label_posterior(self.agent.retrieve, situation, meanings)
+            situation = QueryScope.replaying(self.agent.task, past)
+            self._habits[known] = user_label_prior(self.agent.retrieve, situation, meanings)
         return self._habits[known]
 
 

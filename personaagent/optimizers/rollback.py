@@ -22,7 +22,7 @@ from personaagent.optimizers.evidence import (
 )
 from personaagent.optimizers.replay import Replay
 from personaagent.optimizers.selection import evidence_of
-from personaagent.optimizers.worklog import Record, Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog, Record
 from personaagent.programs import PersonaAgent
 
 LATEST = 12  # newer interactions that are replayed at a time
@@ -83,7 +83,7 @@ def watch_champion(
     judging = [one for one in newer if one.id not in wrote][-LATEST:]
     if not judging:
         return None
-    replay = Replay(agent, record or Scratch())
+    replay = Replay(agent, record or MemoryWorkLog())
     trial = Trial(champion, parent, replay(champion, judging), replay(parent, judging))
     known = contests.add(champion, parent, shares(trial), kind=ROLLBACK)
     e = e_value(known.saved.values(), bets[ROLLBACK])

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from math import ceil
 from statistics import fmean
 
-from personaagent.data import Action, Interaction, Persona, Task, Trust
+from personaagent.data import Action, FusionWeights, Interaction, Persona, Task
 from personaagent.data.influence import PER_DAY, by_day
 from personaagent.data.pins import barest, news
 from personaagent.data.style import EXAMPLE
-from personaagent.optimizers.acceptance import Acceptance, BetterWithout, Trial
+from personaagent.optimizers.acceptance import Acceptance, EmptyPersonaBetter, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.prequential import helps
 from personaagent.optimizers.replay import Asked, Replay, Replayed
@@ -171,7 +171,7 @@ def without(champion: Persona) -> list[Persona]:
     """Successors that tell the LM nothing but what a person pinned: with the champion's trust in
     habit, and with none, where the LM answers as it would answer anyone."""
     silent = champion.succeed(**barest(champion), actions=())
-    return [silent, replace(silent, trust=Trust())]
+    return [silent, replace(silent, trust=FusionWeights())]
 
 
 def undecided(acceptance: Acceptance, champion: Persona, record: Record) -> list[Persona]:
@@ -200,9 +200,9 @@ def against_none(
     replay.ask((one, past) for one in (last, *without(champion)) for past in judging)
     anew, *silent = (
         settle(first, one, judging, (one.actions or (),), replay, shrinkage)
-        for one in (replace(last, trust=Trust()), *without(champion))
+        for one in (replace(last, trust=FusionWeights()), *without(champion))
     )
-    verdict = judge([anew, *silent], last, replay(last, judging), BetterWithout(), replay)
+    verdict = judge([anew, *silent], last, replay(last, judging), EmptyPersonaBetter(), replay)
     accepted = verdict.accepted - 1 if verdict.accepted else None
     return replace(verdict, candidates=verdict.candidates[1:], accepted=accepted)
 
@@ -288,7 +288,9 @@ def _drawn(free: Sequence[Interaction], count: int, dice: random.Random) -> list
     return [*first, *others]
 
 
-def _fitted(task: Task, replayed: Sequence[Replayed], prior: Trust, shrinkage: float) -> Trust:
+def _fitted(
+    task: Task, replayed: Sequence[Replayed], prior: FusionWeights, shrinkage: float
+) -> FusionWeights:
     """The trust that replay speaks for; the prior where answers would be worse under it.
 
     Derived questions are easier than the user's own, so they say nothing of trust.
@@ -299,14 +301,14 @@ def _fitted(task: Task, replayed: Sequence[Replayed], prior: Trust, shrinkage: f
         if one.lm and one.interaction.source != "derived"
     ]
 
-    def score(trust: Trust) -> float:
+    def score(trust: FusionWeights) -> float:
         return sum(grade(task, one, trust)[2] for one in read)
 
     trust = fit_trust(read, prior, shrinkage=shrinkage)
     return trust if score(trust) >= score(prior) else prior
 
 
-def _served_loss(task: Task, replayed: Sequence[Replayed], trust: Trust) -> float:
+def _served_loss(task: Task, replayed: Sequence[Replayed], trust: FusionWeights) -> float:
     """The summed loss of the answers as they would be served, fused with habit."""
     return sum(
         grade(task, (one.lm, one.habit, one.interaction.response), trust)[1] if one.lm else one.loss

@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class Record(Protocol):
-    """Where finished work is written down: `personaagent.memory.Journal`, or `Scratch`."""
+    """Where finished work is written down: `personaagent.memory.Journal`, or `MemoryWorkLog`."""
 
     def get(self, key: str) -> Any | None: ...
 
     def put(self, key: str, value: Any) -> Any: ...
 
 
-class Scratch:
+class MemoryWorkLog:
     """A record that lives as long as the process."""
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Scratch:
 
 
 @runtime_checkable
-class Metered(Record, Protocol):
+class MeteredWorkLog(Record, Protocol):
     """A record that makes its values itself, because it counts what they cost (see `Ledger`)."""
 
     def once(self, key: str, work: Callable[[], Any]) -> Any: ...
@@ -50,7 +50,7 @@ class Metered(Record, Protocol):
 
 def once(record: Record, key: str, work: Callable[[], T]) -> T:
     """The recorded value of a key; the work is done only where there is none."""
-    if isinstance(record, Metered):
+    if isinstance(record, MeteredWorkLog):
         return cast(T, record.once(key, work))
     value: T | None = record.get(key)
     if value is None:

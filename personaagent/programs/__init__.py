@@ -8,7 +8,7 @@ from personaagent.programs.personal import Personal
 from personaagent.programs.profile import ProfileSummarizer
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.rewriter import GradientWriter, PersonaRewriter
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 
 __all__ = [
     "ActionChooser",
@@ -21,5 +21,5 @@ __all__ = [
     "PersonaRewriter",
     "Personal",
     "ProfileSummarizer",
-    "Situation",
+    "QueryScope",
 ]

@@ -203,7 +203,7 @@ def _unreadable(lm: dspy.BaseLM, error: AdapterParseError) -> FormError:
     )
 
 
-class ReadingAdapter(PersonaAdapter):
+class LikelihoodAdapter(PersonaAdapter):
     """PersonaAdapter, but an answer that is asked for alone is read; one instance a call.
 
     `distribution` is the last one that was read, or None; `stated` says that it is of an answer of

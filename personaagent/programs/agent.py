@@ -8,16 +8,16 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Persona, Task, Trust, validation
+from personaagent.data import Directive, FusionWeights, Interaction, Persona, Task, validation
 from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
-from personaagent.programs.directive_matching import consult, item_scores
+from personaagent.programs.directive_matching import item_scores, match_directives
 from personaagent.programs.fusion import serve, stated
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 from personaagent.programs.tools import (
     Observation,
     general_tools,
@@ -25,7 +25,7 @@ from personaagent.programs.tools import (
     run,
     within_context,
 )
-from personaagent.programs.user_label_prior import label_posterior
+from personaagent.programs.user_label_prior import user_label_prior
 
 
 class PersonaAgent(dspy.Module):
@@ -107,10 +107,10 @@ class PersonaAgent(dspy.Module):
             DataError: the query or the user is empty.
             LMError: the LM failed after its retries, or answered in no usable form.
         """
-        situation = Situation.of(query, user, self.task, before, exclude)
+        situation = QueryScope.of(query, user, self.task, before, exclude)
         persona = checked(persona) or self.persona_of(user)
         prompt = self._prompt(persona, situation.query)
-        directives = consult(self.memory, persona, situation)
+        directives = match_directives(self.memory, persona, situation)
         said, observations = within_context(
             lambda seen: self.answer(query=situation.query, **_shown(prompt, seen, directives)),
             self.act(situation, persona, prompt),
@@ -120,8 +120,8 @@ class PersonaAgent(dspy.Module):
         if self.task.labels:
             lm = lm or stated(answer, self.task.labels)
             if persona.trust.habit:
-                habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
-            if distribution or persona.trust != Trust():
+                habit = user_label_prior(self.retrieve, situation, persona.trust.meanings)
+            if distribution or persona.trust != FusionWeights():
                 answer, distribution = serve(self.task, lm, habit, persona.trust)
         return dspy.Prediction(
             answer=answer,
@@ -141,7 +141,7 @@ class PersonaAgent(dspy.Module):
         # by the class: DSPy warns of every `self.forward` outside of `__call__`
         return await dspy.asyncify(type(self).forward)(self, query, user, **options)
 
-    def act(self, situation: Situation, persona: Persona, prompt: str) -> list[Observation]:
+    def act(self, situation: QueryScope, persona: Persona, prompt: str) -> list[Observation]:
         """Standing actions where the persona has them; else π_P chooses, round by round."""
         tools = [
             *personal_tools(self.retrieve, situation, persona.profile),
@@ -174,7 +174,7 @@ class PersonaAgent(dspy.Module):
         `nats` is beside what a call returns: how unlikely the user's true text was under the
         persona, in nats a word; None for labels, and where the LM cannot be held to a text.
         """
-        situation = Situation.replaying(self.task, past)
+        situation = QueryScope.replaying(self.task, past)
         said = self(
             query=past.query,
             user=past.user,

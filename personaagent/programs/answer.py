@@ -7,7 +7,7 @@ import dspy
 from personaagent.data import Task
 from personaagent.errors import DataError, LMError
 from personaagent.lm import read_text
-from personaagent.programs.adapter import PersonaAdapter, ReadingAdapter, as_text
+from personaagent.programs.adapter import LikelihoodAdapter, PersonaAdapter, as_text
 from personaagent.programs.fusion import mode
 from personaagent.signatures import AnswerQuery
 
@@ -47,7 +47,7 @@ class Answerer(dspy.Module):
             "question": task.question(query),
         }
         if task.labels and getattr(lm, "reads_likelihoods", False):
-            reader = ReadingAdapter(task, query="question")
+            reader = LikelihoodAdapter(task, query="question")
             read = reader.read(lm, self.predict.signature, self.predict.demos, inputs)
             return dspy.Prediction(answer=mode(read), distribution=None if reader.stated else read)
         with dspy.context(adapter=PersonaAdapter()):

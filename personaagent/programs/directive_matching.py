@@ -20,7 +20,7 @@ from personaagent.data import Choice, Directive, Item, Persona
 from personaagent.data.influence import said_alike
 from personaagent.data.items import render, word_count
 from personaagent.memory import EpisodicMemory, Memory
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 from personaagent.programs.user_label_prior import NEIGHBOURS, votes_of
 
 VERBATIM = 0.92  # cosine from which a past query is nearly the same text: a word or two differ
@@ -31,7 +31,9 @@ def fit(memory: EpisodicMemory, cue: str, query: str) -> float:
     return float(memory.embed(cue) @ memory.embed(query))
 
 
-def consult(memory: EpisodicMemory, persona: Persona, situation: Situation) -> list[Directive]:
+def match_directives(
+    memory: EpisodicMemory, persona: Persona, situation: QueryScope
+) -> list[Directive]:
     """The directives with a cue that fits the query and that no precedent gainsays, the best fit
     first."""
     fitting = [
@@ -78,7 +80,7 @@ class _Precedent:
         return self.backing > self.votes.get(answer, 0.0)
 
 
-def _precedent(memory: EpisodicMemory, situation: Situation) -> _Precedent | None:
+def _precedent(memory: EpisodicMemory, situation: QueryScope) -> _Precedent | None:
     task = situation.task
     if not task.labels or isinstance(task, Choice):  # [1] of one pair says nothing of another's
         return None
@@ -111,7 +113,7 @@ def _precedent(memory: EpisodicMemory, situation: Situation) -> _Precedent | Non
     return _Precedent(answer, totals[answer] - strongest, totals)
 
 
-def _answer_of(memory: EpisodicMemory, situation: Situation, directive: Directive) -> str | None:
+def _answer_of(memory: EpisodicMemory, situation: QueryScope, directive: Directive) -> str | None:
     """What a directive answers: most of the interactions that speak for it; None where that is not
     known, as of one that a person wrote."""
     behind = memory.store.of(situation.user).get(directive.support)

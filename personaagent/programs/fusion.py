@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personaagent.data import Task, Trust
+from personaagent.data import FusionWeights, Task
 
 Distribution = Mapping[str, float]
 Answered = tuple[Distribution, Distribution | None, str]
@@ -30,7 +30,7 @@ LM makes it what replay has shown: a weight of 0 leaves it out, one above 1 trus
 DECIMALS = 3  # of a weight: what the fit knows, and what reads well in a persona
 
 
-def fuse(lm: Distribution, habit: Distribution | None, trust: Trust) -> dict[str, float]:
+def fuse(lm: Distribution, habit: Distribution | None, trust: FusionWeights) -> dict[str, float]:
     """The normalized product; without a habit the LM's distribution, tempered and corrected.
 
     Args:
@@ -61,20 +61,20 @@ def stated(label: str, labels: Sequence[str]) -> dict[str, float]:
 
 
 def serve(
-    task: Task, lm: Distribution, habit: Distribution | None, trust: Trust
+    task: Task, lm: Distribution, habit: Distribution | None, trust: FusionWeights
 ) -> tuple[str, dict[str, float]]:
     """The answer as it is served, with its distribution.
 
     Where trust was never fitted it is the LM's own and its mode: the task's decision (for ratings
     the median) needs probabilities that are calibrated, and an LM's are not.
     """
-    if trust == Trust():
+    if trust == FusionWeights():
         return mode(lm), dict(lm)
     fused = fuse(lm, habit, trust)
     return task.decide(fused), fused
 
 
-def grade(task: Task, answered: Answered, trust: Trust) -> tuple[str, float, float]:
+def grade(task: Task, answered: Answered, trust: FusionWeights) -> tuple[str, float, float]:
     """The answer as it is served, its loss in nats and the task's score."""
     lm, habit, true = answered
     answer, served = serve(task, lm, habit, trust)
@@ -83,11 +83,11 @@ def grade(task: Task, answered: Answered, trust: Trust) -> tuple[str, float, flo
 
 def fit_trust(
     answered: Sequence[Answered],
-    prior: Trust,
+    prior: FusionWeights,
     *,
     lean: bool = False,
     shrinkage: float = SHRINKAGE,
-) -> Trust:
+) -> FusionWeights:
     """The weights with the least negative log-likelihood on replay, shrunk to a prior.
 
     Args:

@@ -12,12 +12,12 @@ import dspy
 from personaagent.data import Interaction
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.profile import ProfileSummarizer
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 
 REACH = 40  # the latest interactions that a profile is made of, as in alignment
 
 
-def visible(memory: EpisodicMemory, situation: Situation) -> list[Interaction]:
+def visible(memory: EpisodicMemory, situation: QueryScope) -> list[Interaction]:
     """The interactions that exist for a query, oldest first."""
     past = memory.store.of(situation.user).interactions(
         situation.task.name, before=situation.before
@@ -58,7 +58,7 @@ class HistoryProfile(dspy.Module):
         super().__init__()
         self.summarize = ProfileSummarizer()
 
-    def forward(self, memory: EpisodicMemory, situation: Situation) -> dspy.Prediction:
+    def forward(self, memory: EpisodicMemory, situation: QueryScope) -> dspy.Prediction:
         """`profile`, empty without a history."""
         past = visible(memory, situation)[-REACH:]
         if not past:

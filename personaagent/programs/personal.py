@@ -10,17 +10,17 @@ from typing import Any
 
 import dspy
 
-from personaagent.data import Directive, Interaction, Item, Persona, Task, Trust, validation
+from personaagent.data import Directive, FusionWeights, Interaction, Item, Persona, Task, validation
 from personaagent.data.task import given
 from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
-from personaagent.programs.adapter import ReadingAdapter
-from personaagent.programs.directive_matching import consult, item_scores
+from personaagent.programs.adapter import LikelihoodAdapter
+from personaagent.programs.directive_matching import item_scores, match_directives
 from personaagent.programs.fusion import fuse, stated
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.scope import Situation
-from personaagent.programs.user_label_prior import label_posterior
+from personaagent.programs.scope import QueryScope
+from personaagent.programs.user_label_prior import user_label_prior
 
 
 class Personal(dspy.Module):
@@ -103,9 +103,9 @@ class Personal(dspy.Module):
         Raises:
             LMError: the LM failed, or the program's answer is none of the task's.
         """
-        situation = Situation.of(query, user, self.task, before, exclude)
+        situation = QueryScope.of(query, user, self.task, before, exclude)
         persona = checked(persona) or self.persona_of(user)
-        directives = consult(self.memory, persona, situation)
+        directives = match_directives(self.memory, persona, situation)
         scores = item_scores(self.memory, persona, situation.query)
         said, read = self._ask(situation.query, _as_text(persona, directives, scores))
         try:
@@ -118,8 +118,8 @@ class Personal(dspy.Module):
         if self.task.labels:
             lm = lm or stated(answer, self.task.labels)
             if persona.trust.habit:
-                habit = label_posterior(self.retrieve, situation, persona.trust.meanings)
-            if distribution or persona.trust != Trust():
+                habit = user_label_prior(self.retrieve, situation, persona.trust.meanings)
+            if distribution or persona.trust != FusionWeights():
                 distribution = fuse(lm, habit, persona.trust)
                 answer = self.task.decide(distribution)
         return dspy.Prediction(
@@ -150,7 +150,7 @@ class Personal(dspy.Module):
 
     def replay(self, past: Interaction, persona: Persona) -> dspy.Prediction:
         """Answer a past query again, without its answer and what came after it."""
-        situation = Situation.replaying(self.task, past)
+        situation = QueryScope.replaying(self.task, past)
         return self(
             query=past.query,
             user=past.user,
@@ -161,7 +161,7 @@ class Personal(dspy.Module):
 
     def _ask(self, query: str, persona: str) -> tuple[dspy.Prediction, dict[str, float] | None]:
         """What the program says, and the distribution that was read on the way."""
-        reading = ReadingAdapter(self.task, query=self.query, answer=self.answer)
+        reading = LikelihoodAdapter(self.task, query=self.query, answer=self.answer)
         own = dspy.settings.adapter
         with nullcontext() if own else dspy.context(adapter=reading):
             said = self.program(**{self.query: query, "persona": persona})

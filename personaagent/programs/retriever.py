@@ -6,7 +6,7 @@ import dspy
 
 from personaagent.data import validation
 from personaagent.memory import RETRIEVERS, EpisodicMemory
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 
 
 class MemoryRetriever(dspy.Module):
@@ -25,7 +25,7 @@ class MemoryRetriever(dspy.Module):
 
     def forward(
         self,
-        situation: Situation,
+        situation: QueryScope,
         text: str = "",
         k: int | None = None,
         retriever: str | None = None,

@@ -11,7 +11,7 @@ from personaagent.data.normal import whole
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
+class QueryScope:
     """A query of a user, and the part of memory that an answer may use.
 
     Only interactions before `before` (None: all) whose id is not in `exclude` exist for it: an
@@ -36,7 +36,7 @@ class Situation:
         task: Task,
         before: datetime | None = None,
         exclude: Sequence[str] = (),
-    ) -> Situation:
+    ) -> QueryScope:
         """The situation of a call; halves of characters in the query are replaced.
 
         Raises:
@@ -46,12 +46,12 @@ class Situation:
         return cls(user, task, whole(query), before, tuple(exclude))
 
     @classmethod
-    def asking(cls, task: Task, query: Query) -> Situation:
+    def asking(cls, task: Task, query: Query) -> QueryScope:
         """The situation in which a query is put; a history may hold the very question."""
         return cls(query.user, task, query.query, query.time, (query.id,))
 
     @classmethod
-    def replaying(cls, task: Task, past: Interaction) -> Situation:
+    def replaying(cls, task: Task, past: Interaction) -> QueryScope:
         """The situation in which a past interaction took place.
 
         A derived interaction names the memories it was made from; they would give it away.

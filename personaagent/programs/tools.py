@@ -27,7 +27,7 @@ from personaagent.errors import DataError
 from personaagent.lm.model import ContextError
 from personaagent.memory import Memory
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Observation:
 
 
 def personal_tools(
-    retriever: MemoryRetriever, situation: Situation, profile: str
+    retriever: MemoryRetriever, situation: QueryScope, profile: str
 ) -> list[dspy.Tool]:
     """D: the tools that read this user's data, as far as the situation allows."""
     task = situation.task

@@ -16,7 +16,7 @@ from personaagent.data import Choice, Classification, Meanings, Task
 from personaagent.data.influence import balanced
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.retriever import MemoryRetriever
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 
 NEIGHBOURS = 50
 TEMPERATURE = 0.1
@@ -27,8 +27,8 @@ LEARNED = 8.0  # how many it is worth what a cohort means by them
 NAMES_TEMPERATURE = 0.07  # names are short: their cosines differ less than those of texts
 
 
-def label_posterior(
-    retriever: MemoryRetriever, situation: Situation, learned: Meanings | None = None
+def user_label_prior(
+    retriever: MemoryRetriever, situation: QueryScope, learned: Meanings | None = None
 ) -> dict[str, float] | None:
     """p_user over the task's labels, summing to 1; None where neither the user's answers nor the
     labels' meanings say anything.
@@ -104,7 +104,7 @@ def votes_of(memories: Sequence[Memory]) -> list[float]:
 
 
 def _choice_posterior(
-    retriever: MemoryRetriever, situation: Situation, task: Choice
+    retriever: MemoryRetriever, situation: QueryScope, task: Choice
 ) -> dict[str, float] | None:
     nearest = {}
     for label, option in zip(task.labels, task.options(situation.query), strict=True):

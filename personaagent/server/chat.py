@@ -27,11 +27,11 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.security.utils import get_authorization_scheme_param
 
-from personaagent.data import CHAT, Account, Interaction
+from personaagent.data import CHAT, ImportSummary, Interaction
 from personaagent.data.importers.chat import Message, Replies
 from personaagent.errors import PersonaAgentError
 from personaagent.memory.tasks import load_tasks, save_tasks
-from personaagent.programs.scope import Situation
+from personaagent.programs.scope import QueryScope
 from personaagent.programs.tools import personal_tools, run
 from personaagent.server.auth import Caller, caller_of, service_of
 from personaagent.server.problems import Problem, detail_of, log_error, status_of
@@ -250,7 +250,7 @@ def _personal(
     if talk.latest and recalls:
         # What stands in the conversation anyway is no memory of it.
         known = tuple(f"{SOURCE}-{one.id}" for one in talk.messages if one.role == "user")
-        situation = Situation.of(talk.latest, user, CHAT, exclude=known)
+        situation = QueryScope.of(talk.latest, user, CHAT, exclude=known)
         tools = personal_tools(service.agent(CHAT).retrieve, situation, persona.profile)
         found = [seen for seen in run(recalls, tools) if not seen.failed and seen.text]
         if found:
@@ -291,7 +291,7 @@ def _keep(service: Service, user: str, talk: _Talk, body: Mapping[str, Any]) -> 
         return "nothing new"
     if CHAT.name not in load_tasks(store):
         save_tasks(store, [CHAT])
-    replies = Replies(user, CHAT.name, SOURCE, Account())
+    replies = Replies(user, CHAT.name, SOURCE, ImportSummary())
     now = store.now()
     dated = [Message(one.id, one.role, one.text, now) for one in talk.messages]
     found: list[Interaction] = [

@@ -16,7 +16,7 @@ from worlds_of_mail import DAWN, INBOX, book, habitual
 
 from personaagent.data import Interaction, Query
 from personaagent.experiments.cohort import EvaluationData, Sample
-from personaagent.experiments.lineup import Entrant, entrants
+from personaagent.experiments.lineup import SystemSpec, entrants
 from personaagent.experiments.results import ExperimentRow, Results
 from personaagent.experiments.runner import Experiment
 from personaagent.experiments.trace import workplace
@@ -55,11 +55,11 @@ class World:
     results: Results
     memory: EpisodicMemory
 
-    def experiment(self, systems: Sequence[Entrant] | None = None, **options: Any) -> Experiment:
+    def experiment(self, systems: Sequence[SystemSpec] | None = None, **options: Any) -> Experiment:
         chosen = entrants(NAMES) if systems is None else systems
         return Experiment(self.data, chosen, self.lm, self.memory, self.results, **options)
 
-    def run(self, systems: Sequence[Entrant] | None = None, **options: Any) -> ExperimentRow:
+    def run(self, systems: Sequence[SystemSpec] | None = None, **options: Any) -> ExperimentRow:
         id = self.experiment(systems, **options)()
         return next(one for one in self.results.experiments() if one.id == id)
 
@@ -78,7 +78,7 @@ def world(folder: Path, data: EvaluationData | None = None, **options: Any) -> I
         yield World(folder, chosen, ruled, stand_in(ruled, **options), results, memory)
 
 
-def failing(name: str = "fragile", on: str = "dog") -> Entrant:
+def failing(name: str = "fragile", on: str = "dog") -> SystemSpec:
     """A system that fails on every query that holds a word, and else says `work`."""
 
     class Fragile(dspy.Module):
@@ -87,7 +87,7 @@ def failing(name: str = "fragile", on: str = "dog") -> Entrant:
                 raise ValueError("it broke")
             return dspy.Prediction(answer="work", distribution=None, actions=[], memories=[])
 
-    return Entrant(name, lambda task, memory, personas, /, **options: Fragile())
+    return SystemSpec(name, lambda task, memory, personas, /, **options: Fragile())
 
 
 LATER = DAWN + timedelta(days=400)

@@ -15,7 +15,7 @@ from cli_world import TASKS, Engine, connect, rows, write
 from dspy import lm15
 
 from personaagent.cli.app import app
-from personaagent.data import Action, Trust
+from personaagent.data import Action, FusionWeights
 from personaagent.memory import Store
 from personaagent.optimizers import Prior, Start
 
@@ -271,7 +271,7 @@ def test_a_wrong_file_is_refused_with_its_place(run, tmp_path, text, problem):
 @pytest.fixture
 def prior(tmp_path):
     """What a cohort learned with the stand-in LM: no profile, always recall."""
-    start = Start(profile=False, actions=(Action("recall"),), trust=Trust(habit=0.7))
+    start = Start(profile=False, actions=(Action("recall"),), trust=FusionWeights(habit=0.7))
     learned = Prior("inbox", connect("embedded").fingerprint, start, users=5)
     (tmp_path / "prior.json").write_text(json.dumps(learned.to_dict()))
     return "prior.json"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from personaagent.data import (
     LAMP_TASKS,
-    Account,
     Choice,
     Classification,
+    ImportSummary,
     Interaction,
     Rating,
     Text,
@@ -208,7 +208,7 @@ def test_a_cut_off_line_is_named_by_its_own_number(tmp_path, end):
 
 
 def test_malformed_lines_are_left_and_counted_where_that_is_wanted(tmp_path):
-    account = Account(skip_malformed=True)
+    account = ImportSummary(skip_malformed=True)
     path = save(
         tmp_path, line(), line(id="a2", response="play"), "{", line(id="a2"), line(user=" ")
     )
@@ -222,7 +222,7 @@ def test_malformed_lines_are_left_and_counted_where_that_is_wanted(tmp_path):
 
 
 def test_users_whose_ids_differ_in_form_only_are_one(tmp_path):
-    account = Account()
+    account = ImportSummary()
     path = save(tmp_path, line(user="Zoe\u0301"), line(id="a2", user="Zo\u00e9\u200f "))
     assert {one.user for one in read_interactions(path, TASKS, account=account)} == {"Zoé"}
     assert account.joined == {"Zoé": ["Zoe\u0301", "Zo\u00e9\u200f "]}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from personaagent.data import Meanings, Persona, Trust
+from personaagent.data import FusionWeights, Meanings, Persona
 from personaagent.errors import DataError
 
 LABELS = ("work", "family", "travel")
@@ -34,7 +34,9 @@ def test_a_byte_a_weight_is_enough(learned, vector):
 
 def test_a_persona_carries_them_and_older_hashes_stay_valid():
     learned = Meanings.of("space", LABELS, np.eye(3, 5))
-    plain, taught = (Persona("ann", "inbox", trust=Trust(1, 1, {}, one)) for one in (None, learned))
+    plain, taught = (
+        Persona("ann", "inbox", trust=FusionWeights(1, 1, {}, one)) for one in (None, learned)
+    )
     assert "meanings" not in plain.to_dict()["trust"]
     assert taught.hash != plain.hash
     assert Persona.from_dict(json.loads(json.dumps(asdict(plain)))) == plain  # as logs have it
@@ -48,7 +50,7 @@ def test_a_persona_carries_them_and_older_hashes_stay_valid():
     [{"space": 1}, {"scale": "a"}, {"labels": []}, {"labels": {"work": 1}}, {"more": 1}],
 )
 def test_malformed_ones_are_refused(wrong):
-    data = Persona("ann", "inbox", trust=Trust(1, 1, {}, Meanings("s", 1.0, {}))).to_dict()
+    data = Persona("ann", "inbox", trust=FusionWeights(1, 1, {}, Meanings("s", 1.0, {}))).to_dict()
     data["trust"]["meanings"] |= wrong
     with pytest.raises(DataError, match="persona: malformed field"):
         Persona.from_dict(data)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import Action, Directive, Item, Persona, Trust
+from personaagent.data import Action, Directive, FusionWeights, Item, Persona
 from personaagent.data.items import KINDS, SENSITIVE
 from personaagent.data.persona import ROLES
 from personaagent.errors import DataError
@@ -40,7 +40,7 @@ personas = st.builds(
     task=texts,
     profile=texts,
     directives=st.lists(directives, max_size=3).map(tuple),
-    trust=st.builds(Trust, numbers, numbers),
+    trust=st.builds(FusionWeights, numbers, numbers),
     actions=st.none() | st.lists(actions, max_size=2).map(tuple),
     version=st.integers(0, 99),
     parent=st.none() | texts,
@@ -56,7 +56,7 @@ FULL = Persona(
     "inbox",
     profile="Likes dogs.",
     directives=(Directive("Standing rule."), Directive("Dog rule.", "dog", 0.3, ("i1",), ("i2",))),
-    trust=Trust(0.5, 0.5),
+    trust=FusionWeights(0.5, 0.5),
     actions=(Action("recall", {"k": 2}),),
     version=1,
     parent="0" * 64,
@@ -83,7 +83,7 @@ CHANGES = {
     "task": "films",
     "profile": "Likes cats.",
     "directives": FULL.directives[:1],
-    "trust": Trust(0.5, 0.25),
+    "trust": FusionWeights(0.5, 0.25),
     "actions": None,
     "version": 2,
     "parent": None,

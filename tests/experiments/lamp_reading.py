@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from personaagent.data import Account, Interaction, Query, Task
+from personaagent.data import ImportSummary, Interaction, Query, Task
 from personaagent.experiments.lamp_files import LampQuestion, iter_lamp
 
 
@@ -38,6 +38,6 @@ def read_lamp(
     limit: int | None = None,
     skip_malformed: bool = False,
 ) -> LampData:
-    account = Account(skip_malformed)
+    account = ImportSummary(skip_malformed)
     read = tuple(iter_lamp(task, questions, outputs, users=users, limit=limit, account=account))
     return LampData(read, tuple(account.malformed))

@@ -8,11 +8,11 @@ import pytest
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book
 
-from personaagent.data import Action, Directive, Meanings, Persona, Trust
+from personaagent.data import Action, Directive, FusionWeights, Meanings, Persona
 from personaagent.errors import DataError
 from personaagent.experiments.ablations import PERSONAL_TOOLS, Personas
 from personaagent.experiments.systems import SYSTEMS
-from personaagent.programs import MemoryRetriever, Situation
+from personaagent.programs import MemoryRetriever, QueryScope
 from personaagent.programs.fusion import fuse
 from personaagent.programs.tools import personal_tools
 from personaagent.programs.user_label_prior import named, vote
@@ -24,7 +24,7 @@ ALIGNED = Persona(
     profile="ALIGNED",
     directives=(RULE, Directive("ALWAYS.")),
     actions=(Action("recall", {"k": 1}), Action("weather")),
-    trust=Trust(0.5, 1.0, {"work": 0.5, "family": -0.5, "travel": 0.0}),
+    trust=FusionWeights(0.5, 1.0, {"work": 0.5, "family": -0.5, "travel": 0.0}),
     version=1,
 )
 FIRST = Persona("ann", "inbox", profile="FIRST", actions=())
@@ -131,7 +131,7 @@ def test_without_meanings_labels_mean_what_they_are_called(memory):
 
 
 def test_without_alignment_what_the_cohort_began_stays(memory):
-    begun = Persona("ann", "inbox", actions=(Action("recall"),), trust=Trust(0.5, 0.5))
+    begun = Persona("ann", "inbox", actions=(Action("recall"),), trust=FusionWeights(0.5, 0.5))
     rules = book()
     with dspy.context(lm=stand_in(rules)):
         system = SYSTEMS["personaagent-without-alignment"](
@@ -157,7 +157,7 @@ def test_no_ablation_is_the_full_system(memory, part):
 
 
 def test_the_tools_of_memory_are_those_that_are_taken_away(memory):
-    situation = Situation("ann", INBOX, "dog")
+    situation = QueryScope("ann", INBOX, "dog")
     tools = personal_tools(MemoryRetriever(memory), situation, "A profile.")
     assert {tool.name for tool in tools} == set(PERSONAL_TOOLS)
 

@@ -11,7 +11,7 @@ import pytest
 from lamp_world import lamp_record, lamp_write
 from standins import HashEmbedder
 
-from personaagent.data import LAMP_TASKS, Account, Classification, Query
+from personaagent.data import LAMP_TASKS, Classification, ImportSummary, Query
 from personaagent.errors import DataError
 from personaagent.experiments.ablations import Personas
 from personaagent.experiments.cohort import (
@@ -211,7 +211,7 @@ def test_malformed_records_are_refused_or_passed_over_and_counted_once(tmp_path)
     files = lamp_write(tmp_path, [lamp_record("1", "ann"), broken])
     with pytest.raises(DataError, match="record 2: field 'input'"):
         lamp_data(NEWS, *files)
-    account = Account(skip_malformed=True)
+    account = ImportSummary(skip_malformed=True)
     data = lamp_data(NEWS, *files, account)
     assert [one.query.id for one in data.samples] == ["1"]
     assert [one.user for one in data.histories(None)] == ["ann"]
@@ -225,7 +225,7 @@ def test_malformed_lines_of_ones_own_are_refused_or_passed_over_and_counted_once
     queries.write_text(queries.read_text() + "\n[]")
     with pytest.raises(DataError, match=r"queries\.jsonl: line 2"):
         own_data(TASK, history, queries, {"inbox": TASK})
-    account = Account(skip_malformed=True)
+    account = ImportSummary(skip_malformed=True)
     data = own_data(TASK, history, queries, {"inbox": TASK}, account)
     assert [one.id for one in data.histories(None)] == ["1"]
     assert [one.query.id for one in data.samples] == ["9"]

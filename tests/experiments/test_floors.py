@@ -6,8 +6,8 @@ from worlds_of_mail import DAWN, INBOX, mail
 
 from personaagent.data import Choice, Rating, Text
 from personaagent.experiments.baselines import Majority, NearestNeighbour, ZeroShot
-from personaagent.programs import MemoryRetriever, Situation
-from personaagent.programs.user_label_prior import label_posterior
+from personaagent.programs import MemoryRetriever, QueryScope
+from personaagent.programs.user_label_prior import user_label_prior
 
 STARS = Rating("inbox", "How many stars?")
 PAIR = Choice("inbox", "Which one?")
@@ -57,12 +57,12 @@ def test_a_choice_has_no_majority(memory):
 
 
 def test_the_neighbours_vote_as_they_do_in_the_agent(memory):
-    situation = Situation("ann", INBOX, "budgets meeting", DAWN.replace(day=9), ("ann-3",))
+    situation = QueryScope("ann", INBOX, "budgets meeting", DAWN.replace(day=9), ("ann-3",))
     said = NearestNeighbour(INBOX, memory)(
         query=situation.query, user="ann", before=situation.before, exclude=situation.exclude
     )
     assert said.answer == "work"
-    assert said.distribution == label_posterior(MemoryRetriever(memory), situation)
+    assert said.distribution == user_label_prior(MemoryRetriever(memory), situation)
     assert said.memories[0].interaction.id == "ann-2"
 
 

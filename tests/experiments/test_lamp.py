@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from lamp_reading import read_lamp
 
-from personaagent.data import LAMP_TASKS, Account, Interaction, self_supervised_pairs
+from personaagent.data import LAMP_TASKS, ImportSummary, Interaction, self_supervised_pairs
 from personaagent.errors import DataError
 from personaagent.experiments.lamp_files import (
     iter_lamp,
@@ -195,7 +195,7 @@ def test_other_unicode_encodings_and_halves_of_characters_are_read(tmp_path, enc
 
 
 def test_an_id_of_a_user_in_another_form_is_the_same_user(tmp_path):
-    account = Account()
+    account = ImportSummary()
     path = questions(tmp_path, record("1", user_id="Zoe\u0301"), record("2", user_id="Zo\u00e9"))
     found = iter_lamp(NEWS, path, users="Zo\u00e9\u200e", account=account)
     assert [(one.query.id, one.query.user) for one in found] == [("1", "Zoé"), ("2", "Zoé")]
@@ -205,7 +205,7 @@ def test_an_id_of_a_user_in_another_form_is_the_same_user(tmp_path):
 def test_a_question_without_a_usable_gold_answer_is_left_where_that_is_wanted(tmp_path):
     path = questions(tmp_path, record("10"), record("11"), record("12"))
     golds = outputs(tmp_path, _10="politics", _11="sport")
-    account = Account(skip_malformed=True)
+    account = ImportSummary(skip_malformed=True)
     assert [one.query.id for one in iter_lamp(NEWS, path, golds, account=account)] == ["10"]
     assert [text.split(": ")[1] for text in account.malformed] == [
         "record 11",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from personaagent.data import LAMP_TASKS, Account
+from personaagent.data import LAMP_TASKS, ImportSummary
 from personaagent.data.lamp_tasks import CITATION
 from personaagent.errors import DataError
 from personaagent.experiments.cohort import oppu_data
@@ -90,7 +90,7 @@ def test_what_is_malformed_is_named_or_passed_over(file, record, problem):
     with pytest.raises(DataError, match=problem) as caught:
         list(iter_oppu(NEWS, path))
     assert str(path) in str(caught.value)
-    account = Account(skip_malformed=True)
+    account = ImportSummary(skip_malformed=True)
     left = [query.id for one in iter_oppu(NEWS, path, account=account) for query in one.queries]
     assert left[-1] == "c"
     assert len(account.malformed) == 1

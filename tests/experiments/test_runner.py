@@ -12,12 +12,12 @@ from dspy import lm15
 from rulebook import RuleBook
 from tiny_lms import tiny_folder
 
-from personaagent.data import LAMP_TASKS, Interaction, Query, Trust
+from personaagent.data import LAMP_TASKS, FusionWeights, Interaction, Query
 from personaagent.data.lamp_tasks import CITATION
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.experiments.analysis import analyse
 from personaagent.experiments.cohort import Cohort, EvaluationData, Sample
-from personaagent.experiments.lineup import Entrant, entrants
+from personaagent.experiments.lineup import SystemSpec, entrants
 from personaagent.experiments.lora import Lora
 from personaagent.experiments.lora_lm import Recipe
 from personaagent.experiments.protocol import Setup, defaults
@@ -59,7 +59,7 @@ def test_a_system_that_trains_does_so_ahead_of_the_clock_and_counts_its_answers(
     def make(task, memory, _, /, **options):
         return Lora(task, memory, base=base, recipe=Recipe(rate=0.03, epochs=1))
 
-    done = here.run([Entrant("lora", make)], cohort=Cohort(samples=4))
+    done = here.run([SystemSpec("lora", make)], cohort=Cohort(samples=4))
     rows = here.results.rows(done.run, done.protocol["samples"])
     assert [row.error for row in rows] == [None] * 4
     assert all(row.distribution and row.calls == 1 and row.input_tokens > 50 for row in rows)
@@ -125,7 +125,9 @@ def test_other_personas_do_not_redo_what_has_none(here):
     plain = Setup(alignment={"iterations": 0, "replay": 0})
     first = here.run(systems, setup=plain)
     asked = len(here.asked())
-    prior = Prior("inbox", here.lm.fingerprint, Start(profile=False, trust=Trust(1.0, 0.5)), 2)
+    prior = Prior(
+        "inbox", here.lm.fingerprint, Start(profile=False, trust=FusionWeights(1.0, 0.5)), 2
+    )
     done = here.run(systems, setup=replace(plain, prior=prior))
     assert done.run != first.run
     assert len(here.asked()) == asked + 12  # PersonaAgent alone
@@ -225,7 +227,7 @@ def test_a_system_sees_no_future_and_not_the_question_itself(here):
 
         return system
 
-    here.run([Entrant("watcher", make)])
+    here.run([SystemSpec("watcher", make)])
     assert len(seen) == 12
     for before, exclude, recalled in seen:
         assert recalled
@@ -246,7 +248,7 @@ def test_nobody_is_known_at_a_start_from_nothing(here):
 
 
 def test_who_is_not_known_starts_where_the_cohort_does(here):
-    trust = Trust(0.5, 0.75)
+    trust = FusionWeights(0.5, 0.75)
     prior = Prior("inbox", here.lm.fingerprint, Start(profile=False, trust=trust), 6)
     done = here.run(entrants(["personaagent"]), setup=Setup(latest=0, prior=prior))
     rows = here.results.rows(done.run, done.protocol["samples"])
@@ -263,7 +265,7 @@ def test_what_is_prepared_is_not_on_the_clock(here):
 
             return dspy.Prediction(answer="work")
 
-    done = here.run([Entrant("prepared", lambda *_, **__: Prepared())])
+    done = here.run([SystemSpec("prepared", lambda *_, **__: Prepared())])
     for row in here.results.rows(done.run, done.protocol["samples"]):
         assert (row.calls, row.ahead_calls) == (0, 1)
 

@@ -8,7 +8,7 @@ import pytest
 from rulebook import RuleBook, stand_in
 from worlds_of_mail import DAWN, INBOX, READINGS, mail, remembering
 
-from personaagent.data import Action, Choice, Directive, Persona, Rating, Text, Trust
+from personaagent.data import Action, Choice, Directive, FusionWeights, Persona, Rating, Text
 from personaagent.experiments.ablations import Personas
 from personaagent.experiments.systems import SYSTEMS
 from personaagent.programs.tools import MOST_MEMORIES
@@ -32,7 +32,7 @@ PERSONA = Persona(
     profile="Has a dog.",
     directives=(Directive("If the message mentions zebra, answer work.", cue="zebra", reach=0.9),),
     actions=(Action("recall"), Action("habits")),
-    trust=Trust(1.0, 0.5),
+    trust=FusionWeights(1.0, 0.5),
 )
 FIRST = Persona("ann", "inbox", profile="Has a dog.")
 PERSONAS = Personas(

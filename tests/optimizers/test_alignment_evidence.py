@@ -22,7 +22,7 @@ from personaagent.optimizers import (
 )
 from personaagent.optimizers.log import BARE, EARLIER, WITHOUT
 from personaagent.optimizers.selection import means, without
-from personaagent.optimizers.worklog import Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
 
 # Evidence
@@ -72,7 +72,7 @@ def test_an_alignment_by_evidence_goes_on_after_the_lm_died(agent, history):
     whole = align(agent, history, rules, acceptance=AcceptOnEvidence())
     calls = len(rules.asked)
     for share in (0.3, 0.6, 0.9):
-        contests, record = Contests(Scratch()), Scratch()
+        contests, record = Contests(MemoryWorkLog()), MemoryWorkLog()
         rules = book(dies_after=int(share * calls))
         with pytest.raises(LMError):
             align(agent, history, rules, record=record, acceptance=AcceptOnEvidence(contests))
@@ -156,7 +156,10 @@ def test_no_aligned_persona_does_worse_than_none_on_what_judged_it(
             .compile(agent, trainset=history)
             .alignment
         )
-        replay, judged = Replay(agent, Scratch()), [one for one in history if one.id in log.judged]
+        replay, judged = (
+            Replay(agent, MemoryWorkLog()),
+            [one for one in history if one.id in log.judged],
+        )
         loss, score = means(replay(log.last, judged))
         silent = [means(replay(one, judged)) for one in without(log.first)]
     assert all(loss <= other + 1e-9 or score > right for other, right in silent)

@@ -23,7 +23,7 @@ from personaagent.optimizers import (
     Patience,
     PersonaAlignment,
 )
-from personaagent.optimizers.worklog import Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
 
 
@@ -158,7 +158,7 @@ def test_candidates_are_replayed_together(agent, history):
 
 
 def test_a_record_makes_a_second_run_free_of_lm_calls(agent, history):
-    rules, record = book(), Scratch()
+    rules, record = book(), MemoryWorkLog()
     one = align(agent, history, rules, record=record)
     spent = len(rules.asked)
     two = align(agent, history, rules, record=record)
@@ -196,7 +196,7 @@ def test_a_budget_that_runs_out_is_an_error_and_a_larger_one_goes_on(
     agent, history, uninterrupted, limit
 ):
     whole, calls = uninterrupted
-    rules, record = book(), Scratch()
+    rules, record = book(), MemoryWorkLog()
     with pytest.raises(BudgetError):
         align(agent, history, lm=stand_in(rules, budget=Budget(calls=limit)), record=record)
     assert len(rules.asked) == limit

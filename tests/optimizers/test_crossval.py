@@ -16,7 +16,7 @@ from personaagent.lm import Meter, Usage
 from personaagent.optimizers.crossval import FEWEST, HeldOut, Split
 from personaagent.optimizers.estimate import Estimate, Rates, expected_calls
 from personaagent.optimizers.setting import Setting
-from personaagent.optimizers.worklog import Ledger, Scratch, once
+from personaagent.optimizers.worklog import Ledger, MemoryWorkLog, once
 
 SHORT, LONG = Setting(iterations=1), Setting(iterations=4)
 
@@ -110,7 +110,7 @@ def test_what_is_later_is_only_ever_the_question(judge, splits):
 
 
 def test_a_ledger_counts_what_was_paid_by_others_and_each_value_once():
-    meter, record = Meter(), Scratch()
+    meter, record = Meter(), MemoryWorkLog()
 
     def work():
         with meter.call() as call:
@@ -138,12 +138,12 @@ def test_top_k_and_retriever_are_in_the_standing_action_where_they_are_not_the_d
 
 @pytest.mark.parametrize("name", ["dense", "bm25", "recency", "hybrid"])
 def test_a_standing_recall_uses_its_k_and_its_retriever(tmp_path, name):
-    from personaagent.programs import MemoryRetriever, Situation
+    from personaagent.programs import MemoryRetriever, QueryScope
     from personaagent.programs.tools import personal_tools, run
 
     history = habitual(count=20)
     with remembering(tmp_path, *history) as memory:
-        situation = Situation("ann", INBOX, "a car of amber")
+        situation = QueryScope("ann", INBOX, "a car of amber")
         (_, actions) = Setting(k=7, retriever=name).policies()
         (seen,) = run(actions, personal_tools(MemoryRetriever(memory), situation, ""))
         expected = memory.recall("ann", "a car of amber", 7, retriever=name, task="inbox")

@@ -12,7 +12,7 @@ from personaagent.data import Directive, Persona
 from personaagent.optimizers import Gradient, ItemisedEdits, Replay, Replayed
 from personaagent.optimizers.thresholds import Reaching
 from personaagent.optimizers.update import Proposal
-from personaagent.optimizers.worklog import Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent, PersonaRewriter
 from personaagent.programs.directive_matching import fit
 
@@ -145,7 +145,7 @@ def test_fifty_updates_that_all_are_accepted_do_not_make_a_persona_collapse(tmp_
     persona, lengths = Persona("ann", "inbox", actions=()), []
     with remembering(tmp_path, *history) as memory, dspy.context(lm=stand_in(book())):
         agent = PersonaAgent(INBOX, memory)
-        replay = Replay(agent, Scratch())
+        replay = Replay(agent, MemoryWorkLog())
         for number in range(50):
             past = replay(persona, history[: 20 + number][-40:])
             cue = dice.choice(["dog", "car", *FILLERS[:6]])

@@ -14,7 +14,7 @@ from personaagent.data import Directive, Item, Persona
 from personaagent.memory import Store
 from personaagent.optimizers import BETS, AcceptOnEvidence, Bet, Contests, Replayed, Trial, pooled
 from personaagent.optimizers.evidence import ALPHA, MOST, e_value, identity, kind_of
-from personaagent.optimizers.worklog import Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog
 
 MINE = Persona("ann", "inbox", profile="P.")
 DOG = Directive("If the message mentions dog, answer travel.", "dog", 0.4, ("w1", "w2"))
@@ -209,7 +209,7 @@ def test_what_a_persona_says_names_it_whatever_its_place_trust_and_evidence():
 
 def test_a_challenger_comes_back_with_its_items_and_their_budget():
     tea = Item("habit", "drinks tea", support=("ann-1",))
-    known, contests = replace(MINE, items=(tea,)), Contests(Scratch())
+    known, contests = replace(MINE, items=(tea,)), Contests(MemoryWorkLog())
     challengers = [
         known.succeed(items=()),
         known.succeed(items=(tea, replace(tea, text="drinks milk"))),
@@ -284,7 +284,7 @@ def test_where_the_edits_of_others_mostly_failed_more_evidence_is_needed():
 
 @given(st.dictionaries(st.text(max_size=5), st.floats(-1, 1).filter(bool), max_size=6))
 def test_contests_give_back_what_was_added_whatever_the_ids(saved):
-    contests = Contests(Scratch())
+    contests = Contests(MemoryWorkLog())
     contests.add(MINE, BETTER, saved, kind="add")
     (known,) = contests.challengers(MINE)
     assert (known.kind, known.saved) == ("add", saved)
@@ -293,7 +293,7 @@ def test_contests_give_back_what_was_added_whatever_the_ids(saved):
 
 
 def test_shares_are_of_the_most_that_counts():
-    contests = Contests(Scratch())
+    contests = Contests(MemoryWorkLog())
     AcceptOnEvidence(contests).accepts(trial([MOST, 2 * MOST, 0.0, 1.0], [0.0, MOST / 2, 9.0, 1.0]))
     (known,) = contests.challengers(MINE)
     assert known.saved == {"ann-0": 1.0, "ann-1": 1.0, "ann-2": -1.0}

@@ -12,7 +12,7 @@ from personaagent.data import Persona, Text
 from personaagent.errors import DataError, LMError
 from personaagent.optimizers import AlwaysAccept, PersonaAlignment
 from personaagent.optimizers.log import LONGER, STYLE
-from personaagent.optimizers.worklog import Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
 
 LONG = habitual(count=72)
@@ -98,7 +98,7 @@ def test_it_goes_on_after_the_lm_died(tmp_path):
     rules = book()
     whole = aligned(tmp_path / "a", LONG, rules, iterations=1)
     calls = len(rules.asked)
-    record, rules = Scratch(), book(dies_after=calls // 3)
+    record, rules = MemoryWorkLog(), book(dies_after=calls // 3)
     with pytest.raises(LMError):
         aligned(tmp_path / "b", LONG, rules, iterations=1, record=record)
     rules.dies_after = None

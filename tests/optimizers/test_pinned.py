@@ -21,7 +21,7 @@ from personaagent.optimizers import (
 )
 from personaagent.optimizers.prior import Prior, Start
 from personaagent.optimizers.selection import undecided, without
-from personaagent.optimizers.worklog import Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
 
 ANSWERS = ("work", "family", "travel")
@@ -113,9 +113,9 @@ def test_no_candidate_of_any_kind_lacks_what_is_pinned(world, persona, seed, jud
 @given(champion=personas, other=personas)
 def test_no_persona_and_earlier_challengers_keep_what_is_pinned(champion, other):
     assert all(holds(champion, one) for one in without(champion))
-    contests = Contests(Scratch())
+    contests = Contests(MemoryWorkLog())
     contests.add(champion, replace(other, user="ann"), {"x": 0.1}, kind="rewrite")
-    waiting = undecided(AcceptOnEvidence(contests), champion, Scratch())
+    waiting = undecided(AcceptOnEvidence(contests), champion, MemoryWorkLog())
     assert all(holds(champion, one) for one in waiting)
 
 

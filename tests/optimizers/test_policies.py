@@ -26,8 +26,8 @@ from personaagent.optimizers import (
 from personaagent.optimizers.sampling import simulated
 from personaagent.optimizers.thresholds import LEAST
 from personaagent.optimizers.update import Proposal
-from personaagent.programs import PersonaRewriter, Situation
-from personaagent.programs.directive_matching import consult, fit
+from personaagent.programs import PersonaRewriter, QueryScope
+from personaagent.programs.directive_matching import fit, match_directives
 
 
 def replayed(n, loss, response="work", query="x"):
@@ -153,8 +153,8 @@ def test_a_directive_names_the_cue_the_answer_and_who_speaks_for_it(memory):
     assert "dog" in dog.text
     assert "travel" in dog.text
     assert (new.profile, new.version, new.parent) == ("P.", 1, mine.hash)
-    assert consult(memory, new, Situation("ann", INBOX, "flight dog")) == [dog]
-    assert consult(memory, new, Situation("ann", INBOX, "flight delay")) == []
+    assert match_directives(memory, new, QueryScope("ann", INBOX, "flight dog")) == [dog]
+    assert match_directives(memory, new, QueryScope("ann", INBOX, "flight delay")) == []
 
 
 def test_who_speaks_against_a_directive_is_named_too(memory):

@@ -10,7 +10,7 @@ import pytest
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, mail, remembering
 
-from personaagent.data import Action, Query, Trust
+from personaagent.data import Action, FusionWeights, Query
 from personaagent.errors import DataError
 from personaagent.optimizers import PersonaAlignment, Prior, Start, pool
 from personaagent.programs import PersonaAgent
@@ -67,7 +67,7 @@ def test_the_lm_is_left_alone_where_nothing_answers_better(cohort, queries):
     with dspy.context(lm=stand_in(book(says={"label": reads}))):
         prior = pool(cohort, queries, starts=[PLAIN])
     assert prior.tried[0].score == 1
-    assert prior.start.trust == Trust()
+    assert prior.start.trust == FusionWeights()
 
 
 def test_a_question_more_or_less_does_not_decide_that_the_lm_is_left_alone(cohort, queries):
@@ -195,7 +195,7 @@ def test_a_broken_prior_is_refused(field):
 
 
 def test_a_new_users_persona_starts_from_the_prior(cohort):
-    trust = Trust(0.5, 0.75, {"work": -0.5, "family": 0.25, "travel": 0.0})
+    trust = FusionWeights(0.5, 0.75, {"work": -0.5, "family": 0.25, "travel": 0.0})
     reader = book()
     lm = stand_in(reader)
     prior = Prior("inbox", lm.fingerprint, replace(RECALLS, trust=trust), 6)

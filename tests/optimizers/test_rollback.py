@@ -11,7 +11,7 @@ from personaagent.data import Directive, Persona
 from personaagent.errors import BudgetError, ConflictError
 from personaagent.lm import Budget
 from personaagent.optimizers import AcceptOnEvidence, Contests, Replay, Trial, watch_champion
-from personaagent.optimizers.worklog import Scratch
+from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
 
 GOOD = Directive("If the message mentions dog, answer travel.", "dog", 0.3)
@@ -88,7 +88,7 @@ def test_after_a_rollback_the_evidence_stands_against_the_champions_return(world
     parent, champion = publish(GOOD), publish(BAD)
     watch(agent, newer(5))
     with dspy.context(lm=stand_in(book())):
-        replay = Replay(agent, Scratch())
+        replay = Replay(agent, MemoryWorkLog())
         again = newer(3, "family", first=300)
         trial = Trial(parent, champion, replay(parent, again), replay(champion, again))
         assert AcceptOnEvidence().accepts(trial)[0]
@@ -121,7 +121,7 @@ def test_a_watch_that_stops_goes_on_without_repeating_a_call(world):
     agent, publish = world
     publish(GOOD)
     publish(BAD)
-    record, rules = Scratch(), book()
+    record, rules = MemoryWorkLog(), book()
     with pytest.raises(BudgetError):
         watch(agent, newer(5), rules=rules, record=record, budget=Budget(calls=7))
     assert watch(agent, newer(5), rules=rules, record=record).rolled_back

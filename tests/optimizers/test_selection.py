@@ -12,9 +12,9 @@ from worlds_of_mail import DAWN, INBOX, book, mail
 from personaagent.data import Directive, Persona
 from personaagent.optimizers import AcceptOnReplay, AlwaysAccept, LatestBatch, Replay
 from personaagent.optimizers.selection import judge, split
-from personaagent.optimizers.worklog import Scratch
-from personaagent.programs import PersonaAgent, Situation
-from personaagent.programs.directive_matching import consult
+from personaagent.optimizers.worklog import MemoryWorkLog
+from personaagent.programs import PersonaAgent, QueryScope
+from personaagent.programs.directive_matching import match_directives
 
 days = st.lists(st.integers(0, 30), min_size=1, max_size=60).map(sorted)
 
@@ -120,7 +120,7 @@ def test_lent_interactions_judge_where_none_of_the_judging_ones_is_reached(agent
     champion = Persona("ann", "inbox", actions=())
     candidate = champion.succeed(directives=(Directive(RULES[0], cue="dog", reach=0.4),))
     with dspy.context(lm=stand_in(book())):
-        replay = Replay(agent, Scratch())
+        replay = Replay(agent, MemoryWorkLog())
         on = champion, replay(champion, others), AcceptOnReplay(), replay
         alone, helped = judge([candidate], *on), judge([candidate], *on, lent=history)
     assert (alone.accepted, alone.candidates[0].changed) == (None, 0)
@@ -157,7 +157,7 @@ def test_a_directive_that_fits_second_best_is_not_shown_and_costs_no_call(memory
     rules = book()
     with dspy.context(lm=stand_in(rules)):
         agent = PersonaAgent(INBOX, memory)
-        assert len(consult(memory, two, Situation.replaying(INBOX, past))) == 2
-        replay = Replay(agent, Scratch())
+        assert len(match_directives(memory, two, QueryScope.replaying(INBOX, past))) == 2
+        replay = Replay(agent, MemoryWorkLog())
         assert replay(one, [past]) == replay(two, [past])
     assert len(rules.of("labels")) == 1

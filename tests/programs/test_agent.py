@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rulebook import calls, in_turn, stand_in
 from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 
-from personaagent.data import Action, Directive, Persona, Trust
+from personaagent.data import Action, Directive, FusionWeights, Persona
 from personaagent.errors import BudgetError, DataError, LMError
 from personaagent.lm import Budget
 from personaagent.programs import PersonaAgent
@@ -114,7 +114,7 @@ def test_an_answer_never_sees_the_future_of_its_query_nor_what_is_excluded(agent
     )
     noon = DAWN + timedelta(days=3)  # the very moment of ann-3
     with dspy.context(lm=stand_in(rules)):
-        trusting = persona(trust=Trust(lm=1.0, habit=0.5))
+        trusting = persona(trust=FusionWeights(lm=1.0, habit=0.5))
         said = agent(query="dog", user="ann", before=noon, exclude=("ann-1",), persona=trusting)
     assert [one.interaction.id for one in said.memories] == ["ann-2"]
     seen = "".join(one.everything for one in rules.asked)
@@ -255,7 +255,7 @@ def test_a_users_own_tool_is_offered_and_called(memory):
 
 
 def test_trust_in_habit_can_overrule_the_lm(agent):
-    mine = persona(actions=(), trust=Trust(lm=0.25, habit=1.0))
+    mine = persona(actions=(), trust=FusionWeights(lm=0.25, habit=1.0))
     with dspy.context(lm=stand_in(book())):
         said = agent(query="dinner with the dog", user="ann", persona=mine)
     assert max(said.lm, key=said.lm.get) == "family"
@@ -264,7 +264,7 @@ def test_trust_in_habit_can_overrule_the_lm(agent):
 
 
 def test_a_user_without_memories_is_answered_by_the_lm_and_what_labels_mean(agent, memory):
-    mine = Persona("nobody", "inbox", actions=(), trust=Trust(1.0, 1.0))
+    mine = Persona("nobody", "inbox", actions=(), trust=FusionWeights(1.0, 1.0))
     with dspy.context(lm=stand_in(book())):
         said = agent(query="flight", user="nobody", persona=mine)
     assert said.answer == "travel"
@@ -273,7 +273,7 @@ def test_a_user_without_memories_is_answered_by_the_lm_and_what_labels_mean(agen
 
 def test_a_memory_without_a_response_is_evidence_and_no_vote(agent, memory):
     memory.add([mail(4, "dog paper", "")])
-    habitual = Trust(lm=1.0, habit=0.5)
+    habitual = FusionWeights(lm=1.0, habit=0.5)
     mine = persona(actions=standing(("recall", {"k": 8}), ("habits", {})), trust=habitual)
     with dspy.context(lm=stand_in(book())):
         said = agent(query="dog paper", user="ann", persona=mine)

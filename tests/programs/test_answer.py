@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rulebook import RuleBook, in_turn, stand_in
 from worlds_of_mail import INBOX, book
 
-from personaagent.data import Choice, Rating, Text, Trust
+from personaagent.data import Choice, FusionWeights, Rating, Text
 from personaagent.errors import DataError, LMError
 from personaagent.experiments.baselines import RAG, NonPersonalized
 from personaagent.lm.capabilities import Known
@@ -61,8 +61,10 @@ def test_a_rating_is_what_the_lm_would_write_until_its_likelihoods_are_calibrate
         said = Answerer(STARS)(query="Good enough.")
     assert said.answer == "1"
     assert said.distribution == pytest.approx(believed)
-    assert serve(STARS, said.distribution, None, Trust())[0] == "1"
-    assert serve(STARS, said.distribution, None, Trust(lm=1.001))[0] == "3"  # then the median
+    assert serve(STARS, said.distribution, None, FusionWeights())[0] == "1"
+    assert (
+        serve(STARS, said.distribution, None, FusionWeights(lm=1.001))[0] == "3"
+    )  # then the median
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=5, max_size=5))

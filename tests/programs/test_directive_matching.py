@@ -10,11 +10,11 @@ from rulebook import RuleBook, calls, stand_in
 from standins import HashEmbedder
 from worlds_of_mail import DAWN, INBOX, book, mail, remembering
 
-from personaagent.data import Choice, Directive, Item, Persona, Text, Trust
+from personaagent.data import Choice, Directive, FusionWeights, Item, Persona, Text
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.erasure import erase
-from personaagent.programs import PersonaAgent, Personal, Situation
-from personaagent.programs.directive_matching import consult, fit, item_scores
+from personaagent.programs import PersonaAgent, Personal, QueryScope
+from personaagent.programs.directive_matching import fit, item_scores, match_directives
 
 
 def persona(*directives):
@@ -22,19 +22,22 @@ def persona(*directives):
 
 
 def asking(query, user="ann"):
-    return Situation(user, INBOX, query)
+    return QueryScope(user, INBOX, query)
 
 
 def test_a_directive_speaks_where_its_cue_reaches(memory):
     dog = Directive("D", cue="dog", reach=fit(memory, "dog", "dog walk"))
-    assert consult(memory, persona(dog), asking("dog walk")) == [dog]
-    assert consult(memory, persona(dog), asking("a long evening with steel and no animals")) == []
+    assert match_directives(memory, persona(dog), asking("dog walk")) == [dog]
+    assert (
+        match_directives(memory, persona(dog), asking("a long evening with steel and no animals"))
+        == []
+    )
 
 
 def test_the_best_fit_comes_first_and_standing_directives_stay_out(memory):
     always = Directive("Always.")
     dog, walk = (Directive(cue, cue=cue, reach=-1.0) for cue in ("dog", "dog walk"))
-    assert consult(memory, persona(always, dog, walk), asking("dog walk")) == [walk, dog]
+    assert match_directives(memory, persona(always, dog, walk), asking("dog walk")) == [walk, dog]
 
 
 def test_items_are_scored_only_where_they_exceed_the_budget(memory):
@@ -98,7 +101,7 @@ def empty():
 @given(st.lists(st.tuples(words, st.floats(-1, 1)), max_size=4), words)
 def test_it_is_all_that_fit_and_none_that_do_not(empty, cues, query):
     mine = persona(*(Directive(str(n), *pair) for n, pair in enumerate(cues)))
-    found = consult(empty, mine, asking(query))
+    found = match_directives(empty, mine, asking(query))
     for directive in mine.directives:
         value = fit(empty, directive.cue, query)
         assert -1.001 <= value <= 1.001
@@ -149,14 +152,14 @@ def remember(memory, *answered, first=10):
 def test_a_rule_gives_way_to_a_nearly_verbatim_precedent_that_its_neighbours_agree_with(desk):
     mine, asked = persona(rule(desk)), asking(TICKET)
     remember(desk, *((text, "travel") for text in ALIKE))
-    assert consult(desk, mine, asked) == [rule(desk)]  # alike alone is what rules are for
+    assert match_directives(desk, mine, asked) == [rule(desk)]  # alike alone is what rules are for
     remember(desk, (NEARLY, "travel"), first=30)
-    assert consult(desk, mine, asked) == []
-    assert consult(desk, mine, asking("amber screen size report")) == [rule(desk)]
+    assert match_directives(desk, mine, asked) == []
+    assert match_directives(desk, mine, asking("amber screen size report")) == [rule(desk)]
 
 
 def test_the_agent_then_answers_as_the_user_did(desk):
-    mine = replace(persona(rule(desk)), trust=Trust(habit=1.5), actions=())
+    mine = replace(persona(rule(desk)), trust=FusionWeights(habit=1.5), actions=())
     rules = RuleBook(INBOX, {"laptop": "family"})
     with dspy.context(lm=stand_in(rules)):
         agent = PersonaAgent(INBOX, desk)
@@ -171,7 +174,7 @@ def test_the_agent_then_answers_as_the_user_did(desk):
 def test_one_duplicate_alone_overrules_no_rule_however_often_it_is_repeated(desk):
     mine, asked = persona(rule(desk)), asking(TICKET)
     remember(desk, *((f"{NEARLY}{' ' * n}", "travel") for n in range(4)))
-    assert consult(desk, mine, asked) == [rule(desk)]
+    assert match_directives(desk, mine, asked) == [rule(desk)]
 
 
 def test_a_duplicate_does_not_overrule_a_rule_that_the_neighbours_agree_with(desk):
@@ -179,13 +182,13 @@ def test_a_duplicate_does_not_overrule_a_rule_that_the_neighbours_agree_with(des
     mine = persona(rule(desk, support=tuple(ours)))
     remember(desk, *((text, "work") for text in ALIKE))
     remember(desk, (NEARLY, "travel"), ("a far flight", "travel"), first=30)
-    assert consult(desk, mine, asking(TICKET)) == list(mine.directives)
+    assert match_directives(desk, mine, asking(TICKET)) == list(mine.directives)
 
 
 def test_precedents_that_contradict_each_other_overrule_nothing(desk):
     mine = persona(rule(desk))
     remember(desk, (NEARLY, "travel"), (f"{TICKET} again", "work"), (f"{TICKET} now", "work"))
-    assert consult(desk, mine, asking(TICKET)) == [rule(desk)]
+    assert match_directives(desk, mine, asking(TICKET)) == [rule(desk)]
 
 
 def test_a_precedent_of_little_weight_counts_little(desk):
@@ -194,34 +197,36 @@ def test_a_precedent_of_little_weight_counts_little(desk):
         [(NEARLY, "travel", 0.1), (f"{TICKET} now", "travel", 0.1), (f"{TICKET} so", "work", 1.0)]
     ):
         desk.add([mail(40 + n, text, response, weight=weight)])
-    assert consult(desk, mine, asking(TICKET)) == [rule(desk)]
+    assert match_directives(desk, mine, asking(TICKET)) == [rule(desk)]
 
 
 def test_a_rule_with_nothing_behind_it_is_a_persons_own_and_stays(desk):
     mine = persona(rule(desk, support=()))
     remember(desk, *((text, "travel") for text in ALIKE), (NEARLY, "travel"))
-    assert consult(desk, mine, asking(TICKET)) == list(mine.directives)
+    assert match_directives(desk, mine, asking(TICKET)) == list(mine.directives)
 
 
 def test_a_rule_that_says_the_same_stays(desk):
     remember(desk, *((text, "travel") for text in ALIKE), (NEARLY, "travel"))
     mine = persona(rule(desk, support=("ann-10", "ann-11")))
-    assert consult(desk, mine, asking(TICKET)) == list(mine.directives)
+    assert match_directives(desk, mine, asking(TICKET)) == list(mine.directives)
 
 
 @pytest.mark.parametrize("seen", [{"before": DAWN}, {"exclude": ("ann-20",)}, {"user": "bob"}])
 def test_what_a_query_must_not_see_is_no_precedent(desk, seen):
     remember(desk, *((text, "travel") for text in ALIKE), (NEARLY, "travel"))
     mine = persona(rule(desk))
-    assert consult(desk, mine, asking(TICKET)) == []
-    there = Situation(**{"user": "ann", "task": INBOX, "query": TICKET} | seen)
-    assert consult(desk, mine, there) == [rule(desk)]
+    assert match_directives(desk, mine, asking(TICKET)) == []
+    there = QueryScope(**{"user": "ann", "task": INBOX, "query": TICKET} | seen)
+    assert match_directives(desk, mine, there) == [rule(desk)]
 
 
 def test_pairs_and_texts_have_no_precedents(desk):
     remember(desk, *((text, "travel") for text in ALIKE), (NEARLY, "travel"))
     for task in (Choice("inbox", "?"), Text("inbox", "?")):
-        assert consult(desk, persona(rule(desk)), Situation("ann", task, TICKET)) == [rule(desk)]
+        assert match_directives(desk, persona(rule(desk)), QueryScope("ann", task, TICKET)) == [
+            rule(desk)
+        ]
 
 
 far = st.lists(st.tuples(st.sampled_from(["dog", "car", "walk"]), st.sampled_from(INBOX.labels)))
@@ -235,4 +240,4 @@ def test_without_a_near_verbatim_precedent_nothing_changes(past, query):
         memory.add(mail(n, f"{text} {n}", answer) for n, (text, answer) in enumerate(past))
         support = tuple(f"ann-{n}" for n in range(len(past)))
         rules = [Directive("D", cue="steel", reach=-1.0, support=support[:2])]
-        assert consult(memory, persona(*rules), asking(query)) == rules
+        assert match_directives(memory, persona(*rules), asking(query)) == rules

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import Trust
+from personaagent.data import FusionWeights
 from personaagent.programs.fusion import fit_trust, fuse
 
 LABELS = ("work", "family", "travel")
 shares = st.lists(st.floats(1e-9, 1), min_size=3, max_size=3).map(
     lambda w: {label: x / sum(w) for label, x in zip(LABELS, w, strict=True)}
 )
-trusts = st.builds(Trust, st.floats(0, 2), st.floats(0, 2))
+trusts = st.builds(FusionWeights, st.floats(0, 2), st.floats(0, 2))
 truths = st.sampled_from(LABELS)
 
 
@@ -31,17 +31,17 @@ def test_the_fused_answer_is_a_distribution_over_the_same_labels(lm, habit, trus
 
 @given(shares, st.none() | shares)
 def test_trust_of_one_and_zero_is_the_lm_alone(lm, habit):
-    assert fuse(lm, habit, Trust(1.0, 0.0)) == pytest.approx(lm)
+    assert fuse(lm, habit, FusionWeights(1.0, 0.0)) == pytest.approx(lm)
 
 
 @given(shares, shares)
 def test_trust_of_zero_and_one_is_habit_alone(lm, habit):
-    assert fuse(lm, habit, Trust(0.0, 1.0)) == pytest.approx(habit)
+    assert fuse(lm, habit, FusionWeights(0.0, 1.0)) == pytest.approx(habit)
 
 
 @given(shares, shares, st.floats(0.1, 2))
 def test_equal_trust_does_not_care_which_is_which(lm, habit, weight):
-    both = Trust(weight, weight)
+    both = FusionWeights(weight, weight)
     assert fuse(lm, habit, both) == pytest.approx(fuse(habit, lm, both))
 
 
@@ -60,7 +60,7 @@ def test_habit_is_trusted_when_it_is_right_and_the_lm_wrong(true, wrong, count):
     def sure(label):
         return {one: 0.9 if one == label else 0.05 for one in LABELS}
 
-    prior = Trust()
+    prior = FusionWeights()
     fitted = fit_trust([(sure(wrong), sure(true), true)] * count, prior)
     if true == wrong:
         assert loss([(sure(wrong), sure(true), true)], fitted) <= 0.2
@@ -75,13 +75,13 @@ def test_habit_is_trusted_when_it_is_right_and_the_lm_wrong(true, wrong, count):
 def test_habit_is_not_trusted_when_it_is_wrong(true, count):
     wrong = {one: 0.01 if one == true else 0.495 for one in LABELS}
     right = {one: 0.9 if one == true else 0.05 for one in LABELS}
-    assert fit_trust([(right, wrong, true)] * count, Trust()).habit == 0
+    assert fit_trust([(right, wrong, true)] * count, FusionWeights()).habit == 0
 
 
 def test_one_surprise_hardly_moves_trust():
     lm = {"work": 0.6, "family": 0.2, "travel": 0.2}
     habit = {"work": 0.3, "family": 0.4, "travel": 0.3}
-    fitted = fit_trust([(lm, habit, "family")], Trust())
+    fitted = fit_trust([(lm, habit, "family")], FusionWeights())
     assert fitted.habit < 0.1
     fused = fuse(lm, habit, fitted)
     assert max(fused, key=fused.get) == "work"
@@ -90,13 +90,13 @@ def test_one_surprise_hardly_moves_trust():
 @given(truths, truths, st.integers(20, 40))
 def test_a_lean_corrects_a_label_that_the_lm_always_names(true, named, count):
     says = {one: 0.8 if one == named else 0.1 for one in LABELS}
-    fitted = fit_trust([(says, None, true)] * count, Trust(), lean=True)
+    fitted = fit_trust([(says, None, true)] * count, FusionWeights(), lean=True)
     fused = fuse(says, None, fitted)
     assert max(fused, key=fused.get) == true
-    assert not fit_trust([(says, None, true)] * count, Trust()).lean
+    assert not fit_trust([(says, None, true)] * count, FusionWeights()).lean
 
 
 @given(st.lists(st.tuples(shares, st.none() | shares, truths), max_size=8), trusts)
 def test_a_lean_stays_the_priors_unless_it_is_asked_for(replayed, prior):
-    leaning = Trust(prior.lm, prior.habit, {"work": 0.5})
+    leaning = FusionWeights(prior.lm, prior.habit, {"work": 0.5})
     assert fit_trust(replayed, leaning).lean == leaning.lean

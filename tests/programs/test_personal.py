@@ -9,7 +9,7 @@ import pytest
 from rulebook import RuleBook, stand_in
 from worlds_of_mail import INBOX, book, mail
 
-from personaagent.data import Choice, Directive, Persona, Rating, Trust
+from personaagent.data import Choice, Directive, FusionWeights, Persona, Rating
 from personaagent.errors import DataError, LMError
 from personaagent.programs import PersonaAgent, Personal
 from personaagent.programs.fusion import stated
@@ -70,7 +70,7 @@ def test_a_program_may_make_something_else_of_what_was_read(memory):
 
 
 def test_habit_has_the_say_that_the_persona_gives_it(memory):
-    trusting = Persona("ann", "inbox", trust=Trust(0.25, 1.0))
+    trusting = Persona("ann", "inbox", trust=FusionWeights(0.25, 1.0))
     said = ask(personal(memory), book(), "dog walk", persona=trusting)
     assert said.answer == "travel"
     assert said.habit is not None
@@ -145,7 +145,7 @@ def test_a_saved_program_comes_back_with_persona_and_demos(memory, tmp_path):
 
 def test_a_replay_sees_neither_its_answer_nor_the_future(memory):
     past = mail(3, "dog walk", "travel")
-    trusting = Persona("ann", "inbox", trust=Trust(0.25, 1.0))
+    trusting = Persona("ann", "inbox", trust=FusionWeights(0.25, 1.0))
     with dspy.context(lm=stand_in(book())):
         said = personal(memory).replay(mail(1, "dinner with the dog", "travel"), trusting)
         later = personal(memory).replay(past, trusting)

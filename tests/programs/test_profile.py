@@ -8,7 +8,7 @@ from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, mail
 
 from personaagent.errors import LMError
-from personaagent.programs import GradientWriter, ProfileSummarizer, Situation
+from personaagent.programs import GradientWriter, ProfileSummarizer, QueryScope
 from personaagent.programs.rewriter import LONGEST_CUE, clean
 
 
@@ -70,6 +70,6 @@ def test_a_cue_is_given_without_its_decoration():
 
 def test_a_replayed_query_sees_neither_itself_nor_what_it_was_made_from():
     past = mail(4, "x", "work", metadata={"stem": "s", "own": "o", "other": "n"})
-    seen = Situation.replaying(INBOX, past)
+    seen = QueryScope.replaying(INBOX, past)
     assert (seen.user, seen.query, seen.before) == ("ann", "x", past.time)
     assert set(seen.exclude) == {"ann-4", "s", "o"}

@@ -10,7 +10,7 @@ import personaagent.data.sample
 from personaagent.data import Directive, Persona, read_interactions, read_queries, read_tasks
 from personaagent.lm import connect
 from personaagent.memory import EpisodicMemory, Store
-from personaagent.programs import ActionChooser, MemoryRetriever, PersonaAgent, Situation
+from personaagent.programs import ActionChooser, MemoryRetriever, PersonaAgent, QueryScope
 from personaagent.programs.tools import personal_tools, run
 
 SAMPLE = Path(personaagent.data.sample.__file__).parent
@@ -38,7 +38,7 @@ def test_the_real_lm_chooses_valid_actions_and_follows_a_directive(tmp_path):
             assert told.answer == asked.gold == "work"
             assert told.lm["work"] > 2 * usual.lm["work"]
 
-            situation = Situation("chidi", inbox, asked.query)
+            situation = QueryScope("chidi", inbox, asked.query)
             tools = personal_tools(MemoryRetriever(memory), situation, "Works with animals.")
             chosen = ActionChooser()(
                 query=asked.query, tools=tools, persona=plain.standing_prompt()

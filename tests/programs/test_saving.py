@@ -8,7 +8,7 @@ import pytest
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book
 
-from personaagent.data import Action, Directive, Persona, Trust
+from personaagent.data import Action, Directive, FusionWeights, Persona
 from personaagent.programs import PersonaAgent
 
 MINE = Persona(
@@ -16,7 +16,7 @@ MINE = Persona(
     "inbox",
     profile='Räumt auf: "{alles}".',
     directives=(Directive("A rule.", "dog", 0.25, ("i1", "i2"), ("i3",)), Directive("Another.")),
-    trust=Trust(0.5, 0.25),
+    trust=FusionWeights(0.5, 0.25),
     actions=(Action("recall", {"k": 3, "query": "x"}),),
     version=4,
     parent="abc",

@@ -9,7 +9,7 @@ from worlds_of_mail import INBOX, book, mail
 
 from personaagent.data import Action, Choice, Rating, Text
 from personaagent.lm import Meter
-from personaagent.programs import ActionChooser, MemoryRetriever, Situation
+from personaagent.programs import ActionChooser, MemoryRetriever, QueryScope
 from personaagent.programs.tools import LONGEST_OBSERVATION, personal_tools, quote, run
 
 both = threading.Barrier(2, timeout=20)
@@ -108,7 +108,7 @@ def test_a_tool_that_asks_the_lm_is_metered_with_the_rest():
 
 
 def test_the_chooser_takes_each_action_once(memory):
-    tools = personal_tools(MemoryRetriever(memory), Situation("ann", INBOX, "dog"), "")
+    tools = personal_tools(MemoryRetriever(memory), QueryScope("ann", INBOX, "dog"), "")
     twice = calls(("recall", {"query": "dog", "k": 2}), ("recall", {"query": "dog", "k": 2}))
     with dspy.context(lm=stand_in(book(says={"actions": twice}))):
         chosen = ActionChooser()(query="dog", tools=tools).actions
@@ -116,7 +116,7 @@ def test_the_chooser_takes_each_action_once(memory):
 
 
 def test_the_chooser_can_do_nothing(memory):
-    tools = personal_tools(MemoryRetriever(memory), Situation("ann", INBOX, "dog"), "")
+    tools = personal_tools(MemoryRetriever(memory), QueryScope("ann", INBOX, "dog"), "")
     with dspy.context(lm=stand_in(book())):
         assert ActionChooser()(query="dog", tools=tools).actions == []
 
@@ -131,12 +131,12 @@ def test_the_chooser_can_do_nothing(memory):
     ],
 )
 def test_labels_are_counted_where_they_mean_the_same_in_every_query(memory, task, counts):
-    tools = personal_tools(MemoryRetriever(memory), Situation("ann", task, "dog"), "")
+    tools = personal_tools(MemoryRetriever(memory), QueryScope("ann", task, "dog"), "")
     assert ("habits" in [tool.name for tool in tools]) == counts
 
 
 def test_the_profile_is_a_tool_only_where_there_is_one(memory):
-    situation = Situation("ann", INBOX, "dog")
+    situation = QueryScope("ann", INBOX, "dog")
     tools = personal_tools(MemoryRetriever(memory), situation, "Likes dogs.")
     (seen,) = run([Action("read_profile")], tools)
     assert seen.text == "Likes dogs."
@@ -145,7 +145,7 @@ def test_the_profile_is_a_tool_only_where_there_is_one(memory):
 @pytest.mark.parametrize("k", [-5, 0, 21, 10**9])
 def test_recall_bounds_the_number_that_the_lm_asks_for(memory, k):
     memory.add(mail(n, f"dog {n}", "work") for n in range(10, 50))
-    tools = personal_tools(MemoryRetriever(memory), Situation("ann", INBOX, "dog"), "")
+    tools = personal_tools(MemoryRetriever(memory), QueryScope("ann", INBOX, "dog"), "")
     (seen,) = run([Action("recall", {"query": "dog", "k": k})], tools)
     assert seen.failed or 1 <= len(seen.memories) <= 20
 

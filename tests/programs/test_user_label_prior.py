@@ -10,14 +10,14 @@ from worlds_of_mail import DAWN, INBOX, mail
 
 from personaagent.data import Choice, Meanings, Rating
 from personaagent.memory import Memory
-from personaagent.programs import MemoryRetriever, Situation
-from personaagent.programs.user_label_prior import label_posterior, named, vote
+from personaagent.programs import MemoryRetriever, QueryScope
+from personaagent.programs.user_label_prior import named, user_label_prior, vote
 
 PAIR = Choice("papers", "Which paper?")
 
 
 def posterior(memory, query, user="ann", task=INBOX, **seen):
-    return label_posterior(MemoryRetriever(memory), Situation(user, task, query, **seen))
+    return user_label_prior(MemoryRetriever(memory), QueryScope(user, task, query, **seen))
 
 
 voters = st.lists(
@@ -95,13 +95,13 @@ def test_what_a_cohort_means_counts_in_place_of_the_names(memory):
         return Meanings.of(space, labels, weights)
 
     space = memory.embedder.fingerprint
-    ask = MemoryRetriever(memory), Situation("nobody", INBOX, "family piano")
-    by_name = label_posterior(*ask)
+    ask = MemoryRetriever(memory), QueryScope("nobody", INBOX, "family piano")
+    by_name = user_label_prior(*ask)
     assert max(by_name, key=by_name.get) == "family"
-    by_cohort = label_posterior(*ask, learned(space, INBOX.labels))
+    by_cohort = user_label_prior(*ask, learned(space, INBOX.labels))
     assert max(by_cohort, key=by_cohort.get) == INBOX.labels[2]
     for other in (learned("another space", INBOX.labels), learned(space, INBOX.labels[::-1])):
-        assert label_posterior(*ask, other) == by_name
+        assert user_label_prior(*ask, other) == by_name
 
 
 @given(voters, st.sampled_from(INBOX.labels))

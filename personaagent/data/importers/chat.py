@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Literal
 
 from personaagent.data.files import exported_instant
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.interaction import CONVERSATION, TURN, Interaction
 from personaagent.data.task import OPENING, Chat
 
@@ -53,7 +53,7 @@ class Replies:
     user: str
     task: str
     source: str
-    account: Account
+    account: ImportSummary
     _seen: set[str] = field(default_factory=set)
 
     def of(self, messages: Iterable[Message], conversation: str) -> Iterator[Interaction]:
@@ -89,7 +89,7 @@ class Replies:
             )
 
 
-def sent(given: object, began: object, account: Account) -> datetime | None:
+def sent(given: object, began: object, account: ImportSummary) -> datetime | None:
     """When a message was sent; where that is unknown, when its conversation began."""
     for value in (given, began):
         if value:

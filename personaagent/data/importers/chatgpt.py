@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from personaagent.data.files import documents
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.importers import Importer
 from personaagent.data.importers.chat import (
     BRANCH,
@@ -41,7 +41,7 @@ _Node = dict[str, Any]
 
 
 def read_chatgpt(
-    path: str | Path, user: str, *, task: str = CHAT.name, account: Account | None = None
+    path: str | Path, user: str, *, task: str = CHAT.name, account: ImportSummary | None = None
 ) -> Iterator[Interaction]:
     """The user's messages in an export, conversation by conversation, in the order of each.
 
@@ -54,7 +54,7 @@ def read_chatgpt(
     Raises:
         DataError: there are no conversations, or a file is cut off or no JSON.
     """
-    account = Account() if account is None else account
+    account = ImportSummary() if account is None else account
     replies = Replies(account.user(user), task, "chatgpt", account)
     for document in documents(path, _FILES, _DUE):
         for _, record in document.records("not a list of ChatGPT's conversations"):
@@ -66,7 +66,9 @@ def read_chatgpt(
             yield from replies.of(_messages(record, nodes, account), str(name))
 
 
-def _messages(record: dict[str, Any], nodes: dict[str, Any], account: Account) -> Iterator[Message]:
+def _messages(
+    record: dict[str, Any], nodes: dict[str, Any], account: ImportSummary
+) -> Iterator[Message]:
     """What stands on the branch that the conversation went on with."""
     branch = _branch(nodes, record.get("current_node"))
     if branch is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from personaagent.data.files import documents
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.importers import Importer
 from personaagent.data.importers.chat import (
     BRANCH,
@@ -36,7 +36,7 @@ _DUE = "conversations.json of Claude's export"
 
 
 def read_claude(
-    path: str | Path, user: str, *, task: str = CHAT.name, account: Account | None = None
+    path: str | Path, user: str, *, task: str = CHAT.name, account: ImportSummary | None = None
 ) -> Iterator[Interaction]:
     """The user's messages in an export, conversation by conversation, in the order of each.
 
@@ -49,7 +49,7 @@ def read_claude(
     Raises:
         DataError: there are no conversations, or a file is cut off or no JSON.
     """
-    account = Account() if account is None else account
+    account = ImportSummary() if account is None else account
     replies = Replies(account.user(user), task, "claude", account)
     for document in documents(path, _FILES, _DUE):
         for _, record in document.records("not a list of Claude's conversations"):
@@ -60,7 +60,9 @@ def read_claude(
             yield from replies.of(_messages(record, given, account), str(record.get("uuid") or ""))
 
 
-def _messages(record: dict[str, Any], given: list[Any], account: Account) -> Iterator[Message]:
+def _messages(
+    record: dict[str, Any], given: list[Any], account: ImportSummary
+) -> Iterator[Message]:
     readable = [one for one in given if isinstance(one, dict) and isinstance(one.get("uuid"), str)]
     account.left[UNREADABLE] += len(given) - len(readable)
     branch = _branch(readable, record.get("current_leaf_message_uuid"))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from personaagent.data.files import documents, head
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.importers import Importer
 from personaagent.data.importers.chat import CHAT, EMPTY, UNREADABLE, Message, Replies, sent
 from personaagent.data.interaction import Interaction
@@ -45,7 +45,7 @@ _UNDATED = datetime.min.replace(tzinfo=UTC)
 
 
 def read_gemini(
-    path: str | Path, user: str, *, task: str = CHAT.name, account: Account | None = None
+    path: str | Path, user: str, *, task: str = CHAT.name, account: ImportSummary | None = None
 ) -> Iterator[Interaction]:
     """The user's messages to Gemini, oldest first.
 
@@ -58,7 +58,7 @@ def read_gemini(
     Raises:
         DataError: there is no activity of Gemini, or a file is cut off or no JSON.
     """
-    account = Account() if account is None else account
+    account = ImportSummary() if account is None else account
     replies = Replies(account.user(user), task, "gemini", account)
     activities = _activities(path, account)
     beginning = _beginning(activities)
@@ -85,7 +85,7 @@ def _name(conversation: Sequence[Message]) -> str:
     return conversation[0].id if conversation else ""
 
 
-def _activities(path: str | Path, account: Account) -> list[dict[str, Any]]:
+def _activities(path: str | Path, account: ImportSummary) -> list[dict[str, Any]]:
     """The activities of Gemini with a title, of all files; the rest is counted."""
     found: list[dict[str, Any]] = []
     if Path(path).suffix.lower() == ".html":

@@ -21,7 +21,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, ConfigDict
 
 from personaagent.data.files import Document, documents, exported_instant, instant
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.importers import Importer
 from personaagent.data.interaction import Interaction
 from personaagent.data.normal import normal
@@ -65,7 +65,7 @@ class _Memory(Row):
 
 
 def read_mem0(
-    path: str | Path, task: str, *, user: str | None = None, account: Account | None = None
+    path: str | Path, task: str, *, user: str | None = None, account: ImportSummary | None = None
 ) -> Iterator[Interaction]:
     """The memories of an export, in its order.
 
@@ -78,7 +78,7 @@ def read_mem0(
     Raises:
         DataError: not such a file; names the record and the field.
     """
-    account = Account() if account is None else account
+    account = ImportSummary() if account is None else account
     user = account.user(user) if user else None
     now, seen = datetime.now(UTC), set()
     for number, document, entry in _entries(path, account):
@@ -115,7 +115,7 @@ def _refuse(document: Document, number: int, field: str, problem: str) -> DataEr
     return DataError(f"{document}: record {number}: field '{field}': {problem}")
 
 
-def _entries(path: str | Path, account: Account) -> Iterator[tuple[int, Document, object]]:
+def _entries(path: str | Path, account: ImportSummary) -> Iterator[tuple[int, Document, object]]:
     for document in documents(path, r".*\.json", "JSON file with memories"):
         with document.opened() as stream:
             data = parse_json(stream.read(), str(document))

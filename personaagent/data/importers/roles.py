@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict
 
 from personaagent.data.files import Document, documents, exported_instant, head
-from personaagent.data.import_summary import Account
+from personaagent.data.import_summary import ImportSummary
 from personaagent.data.importers import Importer
 from personaagent.data.importers.chat import CHAT, EMPTY, HOLLOW, WORDLESS, Message, Replies
 from personaagent.data.interaction import Interaction
@@ -92,7 +92,7 @@ def read_roles(
     user: str | None = None,
     *,
     task: str = CHAT.name,
-    account: Account | None = None,
+    account: ImportSummary | None = None,
 ) -> Iterator[Interaction]:
     """The users' messages in a file, conversation by conversation, in the order of each.
 
@@ -106,7 +106,7 @@ def read_roles(
     Raises:
         DataError: a file is no JSON or has another form; names the place and the field.
     """
-    account = Account() if account is None else account
+    account = ImportSummary() if account is None else account
     user = account.user(user) if user else None
     readers: dict[str, Replies] = {}
     opened: set[str] = set()
@@ -117,7 +117,7 @@ def read_roles(
 
 
 def _talks(
-    document: Document, user: str | None, opened: set[str], account: Account
+    document: Document, user: str | None, opened: set[str], account: ImportSummary
 ) -> Iterator[tuple[str, _Talk]]:
     """The conversations of a file, each with its user; `opened` are the names that are taken."""
     loose: list[tuple[Refuse, Any]] = []
@@ -187,7 +187,7 @@ def _told(
     time: datetime | None,
     user: str,
     opened: set[str],
-    account: Account,
+    account: ImportSummary,
 ) -> Iterator[_Talk]:
     """The conversations in a list of messages; one without a name is named by its opening."""
     talks: dict[str, _Talk] = {}

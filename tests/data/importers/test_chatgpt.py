@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import Account, Interaction, read_chatgpt
+from personaagent.data import ImportSummary, Interaction, read_chatgpt
 from personaagent.data.importers import chat, chatgpt
 from personaagent.errors import DataError, PersonaAgentError
 
@@ -58,8 +58,8 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def read(path: Path) -> tuple[list[Interaction], Account]:
-    account = Account()
+def read(path: Path) -> tuple[list[Interaction], ImportSummary]:
+    account = ImportSummary()
     return list(read_chatgpt(path, "ann", account=account)), account
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from personaagent.data import Account, Interaction, read_claude
+from personaagent.data import ImportSummary, Interaction, read_claude
 from personaagent.data.importers import chat
 from personaagent.errors import DataError
 
@@ -57,8 +57,8 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def read(path: Path) -> tuple[list[Interaction], Account]:
-    account = Account()
+def read(path: Path) -> tuple[list[Interaction], ImportSummary]:
+    account = ImportSummary()
     return list(read_claude(path, "ann", account=account)), account
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from personaagent.data import Account, Interaction, read_gemini
+from personaagent.data import ImportSummary, Interaction, read_gemini
 from personaagent.data.importers import chat, gemini
 from personaagent.errors import DataError
 
@@ -45,8 +45,8 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def read(path: Path) -> tuple[list[Interaction], Account]:
-    account = Account()
+def read(path: Path) -> tuple[list[Interaction], ImportSummary]:
+    account = ImportSummary()
     return list(read_gemini(path, "ann", account=account)), account
 
 

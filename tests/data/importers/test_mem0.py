@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import Account, Interaction, read_mem0
+from personaagent.data import ImportSummary, Interaction, read_mem0
 from personaagent.data.importers import mem0
 from personaagent.errors import DataError
 
@@ -37,8 +37,8 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def read(path: Path, user: str | None = None) -> tuple[list[Interaction], Account]:
-    account = Account()
+def read(path: Path, user: str | None = None) -> tuple[list[Interaction], ImportSummary]:
+    account = ImportSummary()
     return list(read_mem0(path, "inbox", user=user, account=account)), account
 
 
@@ -117,7 +117,7 @@ def test_a_page_of_a_longer_list_is_told():
 
 def test_all_pages_together_lack_nothing(write: Write, tmp_path: Path):
     second = {"count": 2, "next": None, "results": [MEMORY]}
-    account = Account()
+    account = ImportSummary()
     for path in (CASES / "mem0-page.json", write(second)):
         list(read_mem0(path, "inbox", account=account))
     assert account.taken == {mem0.MEMORY: 2}
@@ -145,7 +145,7 @@ def test_what_a_page_says_of_the_rest_is_believed(write: Write, page: Any, missi
 
 
 def test_a_broken_memory_is_left_where_that_is_wanted(write: Write):
-    account = Account(skip_malformed=True)
+    account = ImportSummary(skip_malformed=True)
     path = write([MEMORY | {"id": ""}, MEMORY, 3])
     assert [one.query for one in read_mem0(path, "inbox", account=account)] == ["Ann drinks tea."]
     assert [text.split(": ")[1] for text in account.malformed] == ["record 1", "record 3"]

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from personaagent.data import Account, read_roles
+from personaagent.data import ImportSummary, read_roles
 from personaagent.data.importers.chat import EMPTY, HOLLOW, OPENING, TOOL, WORDLESS
 from personaagent.data.importers.roles import OTHER
 from personaagent.data.interaction import CONVERSATION, TURN
@@ -59,7 +59,7 @@ def test_lines_that_name_their_users_need_no_user(read, tmp_path):
 
 
 def test_with_a_user_the_conversations_of_others_are_left_and_counted(read):
-    account = Account()
+    account = ImportSummary()
     lines = "\n".join(json.dumps({"user": user, "messages": TALK}) for user in ("u1", "u2"))
     assert {one.user for one in read(lines, user="u2", account=account)} == {"u2"}
     assert account.left[OTHER] == 3
@@ -84,7 +84,7 @@ def test_one_object_a_list_of_objects_and_a_list_on_each_line_are_read_too(read)
 
 def test_content_in_blocks_and_other_names_of_roles_are_read(read):
     blocks = [{"type": "text", "text": "Look at"}, {"type": "image"}, {"text": "this."}]
-    account = Account()
+    account = ImportSummary()
     (one,) = read(
         [
             {"role": "system", "content": "Be kind."},
@@ -145,7 +145,7 @@ def test_what_is_wrong_is_named_with_its_place(read):
 
 
 def test_one_broken_record_costs_no_other_where_that_is_wanted(read):
-    account = Account(skip_malformed=True)
+    account = ImportSummary(skip_malformed=True)
     broken = [{"messages": 3}, {"messages": [*TALK, said("robot", "Beep.")]}, {"messages": []}]
     assert len(read(broken, account=account)) == 2
     assert len(account.malformed) == 2
