@@ -38,7 +38,7 @@ class Row:
 def demo(
     users: Annotated[
         str, typer.Option(help="Users of the sample, separated by commas.")
-    ] = "amira,bela,elif,farid",
+    ] = "amira,bela",
     queries: Annotated[int, typer.Option(min=1, help="Held-out queries per user.")] = 6,
     out: Annotated[Path, typer.Option(help="Where the exported personas go.")] = Path(
         "personaagent-demo"

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from personaagent.errors import DataError
+from personaagent.policies import ACCEPTANCES, AUTO, RETRIEVERS, SAMPLERS, UPDATES
+from personaagent.registry import Registry
+
 if TYPE_CHECKING:
     from personaagent.lm import Budget
 
@@ -110,6 +114,30 @@ User = Annotated[
     str,
     typer.Option("--user", "-u", help="Whose data.", show_default=False, callback=as_user),
 ]
+
+
+def _named(flag: str, registry: Registry[Any], *beside: str, help: str) -> Any:
+    """An option that takes a name in a registry; help shows its own parts as the choices.
+
+    Args:
+        flag: of the option.
+        registry: of the parts.
+        beside: names that stand for no part.
+        help: what it decides.
+    """
+
+    def known(name: str) -> str:
+        try:
+            return name if name in beside else registry.known(name)
+        except DataError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    choices = "|".join([*beside, *registry.ours])
+    return typer.Option(
+        flag, parser=known, metavar=f"[{choices}]", help=help, rich_help_panel=_ALIGNMENT
+    )
+
+
 TaskName = Annotated[
     str | None,
     typer.Option("--task", "-t", help="The task; may be left out where the user has only one."),
@@ -214,36 +242,40 @@ ReplayCount = Annotated[
     ),
 ]
 UpdateName = Annotated[
-    Literal["auto", "edits", "rewrite", "paper"],
-    typer.Option(
+    str,
+    _named(
         "--update",
+        UPDATES,
+        AUTO,
         help="Single directives, the whole persona, the paper's system prompt, or what suits the "
         "task and the LM.",
-        rich_help_panel=_ALIGNMENT,
     ),
 ]
 AcceptName = Annotated[
-    Literal["replay", "evidence", "always"],
-    typer.Option(
+    str,
+    _named(
         "--accept",
+        ACCEPTANCES,
         help="Accept what does better on replay, what has enough evidence over all alignments, or "
         "always, as in the paper: then nothing is held out or replayed.",
-        rich_help_panel=_ALIGNMENT,
     ),
 ]
 SamplerName = Annotated[
-    Literal["auto", "hard", "latest"],
-    typer.Option(
+    str,
+    _named(
         "--sampler",
+        SAMPLERS,
+        AUTO,
         help="Learn from what surprises most, from the latest, as in the paper, or as suits "
         "the LM.",
-        rich_help_panel=_ALIGNMENT,
     ),
 ]
 RetrieverName = Annotated[
-    Literal["dense", "bm25", "recency", "hybrid"],
-    typer.Option(
-        "--retriever", help="How the persona's own recall searches.", rich_help_panel=_ALIGNMENT
+    str,
+    _named(
+        "--retriever",
+        RETRIEVERS,
+        help="How the persona's own recall searches.",
     ),
 ]
 ProfileWords = Annotated[

@@ -42,7 +42,7 @@ class ReAct(dspy.Module):
         tools: general tools, as PersonaAgent's.
         iterations: steps at most.
         k: memories that a recall returns unless the LM says otherwise.
-        retriever: a name of `personaagent.memory.RETRIEVERS`.
+        retriever: a name of `personaagent.policies.RETRIEVERS`.
     """
 
     def __init__(

@@ -10,12 +10,11 @@ if TYPE_CHECKING:
     from personaagent.memory.episodic import EpisodicMemory, Memory
     from personaagent.memory.journal import Journal
     from personaagent.memory.quarantine import Quarantined, quarantined, release
-    from personaagent.memory.retrieval import RETRIEVERS, Retriever
+    from personaagent.memory.retrieval import Retriever
     from personaagent.memory.store import Added, Store, UserSummary
     from personaagent.memory.user import UserMemory
 
 __all__ = [
-    "RETRIEVERS",
     "Added",
     "Embedder",
     "EpisodicMemory",
@@ -33,7 +32,6 @@ __all__ = [
 ]
 
 _HOME = {
-    "RETRIEVERS": "retrieval",
     "Added": "store",
     "Embedder": "embedder",
     "EpisodicMemory": "episodic",

@@ -21,9 +21,10 @@ from personaagent.memory.habit_change import Turn, turn_of
 from personaagent.memory.index import IndexCache, UserIndex
 from personaagent.memory.lru import LRU
 from personaagent.memory.progress import track
-from personaagent.memory.retrieval import RETRIEVERS, Ranking, Retriever, Scope, best
+from personaagent.memory.retrieval import Ranking, Retriever, Scope, best
 from personaagent.memory.store import GIVE, Added, Store
 from personaagent.memory.user import UserMemory, aware
+from personaagent.policies import RETRIEVERS
 
 _EMBEDDED = 4_096  # texts whose vectors are kept
 _RECALLED = 20_000  # interactions that are kept as they were recalled

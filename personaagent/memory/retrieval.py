@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from personaagent.data.influence import NOWHERE, crowding, spread
 from personaagent.memory.index import UNDATED
 from personaagent.memory.lru import LRU
-from personaagent.registry import Registry
 
 Ranking = list[tuple[int, float]]  # (seq, score), best first
 
@@ -133,18 +132,6 @@ class Hybrid:
             for place, (seq, _) in enumerate(ranking, start=1):
                 fused[seq] += 1 / (_RRF_K + place)
         return sorted(fused.items(), key=lambda item: (-item[1], -item[0]))[:k]
-
-
-RETRIEVERS: Registry[Callable[[], Retriever]] = Registry(
-    "retrievers",
-    {
-        "dense": f"{__name__}:Dense",
-        "bm25": f"{__name__}:BM25",
-        "recency": f"{__name__}:Recency",
-        "hybrid": f"{__name__}:Hybrid",
-    },
-)
-"""Makers of retrievers by name; `RETRIEVERS.add` makes your own known."""
 
 
 def best(retriever: Retriever, scope: Scope, query: str, k: int) -> Ranking:

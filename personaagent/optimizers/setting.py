@@ -6,36 +6,27 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from personaagent.data import Action, Choice, Task, Text
 from personaagent.data.files import opened
 from personaagent.data.sensitive import Policy
 from personaagent.data.validation import Row, parse_json, suggestion, validated
 from personaagent.errors import DataError
-from personaagent.memory.retrieval import RETRIEVERS
-from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, AlwaysAccept
+from personaagent.optimizers.acceptance import Acceptance
 from personaagent.optimizers.alignment import PersonaAlignment
-from personaagent.optimizers.evidence import AcceptOnEvidence
-from personaagent.optimizers.paper import PaperRewrite
-from personaagent.optimizers.sampling import SIMULATE, HardBatch, LatestBatch
+from personaagent.optimizers.sampling import SIMULATE
 from personaagent.optimizers.selection import Policies
-from personaagent.optimizers.update import FullRewrite, ItemisedEdits
+from personaagent.policies import ACCEPTANCES, AUTO, RETRIEVERS, SAMPLERS, UPDATES
 from personaagent.programs.profile import LONGEST
 from personaagent.programs.tools import MOST_MEMORIES
+from personaagent.registry import Registry
 
-UPDATES = {"auto": None, "edits": ItemisedEdits, "rewrite": FullRewrite, "paper": PaperRewrite}
-ACCEPTANCES: dict[str, Callable[[], Acceptance]] = {
-    "replay": AcceptOnReplay,
-    "evidence": AcceptOnEvidence,
-    "always": AlwaysAccept,
-}
-SAMPLERS = {"auto": None, "hard": HardBatch, "latest": LatestBatch}
 _DEFAULT_K, _DEFAULT_RETRIEVER = 4, "dense"
 
 
@@ -79,15 +70,14 @@ class Setting:
             acceptance: the policy where it knows more than its name says: the user's evidence.
             options: the arguments of `PersonaAlignment` that are no choices.
         """
-        update, sampler = UPDATES[self.update], SAMPLERS[self.sampler]
         return PersonaAlignment(
             iterations=self.iterations,
             batch=self.batch,
             # what is always accepted needs no judge, and of the latest no more than a batch
             replay=0 if self.accept == "always" else self.replay,
             simulate=self.batch if self.sampler == "latest" else SIMULATE,
-            sampler=sampler() if sampler else None,
-            update=update() if update else None,
+            sampler=None if self.sampler == AUTO else SAMPLERS[self.sampler](),
+            update=None if self.update == AUTO else UPDATES[self.update](),
             acceptance=acceptance or ACCEPTANCES[self.accept](),
             policies=self.policies(),
             profile=self.profile,
@@ -150,14 +140,24 @@ def read_choices(path: Path) -> dict[str, Any]:
     return validated(_Choices, data, refuse).model_dump(exclude_unset=True)
 
 
+def _one_of(registry: Registry[Any], *beside: str) -> AfterValidator:
+    def check(name: str) -> str:
+        try:
+            return name if name in beside else registry.known(name)
+        except DataError as error:
+            raise ValueError(str(error)) from None
+
+    return AfterValidator(check)
+
+
 class _Choices(Row):
     iterations: Annotated[int, Field(ge=1)] = 0
     batch: Annotated[int, Field(ge=1)] = 0
     k: Annotated[int, Field(ge=1, le=MOST_MEMORIES)] = 0
-    update: Literal["auto", "edits", "rewrite", "paper"] = "auto"
-    accept: Literal["replay", "evidence", "always"] = "replay"
-    sampler: Literal["auto", "hard", "latest"] = "auto"
-    retriever: Literal["dense", "bm25", "recency", "hybrid"] = "dense"
+    update: Annotated[str, _one_of(UPDATES, AUTO)] = AUTO
+    accept: Annotated[str, _one_of(ACCEPTANCES)] = "replay"
+    sampler: Annotated[str, _one_of(SAMPLERS, AUTO)] = AUTO
+    retriever: Annotated[str, _one_of(RETRIEVERS)] = "dense"
     profile: Annotated[int, Field(ge=5, le=200)] = 0
     replay: Annotated[int, Field(ge=0)] = 0
     seed: int = 0
@@ -183,7 +183,7 @@ NUMBERS = {
 NAMES = {
     "update": ("auto", "rewrite", "paper"),
     "accept": ("replay", "always"),
-    "retriever": tuple(RETRIEVERS),
+    "retriever": RETRIEVERS.ours,
 }
 
 ALWAYS = ("batch", "iterations", "k")

@@ -42,7 +42,7 @@ class PersonaAgent(dspy.Module):
             their name and described by their docstring.
         rounds: how often π_P may choose actions for one query; 0 leaves it to standing actions.
         k: memories that a recall returns unless the LM says otherwise.
-        retriever: a name of `personaagent.memory.RETRIEVERS`.
+        retriever: a name of `personaagent.policies.RETRIEVERS`.
 
     Raises:
         DataError: an argument is not what it is to be.

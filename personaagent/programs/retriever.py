@@ -5,7 +5,8 @@ from __future__ import annotations
 import dspy
 
 from personaagent.data import validation
-from personaagent.memory import RETRIEVERS, EpisodicMemory
+from personaagent.memory import EpisodicMemory
+from personaagent.policies import RETRIEVERS
 from personaagent.programs.scope import QueryScope
 
 

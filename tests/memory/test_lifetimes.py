@@ -17,10 +17,11 @@ from test_sync import WORDS, Device
 from worlds import NOON, interaction
 
 from personaagent.data import Persona
-from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
+from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.schema import metadata
 from personaagent.memory.sync import read
 from personaagent.memory.tasks import tasks_of
+from personaagent.policies import RETRIEVERS
 
 NUMBERS = itertools.count()
 ids = st.integers(0, 2)  # few, so that one is often erased and added again

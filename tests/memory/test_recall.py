@@ -14,10 +14,11 @@ from worlds import NOON, WORDS, histories, interaction, times
 
 from personaagent.data import CHAT, Interaction, Text
 from personaagent.errors import DataError
-from personaagent.memory import RETRIEVERS, EpisodicMemory, Store
+from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.habit_change import forget_turn, save_turn
 from personaagent.memory.schema import meta, vectors
 from personaagent.memory.tasks import save_tasks, task_named
+from personaagent.policies import RETRIEVERS
 
 CLOCK = datetime(2023, 1, 1, tzinfo=UTC)
 several = settings(

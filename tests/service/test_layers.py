@@ -13,6 +13,7 @@ HOUSE = Path(personaagent.__file__).parent
 FLOORS = [
     {"errors", "lazy"},
     {"client", "files", "registry"},
+    {"policies"},
     {"data", "signatures"},
     {"memory", "lm"},
     {"programs"},
