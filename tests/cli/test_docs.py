@@ -71,6 +71,8 @@ def test_the_commands_about_imports_run(
     monkeypatch.setattr("cli_world.Engine.answers", {"Note down": '{"notes": []}'})
     talk = {"user": "amira", "messages": [{"role": "user", "text": "Tyres?"}]}
     (tmp_path / "chats.jsonl").write_text(json.dumps(talk))
+    table = "id,user,task,query,response\nt1,amira,inbox,Tyres?,money\n"
+    (tmp_path / "history.csv").write_text(table)
     memory = {"id": "1", "memory": "Amira sold her car.", "user_id": "amira"}
     (tmp_path / "memories.json").write_text(json.dumps([memory]))
     shutil.copy(CASES / "chatgpt-export.zip", tmp_path)
