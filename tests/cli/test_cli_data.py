@@ -377,7 +377,7 @@ def test_every_program_of_the_registry_can_be_named(run: Run, tmp_path, program:
 def test_a_misspelt_program_is_suggested(run: Run, tmp_path):
     said = run("import", "x.json", "--from", "chatgtp", "--user", "amira", ok=None)
     assert said.exit_code == 2
-    assert "did you mean 'chatgpt'" in said.stderr.replace("\n", " ")
+    assert "do you mean 'chatgpt'" in said.stderr.replace("\n", " ")
 
 
 def test_malformed_lines_are_left_and_told_where_that_is_wanted(run: Run, told, tasks, tmp_path):

@@ -61,7 +61,7 @@ def memory(tmp_path):
         (lambda: Rating("stars", "?", low="1"), "low is of type str"),
         (lambda: Rating("stars", "?", low=5, high=1), "must be below high"),
         (lambda: Rating("stars", "?", labels=("good", "bad")), "no labels but low and high"),
-        (lambda: Choice("pairs", "?", labels=("a", "b")), "are [1] and [2]"),
+        (lambda: Choice("pairs", "?", labels=("a", "b")), "are [1], [2] and so on"),
         (lambda: Interaction("1", "ann", "inbox", "q", "r", time="noon"), "'time' is of type str"),
         (lambda: Query("1", "ann", "inbox", "q", time=date(2026, 1, 1)), "'time' is of type date"),
     ],

@@ -29,7 +29,8 @@ ALIGNED = Persona(
 )
 FIRST = Persona("ann", "inbox", profile="FIRST", actions=())
 OTHER = Persona("eve", "inbox", profile="ANOTHER", actions=(Action("recall"),))
-PERSONAS = Personas({"ann": ALIGNED, "eve": OTHER}, {"ann": FIRST}, {"ann": "eve"})
+PAPER = replace(FIRST, profile="You are the helper of Ann.", whole=True)
+PERSONAS = Personas({"ann": ALIGNED, "eve": OTHER}, {"ann": FIRST}, {"ann": "eve"}, {"ann": PAPER})
 PARTS = ("alignment", "persona", "memory", "action", "habit", "lean")
 ALONE = replace(ALIGNED.trust, habit=0.0)
 

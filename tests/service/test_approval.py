@@ -197,7 +197,7 @@ def test_pins_and_authors_travel_by_sync_and_win_over_what_has_none(tmp_path):
         (tmp_path / name).mkdir()
         return remembering(tmp_path / name, *habitual(count=6))
 
-    from personaagent.memory.sync import sync
+    from personaagent.memory.sync import read, sync
 
     with device("a") as one, device("b") as other:
         base = Persona("ann", "inbox", "Learned.", (Directive("Be brief."),), actions=())
@@ -210,7 +210,7 @@ def test_pins_and_authors_travel_by_sync_and_win_over_what_has_none(tmp_path):
         theirs.publish(learned.succeed(profile="Newest."), expected=learned.hash, reason="aligned")
         for here, there in ((one, other), (other, one)):
             with there.store.database.read() as connection:
-                known = sync.read(there.store, connection, "ann")
+                known = read(there.store, connection, "ann")
             sync(here.store, known)
         both = [memory.store.of("ann").persona("inbox") for memory in (one, other)]
         assert both[0] == both[1]
