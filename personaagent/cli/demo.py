@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.markup import escape
 
 from personaagent.cli.options import Json, LMChoice, grouped
 
@@ -44,6 +47,13 @@ def demo(
         "personaagent-demo"
     ),
     *,
+    recorded: Annotated[
+        bool,
+        typer.Option(
+            "--recorded",
+            help="Show a recorded run with a frontier LM on a few chats instead: no LM is asked.",
+        ),
+    ] = False,
     choice: LMChoice,
     as_json: Json = False,
 ) -> None:
@@ -54,12 +64,17 @@ def demo(
     personaagent demo
 
     personaagent demo --users amira --queries 4
+
+    personaagent demo --recorded
     """
     from platformdirs import user_cache_path
 
     from personaagent.cli import render, session
 
     screen = render.screen(as_json=as_json)
+    if recorded:
+        _show_recording(screen, as_json=as_json)
+        return
     # Without the response cache: a second demo must not look faster than the first.
     model = session.connect(choice).copy(cache=False)
     folder = user_cache_path("personaagent") / "demo"
@@ -103,6 +118,39 @@ def demo(
                 "files": [str(file) for file in files],
             }
         )
+
+
+def _show_recording(screen: Console, *, as_json: bool) -> None:
+    """What a run on the sample's chats gave, as it was kept."""
+    from personaagent.cli import render
+    from personaagent.data import Persona
+
+    kept = json.loads((SAMPLE / "recorded.json").read_text(encoding="utf-8"))
+    if as_json:
+        render.print_json(kept)
+        return
+    persona = Persona.from_dict(kept["persona"])
+    chats = json.loads((SAMPLE / "chats.json").read_text(encoding="utf-8"))
+    screen.print(
+        f"This is a recording of {kept['recorded']}: {kept['lm']}, read {len(chats)} short chats "
+        f"of the invented user '{persona.user}' ({kept['messages']} messages) in "
+        f"{kept['calls']} calls and {kept['tokens']:,} tokens, and answered two questions. No LM "
+        "is asked now.",
+        soft_wrap=True,
+    )
+    screen.print("\nBefore: nothing is known of the user. After:\n")
+    screen.print(render.persona_panel(persona))
+    for one in kept["answers"]:
+        screen.print(f"\n[bold]{escape(one['question'])}[/bold]")
+        for how in ("without", "with"):
+            screen.print(f"\n[cyan]{how} the persona:[/cyan]")
+            screen.print(render.plain(one[how]), soft_wrap=True, markup=False)
+    screen.print(
+        "\nYour own: personaagent import EXPORT --from chatgpt --user NAME, then personaagent "
+        "compile --user NAME --lm LM",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _workplace(
