@@ -179,7 +179,8 @@ class _Calls:
     def edit(
         self, by: str, *, user: str | None = None, task: str | None = None, **changes: Any
     ) -> Any:
-        """Write into a persona: profile, texts by number, add, drop; `by` is who does."""
+        """Write into a persona: profile, texts by number, add, drop; and of items: items by number,
+        add_items, drop_items; `by` is who does."""
         changed = {"by": by, "task": task, **changes}
         return self._post("/v1/persona/edit", changed, user)
 

@@ -71,7 +71,9 @@ def edit(
     ] = None,
     kind: Annotated[
         str,
-        typer.Option("--kind", help=f"Of the new items: {', '.join(KINDS)}."),
+        typer.Option(
+            "--kind", help="Of the new items: preference, need, aversion, habit, style or fact."
+        ),
     ] = "fact",
     topic: Annotated[str, typer.Option("--topic", help="Of the new items.")] = "",
     drop_item: Annotated[
