@@ -169,7 +169,7 @@ class _Calls:
         return self._get("/v1/persona/diff", user, task=task, **versions)
 
     def blame(self, *, user: str | None = None, task: str | None = None) -> Any:
-        """Where each directive comes from."""
+        """Where each item and directive comes from."""
         return self._get("/v1/persona/blame", user, task=task)
 
     def rollback(self, version: int, *, user: str | None = None, task: str | None = None) -> Any:

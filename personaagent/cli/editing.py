@@ -116,7 +116,7 @@ def edit(
 
     numbered = [number for number in (directive, item) if number is not None]
     if len(numbered) != (text is not None):
-        raise DataError("--text TEXT goes together with one --directive NUMBER or --item NUMBER")
+        raise DataError("--text TEXT and one --directive NUMBER or --item NUMBER go together")
     if text is None and profile is None and not (add or drop or add_item or drop_item):
         raise DataError(
             "nothing to edit: give --text with --directive or --item, --profile, --add, --drop, "

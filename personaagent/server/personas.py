@@ -119,9 +119,11 @@ class Changes(BaseModel):
 
 
 class Origin(BaseModel):
-    """Where a directive comes from: the interactions for and against it, the version that brought
-    it, and the gradients that led to it."""
+    """Where an item or a directive comes from: the interactions for and against it, the version
+    that brought it, and the gradients that led to a directive. `kind` is the item's, or
+    "directive"."""
 
+    kind: str
     text: str
     cue: str
     support: list[Shown]
@@ -193,28 +195,30 @@ def blame(
     task: TaskName = None,
     version: Number = None,
 ) -> list[Origin]:
-    """Where each directive comes from: evidence, version, gradients."""
+    """Where each item and directive comes from: evidence, version, gradients."""
     stored, kind, chain = _chain(service, caller, user, task)
     said = _said(chain[-1] if version is None else _version(chain, version))
     runs = publish.origins(service.store, stored, kind).entries().values()
-    cited = {id for one in said.directives for id in (*one.support, *one.oppose)}
-    known = {one.id: one for one in service.store.of(stored).get(cited)}
+    known = {one.id: one for one in service.store.of(stored).get(said.cited)}
 
     def shown(ids: tuple[str, ...]) -> list[Shown]:
         found: list[Interaction] = [known[id] for id in ids if id in known]
         return [Shown.of(one) for one in found]
 
-    def origin(one: Directive) -> Origin:
+    def origin(one: Item | Directive) -> Origin:
         return Origin(
+            kind=one.kind if isinstance(one, Item) else "directive",
             text=one.text,
-            cue=one.cue,
+            cue="" if isinstance(one, Item) else one.cue,
             support=shown(one.support),
             oppose=shown(one.oppose),
             since=Entry.of(lineage.since(chain, said, one)),
-            gradients=[asdict(critique) for critique in lineage.critiques(runs, one)],
+            gradients=[]
+            if isinstance(one, Item)
+            else [asdict(critique) for critique in lineage.critiques(runs, one)],
         )
 
-    return [origin(one) for one in said.directives]
+    return [origin(one) for one in said.statements]
 
 
 class Back(Strict):
