@@ -169,7 +169,7 @@ class _Calls:
         return self._get("/v1/persona/diff", user, task=task, **versions)
 
     def blame(self, *, user: str | None = None, task: str | None = None) -> Any:
-        """Where each directive comes from."""
+        """Where each item and directive comes from."""
         return self._get("/v1/persona/blame", user, task=task)
 
     def rollback(self, version: int, *, user: str | None = None, task: str | None = None) -> Any:
@@ -179,7 +179,8 @@ class _Calls:
     def edit(
         self, by: str, *, user: str | None = None, task: str | None = None, **changes: Any
     ) -> Any:
-        """Write into a persona: profile, texts by number, add, drop; `by` is who does."""
+        """Write into a persona: profile, texts by number, add, drop; and of items: items by number,
+        add_items, drop_items; `by` is who does."""
         changed = {"by": by, "task": task, **changes}
         return self._post("/v1/persona/edit", changed, user)
 

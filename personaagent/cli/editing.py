@@ -32,7 +32,13 @@ def edit(
         int | None,
         typer.Option("--directive", help="Write this directive anew, as 'show' numbers it.", min=1),
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="What it says from now on.")] = None,
+    item: Annotated[
+        int | None,
+        typer.Option("--item", help="Write this item anew, as 'show' numbers it.", min=1),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="What the directive or item says from now on.")
+    ] = None,
     profile: Annotated[
         str | None, typer.Option("--profile", help="The new profile; '' leaves none.")
     ] = None,
@@ -54,8 +60,33 @@ def edit(
             show_default=False,
         ),
     ] = None,
+    add_item: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add-item",
+            metavar="TEXT",
+            help="A new item; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind", help="Of the new items: preference, need, aversion, habit, style or fact."
+        ),
+    ] = "fact",
+    topic: Annotated[str, typer.Option("--topic", help="Of the new items.")] = "",
+    drop_item: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--drop-item",
+            metavar="NUMBER",
+            help="An item that goes; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     no_pin: Annotated[
-        bool, typer.Option("--no-pin", help="Let alignments change it again.")
+        bool, typer.Option("--no-pin", help="Let alignments change it again; not for items.")
     ] = False,
     by: Author = None,
     task: TaskName = None,
@@ -64,7 +95,8 @@ def edit(
 ) -> None:
     """Write into a user's persona; it is the next version, with its author.
 
-    What is written is pinned: no alignment changes or drops it.
+    What is written is pinned: no alignment changes or drops it. An item that is dropped is not
+    learned again from the messages that were read.
 
     [bold]Examples[/bold]
 
@@ -72,28 +104,40 @@ def edit(
     personaagent edit --user amira --directive 1 --text "Bills are work, always."
     personaagent edit --user amira --profile "Amira runs a bakery." --no-pin
     personaagent edit --user amira --drop 2
+    personaagent edit --user amira --item 3 --text "lives in Bergen"
+    personaagent edit --user amira --add-item "eats no nuts" --kind need --topic food
+    personaagent edit --user amira --drop-item 1
     """
     from personaagent.cli import session
+    from personaagent.data import Item
     from personaagent.errors import DataError
     from personaagent.memory.tasks import task_of
     from personaagent.service import editing
 
-    if (directive is None) != (text is None):
-        raise DataError("--directive NUMBER and --text TEXT go together")
-    if text is None and profile is None and not add and not drop:
-        raise DataError("nothing to edit: give --directive and --text, --profile, --add or --drop")
+    numbered = [number for number in (directive, item) if number is not None]
+    if len(numbered) != (text is not None):
+        raise DataError("--text TEXT and one --directive NUMBER or --item NUMBER go together")
+    if text is None and profile is None and not (add or drop or add_item or drop_item):
+        raise DataError(
+            "nothing to edit: give --text with --directive or --item, --profile, --add, --drop, "
+            "--add-item or --drop-item"
+        )
+    new = [Item(kind, as_text(one), as_text(topic)) for one in add_item or ()]
     with session.open_store(db) as store:
-        kind = task_of(store, user, task)
-        before = store.of(user).persona(kind.name)
+        found = task_of(store, user, task)
+        before = store.of(user).persona(found.name)
         after = editing.edit(
             store,
             user,
-            kind,
+            found,
             by or user,
             profile=None if profile is None else as_text(profile),
             texts={} if directive is None or text is None else {directive: as_text(text)},
             add=[as_text(one) for one in add or ()],
             drop=drop or (),
+            items={} if item is None or text is None else {item: as_text(text)},
+            add_items=new,
+            drop_items=drop_item or (),
             pin=not no_pin,
             expected=before.hash if before else None,
         )

@@ -141,7 +141,7 @@ def persona_panel(persona: Persona, *, when: datetime | None = None, reason: str
         )
         parts += [Text("Profile", style="bold"), said, Text()]
     if persona.items:
-        parts += [Text("Items", style="bold"), *_items(persona.items), Text()]
+        parts += [Text("Items", style="bold"), *_items(persona), Text()]
     parts.append(Text("Directives", style="bold"))
     for number, directive in enumerate(persona.directives, 1):
         parts.append(directive_line(number, directive))
@@ -170,7 +170,7 @@ def directive_line(number: int, directive: Directive) -> Text:
     )
 
 
-def item_line(item: Item) -> Text:
+def item_line(number: int, item: Item) -> Text:
     """One item with what it is, how far it goes, and how much speaks for and against it."""
     what = [
         item.kind,
@@ -179,18 +179,20 @@ def item_line(item: Item) -> Text:
     style = "strike" if item.contradicted else ""
     held = f", last held {day(item.last)}" if item.last else ""
     return Text.assemble(
-        ("- ", "cyan"),
+        (f"{number}. ", "cyan"),
         (plain(item.text), style),
         (f" ({'; '.join(what)}){_evidence(item)}{held}", "dim"),
         overflow="fold",
     )
 
 
-def _items(items: Iterable[Item]) -> Iterator[Text]:
-    """By topic, the most used first, as the LM reads them."""
-    for topic, some in by_topic(items).items():
+def _items(persona: Persona) -> Iterator[Text]:
+    """By topic, the most used first, as the LM reads them; with the numbers that `edit` takes."""
+    numbers = {one: number for number, one in enumerate(persona.items, 1)}
+    for topic, some in by_topic(persona.items).items():
         yield Text(plain(topic), style="italic")
-        yield from map(item_line, some)
+        for one in some:
+            yield item_line(numbers[one], one)
 
 
 def _evidence(said: Item | Directive) -> str:

@@ -150,7 +150,7 @@ def _tree(persona: Persona, said: Item | Directive, evidence: _Evidence) -> Tree
     from personaagent.data import Item
 
     if isinstance(said, Item):
-        line = render.item_line(said)
+        line = render.item_line(persona.items.index(said) + 1, said)
     else:
         line = render.directive_line(persona.directives.index(said) + 1, said)
     tree = Tree(line, guide_style="dim")

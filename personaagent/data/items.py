@@ -47,6 +47,7 @@ class Item:
         oppose: ids of those that speak against it.
         last: when it last held: the time of the latest interaction that speaks for it.
         sensitive: one of `SENSITIVE`, or empty.
+        author: the person who wrote it, empty where it was learned.
 
     Raises:
         DataError: the kind or the category is none of these, the text is empty, or the time has no
@@ -61,6 +62,7 @@ class Item:
     oppose: tuple[str, ...] = ()
     last: datetime | None = None
     sensitive: str = ""
+    author: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -78,6 +80,7 @@ class Item:
             "support": tuple(sorted(set(self.support))),
             "oppose": tuple(sorted(set(self.oppose))),
             "last": self.last and self.last.astimezone(UTC),
+            "author": _line(self.author),
         }
         for name, value in changes.items():
             object.__setattr__(self, name, value)
@@ -91,14 +94,22 @@ class Item:
 
     @property
     def contradicted(self) -> bool:
-        """Whether more speaks against it than for it: what once held, or never quite did."""
-        return len(self.oppose) > len(self.support)
+        """Whether more speaks against it than for it: what once held, or never quite did. Nothing
+        speaks louder than the person who wrote it."""
+        return not self.author and len(self.oppose) > len(self.support)
+
+    @property
+    def own(self) -> bool:
+        """Whether a person wrote it, so that nothing that is learned changes or drops it."""
+        return bool(self.author) or not self.support
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data; `from_dict` reads it back to an equal item."""
         data = asdict(self)
         data["support"], data["oppose"] = list(self.support), list(self.oppose)
         data["last"] = self.last and self.last.isoformat()
+        if not self.author:  # hashes from before there was one stay valid
+            del data["author"]
         return data
 
     @classmethod
@@ -111,7 +122,8 @@ class Item:
         """
         if unknown := set(data) - {*cls.__slots__}:
             raise TypeError(f"an item has no {sorted(unknown)}")
-        for name in ("kind", "text", "topic", "reach", "sensitive"):
+        data = {"author": "", **data}
+        for name in ("kind", "text", "topic", "reach", "sensitive", "author"):
             if not isinstance(data[name], str):
                 raise TypeError(f"{name} is {data[name]!r}")
         for name in ("support", "oppose"):
@@ -131,21 +143,24 @@ def merged(*sides: Iterable[Item]) -> tuple[Item, ...]:
     """The items of all sides, ordered by their key; what says the same is one item.
 
     It has the evidence of all, the latest time, and of wordings, topics and categories that differ
-    the first in the alphabet. What speaks both for and against stays on both sides. Commutative,
-    associative and idempotent.
+    the first in the alphabet, of what a person wrote if one did. What speaks both for and against
+    stays on both sides. Commutative, associative and idempotent.
     """
     found: dict[tuple[str, str, str], Item] = {}
     for one in (item for side in sides for item in side):
         known = found.setdefault(one.key, one)
+        written = [each for each in (known, one) if each.author]
+        first, other = written * 2 if len(written) == 1 else (known, one)  # whose words count
         found[one.key] = replace(
             known,
-            text=min(known.text, one.text),
-            topic=_least(known.topic, one.topic),
-            reach=min(known.reach, one.reach),
+            text=min(first.text, other.text),
+            topic=_least(first.topic, other.topic),
+            reach=min(first.reach, other.reach),
             support=(*known.support, *one.support),
             oppose=(*known.oppose, *one.oppose),
             last=max((at for at in (known.last, one.last) if at), default=None),
-            sensitive=_least(known.sensitive, one.sensitive),
+            sensitive=_least(first.sensitive, other.sensitive),
+            author=_least(known.author, one.author),
         )
     return tuple(found[key] for key in sorted(found))
 
@@ -157,7 +172,7 @@ def without(
 ) -> tuple[Item, ...]:
     """The items without some interactions: one that loses its last support goes.
 
-    An item that had no support before was written by a person, and stays.
+    An item that has an author, or had no support before, was written by a person, and stays.
 
     Args:
         items: any number.
@@ -173,18 +188,18 @@ def without(
         last = one.last
         if len(support) < len(one.support):
             last = max((times[id] for id in support if id in times), default=None)
-        if support or not one.support:
+        if support or one.own:
             left.append(replace(one, support=support, oppose=oppose, last=last))
     return tuple(left)
 
 
 def by_use(items: Iterable[Item]) -> list[Item]:
-    """The most used first: what holds before what is contradicted, then the most support, then the
-    latest."""
+    """The most used first: what holds before what is contradicted, what a person wrote before what
+    was learned, then the most support, then the latest."""
 
     def rank(one: Item) -> tuple[Any, ...]:
         latest = -one.last.timestamp() if one.last else 0.0
-        return one.contradicted, -len(one.support), latest, one.key
+        return one.contradicted, not one.author, -len(one.support), latest, one.key
 
     return sorted(items, key=rank)
 

@@ -51,7 +51,7 @@ def barest(persona: Persona) -> dict[str, Any]:
     return {
         "profile": persona.profile if persona.profile_pinned else "",
         "whole": persona.whole and persona.profile_pinned,
-        "items": tuple(one for one in persona.items if not (one.support or one.oppose)),
+        "items": tuple(one for one in persona.items if one.own),
         "directives": tuple(one for one in persona.directives if one.pinned),
     }
 

@@ -150,7 +150,7 @@ def restyled(
         texts: what the user wrote, oldest first.
         policy: for what is sensitive.
     """
-    others = (one for one in items if one.kind != "style" or one.topic not in TOPICS)
+    others = (one for one in items if one.kind != "style" or one.topic not in TOPICS or one.author)
     return merged(others, style_items(texts, policy))
 
 

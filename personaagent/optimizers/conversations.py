@@ -154,7 +154,7 @@ class ConversationReader:
         """What is known after reading what is new.
 
         Args:
-            known: items of before; those without support are a person's own and stay.
+            known: items of before; a person's own (`Item.own`) stay.
             new: messages that were not read yet, of one user.
             past: all messages, oldest first; tells which note is older.
 

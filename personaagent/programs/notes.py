@@ -326,7 +326,7 @@ def bring_together(
     contradicting: list[Item] = []
     for one in related:
         group = [items[at] for at in one.places]
-        own = [at for at in one.places if not items[at].support]
+        own = [at for at in one.places if items[at].own]
         if own:
             for at in set(one.places) - set(own) if one.relation == "same" else ():
                 del left[at]

@@ -7,7 +7,7 @@ from datetime import datetime
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from personaagent.data import Persona, Task
+from personaagent.data import Item, Persona, Task
 from personaagent.memory import waiting
 from personaagent.memory.waiting import Waiting
 from personaagent.server.auth import Caller, Reader, Serving, Writer
@@ -28,14 +28,27 @@ class Whose(Strict):
     by: str = Field(min_length=1, max_length=200)
 
 
+class NewItem(Strict):
+    """Something that a person knows of the user."""
+
+    text: str
+    kind: str = "fact"
+    topic: str = ""
+    reach: str = ""
+
+
 class Edit(Whose):
-    """What a person changes: texts of directives by number (from 1 on), new ones, those that go,
-    the profile. Unless `pin` is false, no alignment changes what is written here."""
+    """What a person changes: texts of directives and items by number (from 1 on), new ones, those
+    that go, the profile. Unless `pin` is false, no alignment changes what is written here; items
+    that a person wrote always stay."""
 
     profile: str | None = None
     texts: dict[int, str] = Field(default={})
     add: list[str] = Field(default=[], max_length=100)
     drop: list[int] = Field(default=[], max_length=1_000)
+    items: dict[int, str] = Field(default={})
+    add_items: list[NewItem] = Field(default=[], max_length=100)
+    drop_items: list[int] = Field(default=[], max_length=1_000)
     pin: bool = True
 
 
@@ -73,6 +86,7 @@ class Candidate(BaseModel):
     expires: datetime
     stale: bool
     system: str
+    items: list[dict[str, object]]
     directives: list[dict[str, object]]
     answers: list[Changing]
 
@@ -92,6 +106,9 @@ def edit(
         texts=given.texts,
         add=given.add,
         drop=given.drop,
+        items=given.items,
+        add_items=[Item(one.kind, one.text, one.topic, one.reach) for one in given.add_items],
+        drop_items=given.drop_items,
         pin=given.pin,
         expected=_seen(if_match),
     )
@@ -181,6 +198,7 @@ def _candidate(caller: Caller, champion: Persona | None, one: Waiting) -> Candid
         expires=one.expires,
         stale=one.stale,
         system=said.render(),
+        items=lineage.item_edits(champion, said),
         directives=lineage.edits(champion, said),
         answers=[Changing(id=a.id, before=a.before, after=a.after) for a in one.answers],
     )

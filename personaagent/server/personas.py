@@ -14,7 +14,8 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import BaseModel
 
-from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data import Directive, Interaction, Item, Persona, Task
+from personaagent.data.items import by_use
 from personaagent.errors import DataError
 from personaagent.memory import Published
 from personaagent.server.auth import Caller, Reader, Serving, Writer
@@ -39,6 +40,30 @@ class Rule(BaseModel):
     oppose: list[str]
 
 
+class Known(BaseModel):
+    """An item: one thing that is known of the user, with the interactions for and against it.
+
+    `number` is what an edit names it by; `author` the person who wrote it, empty where it was
+    learned; `contradicted`, that more speaks against it than for it."""
+
+    number: int
+    kind: str
+    text: str
+    topic: str
+    reach: str
+    support: list[str]
+    oppose: list[str]
+    last: datetime | None
+    sensitive: str
+    author: str
+    contradicted: bool
+
+    @classmethod
+    def of(cls, number: int, one: Item) -> Known:
+        """What is told of an item."""
+        return cls(number=number, contradicted=one.contradicted, **asdict(one))
+
+
 class Shape(BaseModel):
     """A version of a persona; `system` is the system message that it makes."""
 
@@ -49,6 +74,7 @@ class Shape(BaseModel):
     created: datetime
     reason: str
     profile: str
+    items: list[Known]
     directives: list[Rule]
     actions: list[dict[str, Any]] | None
     trust: dict[str, Any]
@@ -64,6 +90,7 @@ class Entry(BaseModel):
     created: datetime
     reason: str
     erased: bool
+    items: int | None
     directives: int | None
 
     @classmethod
@@ -76,6 +103,7 @@ class Entry(BaseModel):
             created=one.created,
             reason=one.reason,
             erased=one.persona is None,
+            items=len(one.persona.items) if one.persona else None,
             directives=len(one.persona.directives) if one.persona else None,
         )
 
@@ -86,13 +114,16 @@ class Changes(BaseModel):
     before: int | None
     after: int
     profile: tuple[str, str] | None
+    items: list[dict[str, Any]]
     directives: list[dict[str, Any]]
 
 
 class Origin(BaseModel):
-    """Where a directive comes from: the interactions for and against it, the version that brought
-    it, and the gradients that led to it."""
+    """Where an item or a directive comes from: the interactions for and against it, the version
+    that brought it, and the gradients that led to a directive. `kind` is the item's, or
+    "directive"."""
 
+    kind: str
     text: str
     cue: str
     support: list[Shown]
@@ -151,6 +182,7 @@ def diff(
         before=old.version if old else None,
         after=new.version,
         profile=None if said == new.profile else (said, new.profile),
+        items=lineage.item_edits(old, new),
         directives=lineage.edits(old, new),
     )
 
@@ -163,28 +195,30 @@ def blame(
     task: TaskName = None,
     version: Number = None,
 ) -> list[Origin]:
-    """Where each directive comes from: evidence, version, gradients."""
+    """Where each item and directive comes from: evidence, version, gradients."""
     stored, kind, chain = _chain(service, caller, user, task)
     said = _said(chain[-1] if version is None else _version(chain, version))
     runs = publish.origins(service.store, stored, kind).entries().values()
-    cited = {id for one in said.directives for id in (*one.support, *one.oppose)}
-    known = {one.id: one for one in service.store.of(stored).get(cited)}
+    known = {one.id: one for one in service.store.of(stored).get(said.cited)}
 
     def shown(ids: tuple[str, ...]) -> list[Shown]:
         found: list[Interaction] = [known[id] for id in ids if id in known]
         return [Shown.of(one) for one in found]
 
-    def origin(one: Directive) -> Origin:
+    def origin(one: Item | Directive) -> Origin:
         return Origin(
+            kind=one.kind if isinstance(one, Item) else "directive",
             text=one.text,
-            cue=one.cue,
+            cue="" if isinstance(one, Item) else one.cue,
             support=shown(one.support),
             oppose=shown(one.oppose),
             since=Entry.of(lineage.since(chain, said, one)),
-            gradients=[asdict(critique) for critique in lineage.critiques(runs, one)],
+            gradients=[]
+            if isinstance(one, Item)
+            else [asdict(critique) for critique in lineage.critiques(runs, one)],
         )
 
-    return [origin(one) for one in said.directives]
+    return [origin(one) for one in said.statements]
 
 
 class Back(Strict):
@@ -214,6 +248,8 @@ def markdown(user: str, entry: Published, said: Persona) -> str:
     lines = [f"# {_line(user)}: {said.task}, version {said.version}", ""]
     if said.profile:
         lines += [_line(said.profile), ""]
+    if said.items:
+        lines += ["## Items", "", *map(_known, by_use(said.items)), ""]
     lines += ["## Directives", ""]
     for one in said.directives:
         against = f", {len(one.oppose)} against" if one.oppose else ""
@@ -222,6 +258,14 @@ def markdown(user: str, entry: Published, said: Persona) -> str:
         lines.append("None yet.")
     lines += ["", f"Published {entry.created:%Y-%m-%d %H:%M} UTC: {_line(entry.reason)}"]
     return "\n".join(lines) + "\n"
+
+
+def _known(one: Item) -> str:
+    """An item as a line of a list."""
+    about = "; ".join(filter(None, (one.kind, one.topic, one.reach)))
+    against = f", {len(one.oppose)} against" if one.oppose else ""
+    who = f", by {one.author}" if one.author else ""
+    return f"- {_line(one.text)} ({_line(about)}; {len(one.support)} for{against}{_line(who)})"
 
 
 def _line(text: str) -> str:
@@ -266,6 +310,7 @@ def _shape(entry: Published, said: Persona) -> Shape:
         created=entry.created,
         reason=entry.reason,
         profile=said.profile,
+        items=[Known.of(number, one) for number, one in enumerate(said.items, 1)],
         directives=[
             Rule(**{name: one[name] for name in Rule.model_fields}) for one in data["directives"]
         ],

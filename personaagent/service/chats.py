@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -60,6 +60,18 @@ def unread(store: Store, user: str, task: Task, past: Sequence[Interaction]) -> 
     """The messages that no training has read, oldest first."""
     known = _known(store, user, task)
     return [one for one in past if one.id not in known]
+
+
+def keep_unread(store: Store, user: str, task: Task) -> Callable[[sa.Connection], None]:
+    """Writes down what was read, for the transaction that publishes what a person wrote: that the
+    persona says something by now is no sign that everything was read."""
+    ids = sorted(_known(store, user, task))
+    noted = store.of(user).journal(_read_in(task.name))
+
+    def keep(connection: sa.Connection) -> None:
+        noted.write(connection, _digest(ids), ids)
+
+    return keep
 
 
 def lesson(

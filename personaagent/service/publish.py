@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,13 @@ def origins(store: Store, user: str, task: Task) -> Journal:
     return store.of(user).journal(f"origins/{task.name}")
 
 
-def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -> Persona:
+def publish(
+    store: Store,
+    persona: Persona,
+    over: Persona | None,
+    reason: str,
+    then: Callable[[sa.Connection], None] | None = None,
+) -> Persona:
     """Make the champion say what a persona says; the persona that is the champion then.
 
     It continues the chain: where the persona does not follow the champion already, it becomes the
@@ -90,6 +96,7 @@ def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -
 
     Args:
         over: the champion that the caller read, None if there was none.
+        then: called in the transaction that publishes.
 
     Raises:
         ConflictError: there is another champion now.
@@ -97,7 +104,7 @@ def publish(store: Store, persona: Persona, over: Persona | None, reason: str) -
     memory = store.of(persona.user)
     successor = over if over is not None and same(over, persona) else following(over, persona)
     expected = over.hash if over else None
-    memory.publish(successor, expected=expected, reason=reason)
+    memory.publish(successor, expected=expected, reason=reason, then=then)
     return successor
 
 

@@ -31,6 +31,19 @@ def test_edit_publishes_what_a_person_wrote_and_show_says_who(run, told, importe
     assert told("edit", *AMIRA, "--drop", 1)["persona"]["directives"] == []
 
 
+def test_items_are_added_corrected_and_dropped_by_the_numbers_that_show_gives(run, told, imported):
+    told("edit", *AMIRA, "--add-item", "eats no nuts", "--kind", "need", "--topic", "food")
+    told("edit", *AMIRA, "--add-item", "lives in Oslo", "--by", "Bela")
+    shown = run("show", *AMIRA).stdout
+    assert "1. eats no nuts (need)  by amira" in shown
+    assert "2. lives in Oslo (fact)  by Bela" in shown
+    said = told("edit", *AMIRA, "--item", 2, "--text", "lives in Bergen")["persona"]["items"]
+    assert [one["text"] for one in said] == ["eats no nuts", "lives in Bergen"]
+    assert "2. lives in Bergen" in run("blame", *AMIRA).stdout
+    left = told("edit", *AMIRA, "--drop-item", 1)["persona"]["items"]
+    assert [one["text"] for one in left] == ["lives in Bergen"]
+
+
 def test_pin_and_unpin_are_versions_and_pins_hold_through_compile(run, told, imported):
     told("edit", *AMIRA, "--add", "File the car under travel.", "--no-pin")
     assert told("pin", *AMIRA, "--directive", 1, "--profile")["persona"]["profile_pinned"]
@@ -48,6 +61,10 @@ def test_pin_and_unpin_are_versions_and_pins_hold_through_compile(run, told, imp
         (("edit",), "nothing to edit"),
         (("edit", "--text", "x"), "go together"),
         (("edit", "--directive", "1"), "go together"),
+        (("edit", "--directive", "1", "--item", "1", "--text", "x"), "go together"),
+        (("edit", "--drop-item", "4"), "no item 4"),
+        (("edit", "--add-item", "x", "--kind", "rumour"), "its kind is one of"),
+        (("edit", "--add-item", "x", "--no-pin"), "always stays"),
         (("edit", "--drop", "4"), "no directive 4"),
         (("pin",), "give --directive NUMBER, or --profile"),
         (("pin", "--profile"), "has no persona"),

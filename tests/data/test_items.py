@@ -36,6 +36,7 @@ few_items = st.builds(  # few texts, so that many say the same
     some_ids,
     st.none() | st.integers(0, 9).map(lambda n: DAY + timedelta(days=n)),
     st.sampled_from(["", "health", "money"]),
+    st.sampled_from(["", "", "Ann", "Bela"]),
 )
 anything = st.text(max_size=30)
 any_items = st.builds(
@@ -48,6 +49,7 @@ any_items = st.builds(
     st.lists(anything, max_size=2).map(tuple),
     st.none() | st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1), timezones=st.just(UTC)),
     st.sampled_from(["", *SENSITIVE]),
+    anything,
 )
 sides = st.lists(st.lists(few_items, max_size=4), max_size=4)
 
@@ -174,7 +176,7 @@ def test_what_only_erased_interactions_support_is_gone(found: list[Item], gone: 
     left = {one.key: one for one in without(known, gone)}
     for before in known:
         rest = tuple(id for id in before.support if id not in gone)
-        if before.support and not rest:
+        if before.support and not rest and not before.author:
             assert before.key not in left
         else:
             after = left[before.key]
@@ -199,6 +201,27 @@ def test_when_it_last_held_follows_what_remains() -> None:
     assert without([one], ["i2"], {"i1": earlier})[0].last == earlier
     assert without([one], ["i2"])[0].last is None
     assert without([one], ["i9"])[0].last == DAY
+
+
+def test_a_learned_item_is_written_down_as_before_there_were_authors() -> None:
+    assert "author" not in item().to_dict()
+    assert Item.from_dict(item(author="Ann").to_dict()).author == "Ann"
+    with pytest.raises(TypeError, match="author is 3"):
+        Item.from_dict(item().to_dict() | {"author": 3})
+
+
+def test_what_a_person_wrote_keeps_its_words_its_author_and_its_place() -> None:
+    own = item("Prefers tea.", support=(), topic="my drinks", author="Ann")
+    learned = item("PREFERS TEA", IDS[:4], topic="drinks", oppose=tuple(IDS), sensitive="health")
+    (both,) = merged([learned], [own])
+    assert (both.text, both.topic, both.author) == ("Prefers tea.", "my drinks", "Ann")
+    assert both.sensitive == ""
+    assert len(both.support) == 4
+    assert both.own
+    assert learned.contradicted
+    assert not both.contradicted
+    assert without([both], IDS) == (own,)
+    assert by_use([item("likes a lot", tuple(IDS)), own])[0] == own
 
 
 def test_what_a_person_wrote_without_evidence_stays() -> None:

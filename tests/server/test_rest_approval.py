@@ -34,6 +34,24 @@ def proposed(store, champion) -> Persona:
     return proposed
 
 
+def test_a_person_corrects_adds_and_drops_items_and_waiting_tells_of_them(client, store, champion):
+    new = [{"text": "eats no nuts", "kind": "need", "topic": "food"}, {"text": "lives in Oslo"}]
+    assert client.post("/v1/persona/edit", json=BY | {"add_items": new}).status_code == 200
+    change = BY | {"items": {"2": "lives in Bergen"}, "drop_items": [1]}
+    assert client.post("/v1/persona/edit", json=change).json()["items"] == 1
+    (left,) = client.get("/v1/persona", params=MINE).json()["items"]
+    assert (left["text"], left["kind"], left["author"]) == ("lives in Bergen", "fact", "Amira")
+    wrong = BY | {"add_items": [{"text": "x", "kind": "rumour"}]}
+    assert "its kind is one of" in client.post("/v1/persona/edit", json=wrong).json()["detail"]
+    now = store.of("amira").persona("inbox")
+    waiting.put_to_wait(
+        store.of("amira"), now.succeed(items=()), over=now.hash, reason="r", made_of=[], answers=[],
+        days=9,
+    )  # fmt: skip
+    (one,) = client.get("/v1/waiting").json()
+    assert [(each["edit"], each["text"]) for each in one["items"]] == [("drop", "lives in Bergen")]
+
+
 def test_what_a_person_writes_is_a_version_with_its_author_and_over_what_was_read(client, champion):
     edit = BY | {"texts": {"1": "File every car under money."}, "add": ["Be brief."]}
     stale = client.post("/v1/persona/edit", json=edit, headers={"If-Match": '"0000"'})

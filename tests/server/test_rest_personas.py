@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from personaagent.data import Directive, Interaction, Persona
+from personaagent.data import Directive, Interaction, Item, Persona
 
 MINE = {"user": "amira", "task": "inbox"}
 
@@ -49,6 +49,27 @@ def test_history_difference_and_origin_are_told(client, chain):
     (origin,) = client.get("/v1/persona/blame", params=MINE).json()
     assert origin["support"][0]["query"] == "the car"
     assert origin["since"]["version"] == 1
+
+
+def test_items_are_told_with_what_speaks_for_them_everywhere(client, store, chain):
+    seats = Item("habit", "sits <i>outside</i>", "air travel", "", (), ("mail-1",), author="Amira")
+    cars = Item("fact", "has a car", "cars", "", ("mail-1",))
+    now = chain[1].succeed(items=(cars, seats))
+    store.of("amira").publish(now, expected=chain[1].hash, reason="read chats")
+    first, second = client.get("/v1/persona", params=MINE).json()["items"]
+    assert (first["number"], first["text"], first["support"]) == (1, "has a car", ["mail-1"])
+    assert (second["number"], second["author"], second["contradicted"]) == (2, "Amira", False)
+    assert client.get("/v1/persona/history", params=MINE).json()[-1]["items"] == 2
+    changed = client.get("/v1/persona/diff", params=MINE).json()["items"]
+    assert [(one["edit"], one["text"]) for one in changed] == [
+        ("add", "has a car"), ("add", "sits <i>outside</i>"),
+    ]  # fmt: skip
+    origins = client.get("/v1/persona/blame", params=MINE).json()
+    assert [one["kind"] for one in origins] == ["fact", "habit", "directive"]
+    assert (origins[0]["support"][0]["query"], origins[0]["since"]["version"]) == ("the car", 2)
+    read = client.get("/v1/persona", params=MINE, headers={"Accept": "text/markdown"}).text
+    assert "- has a car (fact; cars; 1 for)" in read
+    assert "\\<i>" in read
 
 
 def test_a_rollback_is_a_new_version_and_only_over_what_was_read(client, chain):

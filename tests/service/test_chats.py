@@ -23,6 +23,7 @@ from personaagent.memory.queue import Queue
 from personaagent.optimizers import Setting
 from personaagent.service import Trainer
 from personaagent.service.chats import unread
+from personaagent.service.editing import edit
 from personaagent.service.worker import Worker
 
 TEA = talk("tea", "Hello.", "I like tea in the morning.", day=1)
@@ -216,6 +217,86 @@ def test_restart_reads_everything_again(learn, book):
     again = learn(restart=True)
     assert len(book.asked) > spent
     assert texts(again.persona) == texts(first.persona)
+
+
+def number_of(persona, text):
+    return [one.text for one in persona.items].index(text) + 1
+
+
+def test_an_item_that_a_person_drops_is_not_learned_again_from_what_was_read(learn, memory, book):
+    first = learn().persona
+    edit(memory.store, "ann", CHAT, "Ann", drop_items=[number_of(first, "avoids boats")])
+    spent = len(book.asked)
+    learn()
+    again = Trainer(memory, stand_in(book)).train("ann", CHAT)  # not what is remembered of a run
+    assert again.learned.summary == "nothing new to read"
+    assert len(book.asked) == spent
+    assert set(texts(memory.store.of("ann").persona("chat"))) == {"likes tea"}
+    memory.add(talk("trains", "I like trains.", day=3))
+    now = learn().persona
+    assert set(texts(now)) == {"likes tea", "likes trains"}
+    memory.add(talk("sea", "I avoid boats.", day=4))
+    assert texts(learn().persona)["avoids boats"] == {"ann-sea-1"}  # the user says so again
+
+
+def test_after_an_erasure_a_dropped_item_stays_away_and_what_is_new_is_read(learn, memory, book):
+    learn()
+    erase(memory.store, "ann", ids=["ann-boats-1"])
+    memory.add(talk("trains", "I like trains.", day=3))
+    now = memory.store.of("ann").persona("chat")
+    edit(memory.store, "ann", CHAT, "Ann", drop_items=[number_of(now, "likes tea")])
+    past = memory.store.of("ann").interactions("chat")
+    assert [one.id for one in unread(memory.store, "ann", CHAT, past)] == ["ann-trains-1"]
+    assert set(texts(learn().persona)) == {"likes trains"}
+
+
+def test_what_a_person_writes_before_anything_is_read_stays_and_everything_is_read(learn, memory):
+    own = Item("fact", "lives in Bergen", "home")
+    first = edit(memory.store, "ann", CHAT, "Ann", add_items=[own])
+    assert (first.role, first.actions) == ("assistant", ())
+    now = learn().persona
+    assert now.parent == first.hash
+    assert set(texts(now)) == {"lives in Bergen", "likes tea", "avoids boats"}
+    assert {one.author for one in now.items if one.text == "lives in Bergen"} == {"Ann"}
+
+
+def test_what_a_person_wrote_is_theirs_also_when_a_chat_confirms_it(learn, memory):
+    edit(memory.store, "ann", CHAT, "Ann", add_items=[Item("fact", "lives in Oslo", "home")])
+    memory.add(talk("home", "I moved to Oslo last week.", day=3))
+    assert texts(learn().persona)["lives in Oslo"] == {"ann-home-1"}
+    memory.add(talk("again", "Guess what: I moved to Rome.", day=9))
+    items = {one.text: one for one in learn().persona.items}
+    assert items["lives in Oslo"].author == "Ann"
+    erase(memory.store, "ann", ids=["ann-again-1"])
+    assert "lives in Oslo" in texts(memory.store.of("ann").persona("chat"))
+
+
+def test_a_corrected_item_keeps_its_words_and_what_it_replaced_stays_away(learn, memory):
+    first = learn().persona
+    at = number_of(first, "avoids boats")
+    now = edit(memory.store, "ann", CHAT, "Ann", items={at: " loves\nferries "})
+    (own,) = (one for one in now.items if one.author)
+    assert (own.text, own.kind, own.topic) == ("loves ferries", "aversion", "travel")
+    assert (own.support, own.last) == ((), None)
+    memory.add(talk("trains", "I like trains.", day=3))
+    assert set(texts(learn().persona)) == {"likes tea", "loves ferries", "likes trains"}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"items": {9: "x"}}, "no item 9: there are 1 to 2"),
+        ({"drop_items": [0]}, "no item 0"),
+        ({"items": {1: " "}}, "an empty text"),
+        ({"add_items": [Item("aversion", "avoids boats.")]}, "would say twice"),
+        ({"items": {1: "x"}, "pin": False}, "always stays"),
+    ],
+)
+def test_an_edit_of_items_that_cannot_be_made_changes_nothing(learn, memory, change, why):
+    before = learn().persona
+    with pytest.raises(DataError, match=why):
+        edit(memory.store, "ann", CHAT, "Ann", **change)
+    assert memory.store.of("ann").persona("chat") == before
 
 
 def test_what_a_person_wrote_is_never_changed(learn, memory):

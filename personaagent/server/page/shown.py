@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import ndiff
 from typing import Any
 
-from personaagent.data import Directive, Interaction, Persona, Task
+from personaagent.data import Directive, Interaction, Item, Persona, Task
+from personaagent.data.items import by_topic
 from personaagent.memory import Published, Store
 from personaagent.memory.waiting import Changed, Waiting
 from personaagent.service import lineage, publish
 
-MOST = 12  # interactions that are shown for a directive
+MOST = 12  # interactions that are shown for a directive or an item
 _WIDTH, _HEIGHT, _EDGE = 640, 120, 10  # of the picture of quality
 
 
@@ -26,6 +27,17 @@ class Rule:
     oppose: list[Interaction]
     since: Published
     critiques: list[lineage.Critique]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An item with its number, its evidence as far as it is stored, and since when it is there."""
+
+    number: int
+    said: Item
+    support: list[Interaction]
+    oppose: list[Interaction]
+    since: Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,18 @@ def rules(store: Store, chain: Sequence[Published], said: Persona, task: Task) -
     ]
 
 
+def notes(store: Store, chain: Sequence[Published], said: Persona) -> dict[str, list[Note]]:
+    """The items of a persona by topic, as the LM reads them."""
+    memory = store.of(said.user)
+    numbers = {one: number for number, one in enumerate(said.items, 1)}
+
+    def note(one: Item) -> Note:
+        support, oppose = memory.get(one.support[:MOST]), memory.get(one.oppose[:MOST])
+        return Note(numbers[one], one, support, oppose, lineage.since(chain, said, one))
+
+    return {topic: [note(one) for one in some] for topic, some in by_topic(said.items).items()}
+
+
 def scores(store: Store, user: str, task: str) -> dict[str, dict[str, float]]:
     """Loss and score on replay by the hash of the persona, for those that an alignment made."""
     made = store.of(user).journal(f"made/{task}").entries()
@@ -88,10 +112,26 @@ def timeline(chain: Sequence[Published], known: dict[str, dict[str, float]]) -> 
 
 
 def changes(before: Persona | None, after: Persona) -> list[tuple[str, str]]:
-    """What differs between two personas, line by line: `+`, `-` or a space, and the text."""
-    old = before.render().splitlines() if before else []
-    found = [(one[0], one[2:]) for one in ndiff(old, after.render().splitlines())]
+    """What differs between two personas, line by line: `+`, `-` or a space, and the text; of all
+    items, also those that exceed the budget, and how the evidence of those that stay changed."""
+    old, new = (
+        replace(one, words=None).render().splitlines() if one else [] for one in (before, after)
+    )
+    found = [(one[0], one[2:]) for one in ndiff(old, new)]
+    for edit in lineage.item_edits(before, after):
+        if edit["edit"] == "revise":
+            found += [
+                (sign, f"{edit['text']}: {_figures(edit[side])}")
+                for sign, side in (("-", "from"), ("+", "to"))
+            ]
     return [one for one in found if one[0] in "+- "]
+
+
+def _figures(item: dict[str, Any]) -> str:
+    said = [f"{item['support']} for", f"{item['oppose']} against"]
+    said += [f"about {item['topic']}"] if item["topic"] else []
+    said += [f"sensitive: {item['sensitive']}"] if item["sensitive"] else []
+    return ", ".join(said)
 
 
 def decision(store: Store, waits: Waiting, user: str) -> Decision:

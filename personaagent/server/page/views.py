@@ -8,7 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import FileResponse, RedirectResponse, Response
 
-from personaagent.data import Task
+from personaagent.data import Item, Task
+from personaagent.data.items import KINDS
 from personaagent.memory import quarantine, waiting
 from personaagent.memory.queue import Queue
 from personaagent.memory.tasks import tasks_of
@@ -34,6 +35,8 @@ router = APIRouter(prefix="/page", include_in_schema=False, route_class=PageRout
 
 AT_ONCE = 50
 """Interactions on a page."""
+
+LONGEST_TOPIC = 60
 
 Who = Annotated[Visitor, Depends(visitor)]
 Serving = Annotated[Service, Depends(auth.service_of)]
@@ -108,7 +111,7 @@ def users(request: Request, service: Serving, who: Who) -> Response:
 def persona(
     request: Request, service: Serving, who: Who, user: str = "", task: str = ""
 ) -> Response:
-    """A user's persona: every directive with its evidence, and since when it holds."""
+    """A user's persona: every item and directive with its evidence, and since when it is there."""
     stored = _known(service, who, user)
     named, tasks = who.caller.shown(stored), tasks_of(service.store, stored)
     if not task and len(tasks) != 1:
@@ -125,6 +128,8 @@ def persona(
         entry=chain[-1] if chain else None,
         persona=now,
         rules=shown.rules(service.store, chain, now, kind) if now else [],
+        notes=shown.notes(service.store, chain, now) if now else {},
+        kinds=KINDS,
         waits=bool(waiting.waiting_of(service.store.of(stored), kind.name)),
     )
 
@@ -215,7 +220,7 @@ def queue(request: Request, service: Serving, who: Who) -> Response:
 
 @router.post("/edit")
 def edit(service: Serving, sent: Sent) -> Response:
-    """A directive or the profile written anew, a new directive, or one that goes."""
+    """A directive, an item or the profile written anew, a new one, or one that goes."""
     who, form = sent
     stored, kind = _task(service, who, _one(form, "user"), _one(form, "task"))
     number, text = _number(form), _one(form, "text")
@@ -229,6 +234,11 @@ def edit(service: Serving, sent: Sent) -> Response:
         texts={number: text} if part == "directive" else {},
         add=[text] if part == "new" else [],
         drop=[number] if part == "drop" else [],
+        items={number: text} if part == "item" else {},
+        add_items=[Item(_one(form, "kind"), text, _one(form, "topic")[:LONGEST_TOPIC])]
+        if part == "new-item"
+        else [],
+        drop_items=[number] if part == "drop-item" else [],
         expected=_one(form, "seen") or None,
     )
     return back_to("/page/persona", user=who.caller.shown(stored), task=kind.name)

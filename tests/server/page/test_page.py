@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html import unescape
 
 import pytest
 from page_world import RULE
 from starlette.testclient import TestClient
 
-from personaagent.data import Directive, Persona
+from personaagent.data import Directive, Item, Persona
 from personaagent.memory import quarantine
 from personaagent.memory.quarantine import Quarantined
 from personaagent.memory.queue import Queue
@@ -44,6 +45,87 @@ def test_users_lead_to_personas_with_directives_evidence_and_since_when(client):
     assert "the car again" in shown
     assert "aligned: loss 1 to 0.5" in shown
     assert "There is no persona yet." in read(client, "/page/persona?user=bela")
+
+
+SEATS = Item(
+    "preference",
+    "prefers window seats",
+    "air travel",
+    "strict",
+    ("amira-1", "amira-2"),
+    last=datetime(2026, 3, 1, tzinfo=UTC),
+)
+NUTS = Item(
+    "need", "eats no nuts", "food", "", ("amira-3",), ("amira-4", "amira-5"), None, "health"
+)
+
+
+@pytest.fixture
+def known(store):
+    """Amira's persona, in whose second version there are items, more than its budget shows."""
+    mine = store.of("amira")
+    before = mine.persona("inbox")
+    now = before.succeed(items=(NUTS, SEATS), words=2)
+    mine.publish(now, expected=before.hash, reason="read chats")
+    return now
+
+
+def test_items_stand_by_topic_with_evidence_and_what_is_contradicted_is_marked(client, known):
+    shown = read(client, "/page/persona?user=amira")
+    travel, food = shown.index("<h3>air travel</h3>"), shown.index("<h3>food</h3>")
+    assert travel < food  # contradicted items come last
+    seats, nuts = shown[travel:food], shown[food : shown.index('id="directives"')]
+    for text in (
+        "prefers window seats",
+        "preference",
+        "strict",
+        "last held 2026-03-01",
+        "Edit item 2",
+    ):
+        assert text in seats
+    assert "2 for, 0 against" in seats
+    assert "since version 1" in seats
+    assert seats.count("the car again") == 2
+    assert "contradicted" not in seats
+    for text in ("sensitive: health", "contradicted", "1 for, 2 against", "Against it:"):
+        assert text in nuts
+
+
+def test_a_person_corrects_adds_and_removes_items(client, store, send, known):
+    at = {"user": "amira", "task": "inbox"}
+    send("/page/edit", **at, part="item", number=2, text="prefers the aisle", seen=seen(store))
+    send(
+        "/page/edit", **at, part="new-item", text="runs a bakery", kind="fact", topic="work",
+        seen=seen(store),
+    )  # fmt: skip
+    send("/page/edit", **at, part="drop-item", number=1, seen=seen(store))
+    now = store.of("amira").persona("inbox")
+    assert [(one.text, one.topic, one.author) for one in now.items] == [
+        ("prefers the aisle", "air travel", "this machine"),
+        ("runs a bakery", "work", "this machine"),
+    ]
+    assert "by this machine" in read(client, "/page/persona?user=amira")
+    odd = send("/page/edit", **at, part="new-item", text="x", kind="rumour", seen=seen(store))
+    assert odd.status_code == 422
+    assert store.of("amira").persona("inbox") == now
+
+
+def test_history_and_what_waits_tell_how_items_change_also_beyond_the_budget(client, store, known):
+    assert "- prefers window seats (strict)" in read(client, "/page/history?user=amira&task=inbox")
+    more = replace(SEATS, support=(*SEATS.support, "amira-4"))
+    mine, flies = store.of("amira"), Item("habit", "flies at night", support=("amira-5",))
+    put_to_wait(
+        mine, known.succeed(items=(more, flies)), over=known.hash, reason="one chat more",
+        made_of=[], answers=[], days=9,
+    )  # fmt: skip
+    shown = read(client, "/page/waiting")
+    now, proposed = shown.split("<h3>Proposed</h3>")
+    assert "- eats no nuts" in now
+    assert "- eats no nuts" not in proposed
+    assert "prefers window seats: 2 for, 0 against, about air travel" in now
+    assert "prefers window seats: 3 for, 0 against, about air travel" in proposed
+    assert "- flies at night" in proposed
+    assert "flies at night" not in now
 
 
 def test_the_timeline_has_differences_and_quality(client, store, send):
@@ -272,10 +354,13 @@ def hostile(store) -> str:
     with store.database.write() as connection:
         quarantine.put_aside(store.database, connection, [aside])
     rule = Directive(HOSTILE, HOSTILE, 0.1, (HOSTILE,), (), HOSTILE, True)
-    first = Persona(name, "inbox", HOSTILE, (rule,), actions=(), profile_author=HOSTILE)
+    item = Item("fact", HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), (HOSTILE,), author=HOSTILE)
+    first = Persona(
+        name, "inbox", HOSTILE, (rule,), actions=(), items=(item,), profile_author=HOSTILE
+    )
     mine = store.of(name)
     mine.publish(first, expected=None, reason=HOSTILE)
-    next_one = first.succeed(profile=HOSTILE * 2)
+    next_one = first.succeed(profile=HOSTILE * 2, items=(replace(item, support=()),))
     put_to_wait(mine, next_one, over=first.hash, reason=HOSTILE, made_of=[], answers=[], days=9)
     Queue(store).add(name, "inbox", HOSTILE)
     return name
