@@ -88,8 +88,15 @@ class Action:
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
+class _Hashed:
+    """Room for the hash beside the fields: every answer names it, and it takes as long to compute
+    as a persona takes to read."""
+
+    __slots__ = ("_hash",)
+
+
 @dataclass(frozen=True, slots=True)
-class Persona:
+class Persona(_Hashed):
     """What one user's agent is told, for one task.
 
     `actions` are standing actions: taken for every query without asking the LM. None means that
@@ -128,8 +135,12 @@ class Persona:
     @property
     def hash(self) -> str:
         """SHA-256 of everything that the persona says, its place in the chain included."""
-        text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        known: str | None = getattr(self, "_hash", None)
+        if known is None:
+            text = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False)
+            known = hashlib.sha256(text.encode()).hexdigest()
+            object.__setattr__(self, "_hash", known)
+        return known
 
     @property
     def statements(self) -> tuple[Item | Directive, ...]:

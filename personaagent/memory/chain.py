@@ -24,6 +24,12 @@ from personaagent.memory.tombstones import erased, restorations
 ERASED = "erased"
 """The reason that stands where a persona was erased."""
 
+_CHAMPION = (
+    sa.select(personas.c.hash, personas.c.body)
+    .join(champions)
+    .where(champions.c.user == sa.bindparam("of"), champions.c.task == sa.bindparam("for"))
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -48,10 +54,9 @@ class Chain:
 
     def champion(self) -> Persona | None:
         """The published persona, None before the first."""
-        select = sa.select(personas.c.hash, personas.c.body).join(champions)
-        with self.database.read() as connection:
-            row = connection.execute(select.where(self._mine(champions))).mappings().first()
-        return None if row is None else self._persona(row)
+        with self.database.glance() as connection:
+            row = connection.execute(_CHAMPION, {"of": self.user, "for": self.task}).first()
+        return None if row is None else self._persona(row._mapping)
 
     def history(self) -> list[Published]:
         """Every entry from the first one to the champion.

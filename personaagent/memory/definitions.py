@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import lru_cache
 
 import sqlalchemy as sa
 
@@ -14,13 +15,19 @@ KEY = "task:"
 _KINDS: dict[str, type[Task]] = {
     kind.__name__.lower(): kind for kind in (Classification, Rating, Text, Choice, Chat)
 }
+_SAVED = sa.select(meta.c.value).where(meta.c.key.startswith(KEY)).order_by(meta.c.key)
 
 
 def saved_tasks(connection: sa.Connection) -> dict[str, Task]:
     """The tasks that were saved, by name."""
-    select = sa.select(meta.c.value).where(meta.c.key.startswith(KEY)).order_by(meta.c.key)
-    tasks = [task_from(json.loads(text)) for text in connection.scalars(select)]
+    tasks = map(_task, connection.scalars(_SAVED))
     return {task.name: task for task in tasks}
+
+
+@lru_cache(maxsize=1_024)
+def _task(text: str) -> Task:
+    """A task cannot be changed, so every reader of the same definition gets the same one."""
+    return task_from(json.loads(text))
 
 
 def is_ours(task: Task) -> bool:

@@ -21,7 +21,7 @@ from personaagent.memory.store import Store
 
 def load_tasks(store: Store) -> dict[str, Task]:
     """Every task that can be named: LaMP's, and those that were saved."""
-    with store.database.read() as connection:
+    with store.database.glance() as connection:
         return LAMP_TASKS | saved_tasks(connection)
 
 

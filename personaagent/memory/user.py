@@ -261,7 +261,7 @@ class UserMemory:
 
     def erasure(self) -> int:
         """The number of the latest erasure of anything of this user, 0 without one."""
-        with self.database.read() as connection:
+        with self.database.glance() as connection:
             return latest(connection, self.user)
 
     def chain(self, task: str) -> Chain:

@@ -7,6 +7,7 @@ they cannot read another user's data, nor what the query must not see.
 from __future__ import annotations
 
 import contextvars
+import copy
 import json
 import logging
 import urllib.error
@@ -17,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import CodeType, FunctionType
 from typing import Any
 
 import dspy
@@ -86,12 +88,25 @@ def personal_tools(
 
     bounded = {"type": "integer", "minimum": 1, "maximum": MOST_MEMORIES}
     words = {"type": "string", "maxLength": LONGEST_SEARCH}
-    tools = [dspy.Tool(recall, args={"query": words, "k": bounded})]
+    tools = [_tool(recall, args={"query": words, "k": bounded})]
     if task.labels and not isinstance(task, Choice):
-        tools.append(dspy.Tool(habits))
+        tools.append(_tool(habits))
     if profile:
-        tools.append(dspy.Tool(read_profile))
+        tools.append(_tool(read_profile))
     return tools
+
+
+def _tool(function: FunctionType, args: dict[str, Any] | None = None) -> dspy.Tool:
+    """`dspy.Tool(function, args=args)` of a function that is made anew for every query: what its
+    signature says takes longer to read than the rest of an answer, so it is read once."""
+    if (said := _SAID.get(function.__code__)) is None:
+        read = dict(dspy.Tool(function, args=args))
+        del read["func"]  # it holds a user's profile
+        said = _SAID[function.__code__] = read
+    return dspy.Tool.model_construct(**copy.deepcopy(said), func=function)
+
+
+_SAID: dict[CodeType, dict[str, Any]] = {}
 
 
 def general_tools(tools: Sequence[dspy.Tool | Callable[..., Any]]) -> list[dspy.Tool]:

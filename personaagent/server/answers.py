@@ -21,7 +21,6 @@ from personaagent.data.interaction import Signal
 from personaagent.memory.encoding import microseconds
 from personaagent.memory.schema import journal
 from personaagent.memory.store import Store
-from personaagent.programs import PersonaAgent
 from personaagent.server.auth import Serving, Writer
 from personaagent.server.interactions import (
     Remembered,
@@ -95,23 +94,28 @@ async def answer(
     user = caller.stored(asked.user)
     id = f"ans-{made_id(user, retry)}"
 
-    def prepared() -> tuple[Task, PersonaAgent, dict[str, Any] | None]:
-        task = service.task_of(user, asked.task)
-        known = None if retry is None else service.store.of(user).journal(RUN).get(id)
-        return task, service.agent(task), known
-
-    task, agent, known = await anyio.to_thread.run_sync(prepared)
-    if known is not None:
-        if (known["task"], known["query"]) != (task.name, asked.query):
-            raise Problem(422, "this Idempotency-Key was used for another query")
-        return _told(id, known)
+    if retry is not None:
+        known = await anyio.to_thread.run_sync(_known, service, user, id, asked)
+        if known is not None:
+            return known
     return await service.answering_with_lm(  # type: ignore[no-any-return]
-        lambda: _answered(service, agent, user, id, asked)
+        lambda: _answered(service, user, id, asked)
     )
 
 
-def _answered(service: Service, agent: PersonaAgent, user: str, id: str, asked: Asked) -> Answered:
+def _known(service: Service, user: str, id: str, asked: Asked) -> Answered | None:
+    """What the same request got before."""
+    known = service.store.of(user).journal(RUN).get(id)
+    if known is None:
+        return None
+    if (known["task"], known["query"]) != (service.task_of(user, asked.task).name, asked.query):
+        raise Problem(422, "this Idempotency-Key was used for another query")
+    return _told(id, known)
+
+
+def _answered(service: Service, user: str, id: str, asked: Asked) -> Answered:
     """Ask the LM, and keep what it answered."""
+    agent = service.agent(service.task_of(user, asked.task))
     kept = service.store.of(user).journal(RUN)  # before: an erasure meanwhile refuses the answer
     persona = agent.persona_of(user)
     said_so = bool(persona.profile or persona.directives or persona.parent)

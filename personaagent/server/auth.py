@@ -91,6 +91,13 @@ def service_of(request: Request) -> Service:
     return service
 
 
+# What FastAPI is to do on a thread costs a thread; only `_caller` reads the database.
+
+
+async def _serving(request: Request) -> Service:
+    return service_of(request)
+
+
 def caller_of(service: Service, request: Request, text: str | None) -> Caller:
     """Who calls, by the key that was given, from wherever it was given.
 
@@ -131,28 +138,28 @@ def _caller(
     return caller_of(service_of(request), request, given.credentials if given else None)
 
 
-def _reading(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _reading(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
     caller.require("read")
     return caller
 
 
-def _writing(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _writing(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
     caller.require("write")
     return caller
 
 
-def _administering(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+async def _administering(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
     caller.require("admin")
     return caller
 
 
-def _operating(caller: Annotated[Caller, Depends(_administering)]) -> Caller:
+async def _operating(caller: Annotated[Caller, Depends(_administering)]) -> Caller:
     if not caller.operates:
         raise Problem(403, "this concerns all tenants: it takes the operator's own key")
     return caller
 
 
-Serving = Annotated[Service, Depends(service_of)]
+Serving = Annotated[Service, Depends(_serving)]
 Reader = Annotated[Caller, Depends(_reading)]
 Writer = Annotated[Caller, Depends(_writing)]
 Admin = Annotated[Caller, Depends(_administering)]
