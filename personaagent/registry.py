@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from personaagent.errors import DataError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -73,6 +75,8 @@ class Registry(Mapping[str, T], Generic[T]):
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
         """Those of other packages; ours keep their names."""
+        from importlib.metadata import entry_points  # as slow as all of a command's start
+
         found = entry_points(group=f"personaagent.{self._kind}")
         return {one.name: one for one in found if one.name not in self._homes}
 

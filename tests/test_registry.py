@@ -6,7 +6,6 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from personaagent import registry
 from personaagent.errors import DataError
 from personaagent.registry import Registry
 
@@ -40,7 +39,7 @@ def test_a_name_is_taken_once():
 def test_a_part_of_an_installed_package_joins_and_ours_keep_their_names(monkeypatch):
     group = "personaagent.colours"
     found = [EntryPoint("theirs", "string:octdigits", group), EntryPoint("ours", "x:y", group)]
-    monkeypatch.setattr(registry, "entry_points", lambda group: found if group else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: found if group else [])
     made = colours()
     assert list(made) == ["ours", "broken", "theirs"]
     assert made.named("theirs") == "01234567"
