@@ -81,7 +81,11 @@ def test_a_persona_from_python(address: str, store: Store):
         assert client.blame() == []
         assert client.rollback(0)["version"] == 2
         assert client.persona()["profile"] == "Drives."
-        assert client.edit("Mia", add=["Answer briefly."])["version"] == 3
+        nuts = {"text": "eats no nuts", "kind": "need"}
+        edited = client.edit("Mia", add=["Answer briefly."], add_items=[nuts])
+        assert (edited["version"], edited["items"]) == (3, 1)
+        (item,) = client.persona()["items"]
+        assert (item["number"], item["text"], item["author"]) == (1, "eats no nuts", "Mia")
         assert client.pin("Mia", profile=True)["version"] == 4
         assert client.waiting() == []
         for decide in (client.approve, client.reject):

@@ -14,7 +14,8 @@ from personaagent.data.persona import Directive, Persona, contradict
 
 
 def keeping(champion: Persona, persona: Persona) -> Persona:
-    """The persona with everything that is pinned in the champion, exactly as it stands there.
+    """The persona with everything that is pinned in the champion, and the items that a person
+    wrote, exactly as they stand there.
 
     A pinned directive takes the place of one with the same text; what contradicts it goes. The
     persona itself where nothing of it is to change.
@@ -26,6 +27,10 @@ def keeping(champion: Persona, persona: Persona) -> Persona:
     changes: dict[str, Any] = {}
     if pinned := tuple(one for one in champion.directives if one.pinned):
         changes["directives"] = _with(pinned, persona.directives)
+    own = {one.key: one for one in champion.items if one.own}
+    if not own.items() <= {one.key: one for one in persona.items}.items():
+        items = tuple(own.pop(one.key, one) for one in persona.items)
+        changes["items"] = (*items, *own.values())
     if champion.profile_pinned:
         for name in ("profile", "profile_author", "profile_pinned", "whole"):
             changes[name] = getattr(champion, name)

@@ -21,6 +21,7 @@ from dspy.teleprompt import Teleprompter
 
 from personaagent.data import Interaction, Persona, Task, validation
 from personaagent.data.influence import measured
+from personaagent.data.pins import barest
 from personaagent.data.sensitive import POLICIES as SENSITIVE
 from personaagent.data.sensitive import Policy
 from personaagent.errors import DataError
@@ -357,11 +358,13 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 2c: how the user writes, as it is counted, stands in a first persona; it is left
             # out where that does better, and counted anew in a published one where that does
-            if items and self.acceptance.on_evidence and judging:
+            learned = not all(one.own for one in items)
+            if learned and self.acceptance.on_evidence and judging:
                 if items != first.items:
                     other, rule = champion.succeed(items=items), self.acceptance
                 else:
-                    other, rule = champion.succeed(items=()), EmptyPersonaBetter()
+                    own = barest(champion)["items"]
+                    other, rule = champion.succeed(items=own), EmptyPersonaBetter()
                 if items != first.items or (new and len(judging) >= SETTLING):
                     verdict = judge([other], champion, judged, rule, replay)
                     champion, judged = end(STYLE, verdict)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaagent.data import Directive, Persona, contradict, merge, resolve
+from personaagent.data import Directive, Item, Persona, contradict, merge, resolve
 from personaagent.data.pins import barest, keeping, news
 
 directives = st.builds(
@@ -76,6 +76,18 @@ def test_what_pins_leave_nothing_new_of_is_no_candidate(champion, others):
     assert said(champion) not in changed
     assert len(changed) == len(set(changed))
     assert len(found) >= len({said(keeping(champion, one)) for one in others} - {said(champion)})
+
+
+def test_the_items_that_a_person_wrote_stand_in_whatever_takes_the_place_of_a_persona():
+    own = Item("fact", "lives in Bergen", author="Ann")
+    learned, new = (Item("fact", text, support=("a",)) for text in ("likes tea", "likes trains"))
+    champion = Persona("ann", "inbox", items=(own, learned))
+    reworded = replace(own, text="Lives in bergen.", author="", support=("a",))
+    assert keeping(champion, champion.succeed(items=(new, reworded))).items == (new, own)
+    assert keeping(champion, champion.succeed(items=(new,))).items == (new, own)
+    same = champion.succeed(items=(new, own))
+    assert keeping(champion, same) is same
+    assert champion.succeed(**barest(champion)).items == (own,)
 
 
 @given(personas)
