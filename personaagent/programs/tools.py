@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import CodeType, FunctionType
+from types import CodeType
 from typing import Any
 
 import dspy
@@ -96,13 +96,14 @@ def personal_tools(
     return tools
 
 
-def _tool(function: FunctionType, args: dict[str, Any] | None = None) -> dspy.Tool:
+def _tool(function: Callable[..., Any], args: dict[str, Any] | None = None) -> dspy.Tool:
     """`dspy.Tool(function, args=args)` of a function that is made anew for every query: what its
     signature says takes longer to read than the rest of an answer, so it is read once."""
-    if (said := _SAID.get(function.__code__)) is None:
+    code = function.__code__
+    if (said := _SAID.get(code)) is None:
         read = dict(dspy.Tool(function, args=args))
         del read["func"]  # it holds a user's profile
-        said = _SAID[function.__code__] = read
+        said = _SAID[code] = read
     return dspy.Tool.model_construct(**copy.deepcopy(said), func=function)
 
 
