@@ -1,8 +1,12 @@
 """What the service itself adds to an answer: `python -m benchmarks.serving`.
 
 A server in a process of its own answers under a persona, with an LM that takes no time; clients in
-this process ask it over HTTP, as many at once as `--clients`. Printed are the median and the 95th
-percentile of an answer, and answers a second.
+this process ask it over HTTP, as many at once as `--clients`, each again as soon as it has its
+answer. Printed are the median and the 95th percentile of an answer, answers a second, and the
+processor time of the server for one.
+
+Clients that never pause wait for each other: with 32 of them the median is 32 answers' processor
+time, however short the way of one is. `--pause` has each wait before it asks again, as people do.
 """
 
 from __future__ import annotations
@@ -10,7 +14,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import multiprocessing
+import random
 import socket
 import statistics
 import tempfile
@@ -79,14 +85,16 @@ def serve(path: Path, listening: socket.socket) -> None:
 
     store = Store(path)
     app = create_app(EpisodicMemory(store, Flat()), lm(), Settings(rate=0))
+    app.add_api_route("/processor", lambda: time.process_time())
     config = uvicorn.Config(app, log_level="critical", access_log=False)
+    gc.freeze()  # as `serve` does
     uvicorn.Server(config).run(sockets=[listening])
 
 
-async def ask(address: str, clients: int, requests: int) -> tuple[list[float], float]:
+async def ask(address: str, clients: int, requests: int, pause: float) -> tuple[list[float], float]:
     """The seconds of each answer, and of all."""
     seconds: list[float] = []
-    left = iter(range(requests))
+    left, rest = iter(range(requests)), random.Random(0)
 
     async def one(client: httpx.AsyncClient) -> None:
         for number in left:
@@ -95,6 +103,7 @@ async def ask(address: str, clients: int, requests: int) -> tuple[list[float], f
             said = await client.post("/v1/answers", json=body)
             seconds.append(time.perf_counter() - started)
             said.raise_for_status()
+            await asyncio.sleep(pause * rest.uniform(0.5, 1.5))  # not all at once
 
     async with contextlib.AsyncExitStack() as stack:
         each = [
@@ -106,7 +115,7 @@ async def ask(address: str, clients: int, requests: int) -> tuple[list[float], f
     return seconds, time.perf_counter() - started
 
 
-def measure(clients: int, requests: int) -> dict[str, Any]:
+def measure(clients: int, requests: int, pause: float) -> dict[str, Any]:
     """A server, clients, and their numbers."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memory.db"
@@ -126,13 +135,25 @@ def measure(clients: int, requests: int) -> dict[str, Any]:
         server = context.Process(target=serve, args=(path, listening), daemon=True)
         server.start()
         try:
-            asyncio.run(ask(address, clients, 2 * clients))  # warm
-            seconds, total = asyncio.run(ask(address, clients, requests))
+            asyncio.run(ask(address, clients, max(64, 2 * clients), 0))  # warm
+            before = _processor_seconds(address)
+            seconds, total = asyncio.run(ask(address, clients, requests, pause))
+            spent = _processor_seconds(address) - before
         finally:
             server.terminate()
             server.join()
     cuts = statistics.quantiles(seconds, n=20)
-    return {"clients": clients, "p50": cuts[9], "p95": cuts[18], "rate": requests / total}
+    return {
+        "p50": cuts[9],
+        "p95": cuts[18],
+        "rate": requests / total,
+        "processor": spent / requests,
+    }
+
+
+def _processor_seconds(address: str) -> float:
+    """What the server has computed so far, for itself and in the kernel."""
+    return float(httpx.get(f"{address}/processor").text)
 
 
 def main() -> None:
@@ -140,12 +161,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--requests", type=int, default=1_000)
+    parser.add_argument(
+        "--pause", type=float, default=0.0, help="seconds that a client waits before it asks again"
+    )
     given = parser.parse_args()
     for clients in (1, given.clients):
-        found = measure(clients, given.requests)
+        found = measure(clients, given.requests, 0 if clients == 1 else given.pause)
         print(
             f"{clients:3} clients: p50 {found['p50'] * 1e3:6.1f} ms, "
-            f"p95 {found['p95'] * 1e3:6.1f} ms, {found['rate']:5.0f} answers a second"
+            f"p95 {found['p95'] * 1e3:6.1f} ms, {found['rate']:5.0f} answers a second, "
+            f"{found['processor'] * 1e3:.1f} ms of processor time each"
         )
 
 

@@ -269,6 +269,7 @@ class Database:
 
 
 def _url(where: str | Path) -> URL:
+    where = "sqlite:///:memory:" if str(where) == ":memory:" else where
     if not (isinstance(where, str) and "://" in where):
         return URL.create("sqlite", database=str(Path(where).expanduser()))
     try:
@@ -349,7 +350,7 @@ def _engine(url: URL, creator: Callable[[], sqlite3.Connection] | None) -> sa.En
         engine = sa.create_engine(url)
         sa.event.listen(engine, "begin", _lock_writers)
         return engine
-    pool = {} if url.database == ":memory:" else {"pool_size": CONNECTIONS, "max_overflow": -1}
+    pool = {"pool_size": CONNECTIONS, "max_overflow": -1}
     if creator is not None:
         engine = sa.create_engine(url, creator=creator, **pool)
         sa.event.listen(engine, "connect", _configure_reading)

@@ -68,10 +68,9 @@ class BoundedBody:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = problem(413, f"the body is longer than {self.most:,} bytes: send it in parts")
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or int(value) > self.most):
-                await refusal(scope, receive, send)
+                await self._too_long(scope, receive, send)
                 return
         body = bytearray()
         with anyio.move_on_after(self.patience) as late:
@@ -81,7 +80,7 @@ class BoundedBody:
                     return
                 body += message.get("body", b"")
                 if len(body) > self.most:
-                    await refusal(scope, receive, send)
+                    await self._too_long(scope, receive, send)
                     return
                 if not message.get("more_body", False):
                     break
@@ -99,3 +98,7 @@ class BoundedBody:
             return message
 
         await self.app(scope, read, send)
+
+    async def _too_long(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = problem(413, f"the body is longer than {self.most:,} bytes: send it in parts")
+        await refusal(scope, receive, send)

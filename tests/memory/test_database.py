@@ -157,3 +157,11 @@ def test_a_database_of_version_3_is_upgraded_and_keeps_its_vectors(tmp_path: Pat
     old.close()
     with Store(file) as store:
         assert store.of("ann").vectors("model", -1, 9) == ([1], [b"0000"])
+
+
+def test_a_database_in_memory_is_refused_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for where in (":memory:", "sqlite:///:memory:"):
+        with pytest.raises(StoreError, match="a database in memory would be lost"):
+            Store(where)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """Which directives speak to a query."""
 
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 
 import dspy
 import pytest
@@ -92,8 +93,8 @@ words = st.lists(st.sampled_from(["dog", "car", "walk", "x"]), min_size=1).map("
 
 
 @pytest.fixture(scope="module")
-def empty():
-    with Store(":memory:") as store:
+def empty(tmp_path_factory):
+    with Store(tmp_path_factory.mktemp("empty") / "memory.db") as store:
         yield EpisodicMemory(store, HashEmbedder())
 
 
@@ -235,7 +236,7 @@ far = st.lists(st.tuples(st.sampled_from(["dog", "car", "walk"]), st.sampled_fro
 @settings(deadline=None, max_examples=30)
 @given(far, st.sampled_from(["steel piano", "blue steel rain"]))
 def test_without_a_near_verbatim_precedent_nothing_changes(past, query):
-    with Store(":memory:") as store:
+    with TemporaryDirectory() as folder, Store(f"{folder}/memory.db") as store:
         memory = EpisodicMemory(store, HashEmbedder())
         memory.add(mail(n, f"{text} {n}", answer) for n, (text, answer) in enumerate(past))
         support = tuple(f"ann-{n}" for n in range(len(past)))
