@@ -5,7 +5,8 @@ to be read, without a log or a lock beside it.
 
 Writers take turns (SQLite: BEGIN IMMEDIATE, PostgreSQL: an advisory lock). So no writer fails half
 way because another one holds the lock, and rows become visible in the order of their `seq`, which
-the caches of `index.py` rely on.
+the caches of `index.py` rely on. Where nothing rests on an order (the leases of the queue),
+PostgreSQL locks single rows instead: `claim`.
 
 Writers of one process wait in a `Turnstile`, and those that wait meanwhile are committed together:
 SQLite's own waiting looks again only after up to 100 ms, so sixteen threads that each write down an
@@ -15,6 +16,7 @@ all who wait: one commit, one fsync.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import threading
@@ -91,8 +93,12 @@ class Turnstile:
 
 BUSY_SECONDS = 30
 CONNECTIONS = 32  # kept open in SQLite: opening one anew costs more than ten reads
+# A server allows a hundred connections in all by default, for all processes: few are kept open.
+_KEPT, _MOST = 4, 32
+_CONNECT_SECONDS = 10
 _IDENTITY = "database"  # a key of `meta`
 _WRITERS_LOCK = 0x9E12_50A4  # any constant that every PersonaAgent process agrees on
+_JOBS_LOCK = 0x1E12_50A5  # the same; the first of two numbers, the second stands for a user
 
 
 class Database:
@@ -173,6 +179,47 @@ class Database:
             )
         with self._turnstile.turn, _explained(self.name), self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def claim(self) -> Iterator[sa.Connection]:
+        """`write` without waiting for a turn, where the database locks single rows.
+
+        For rows whose order nobody relies on. So that there is no deadlock, whoever holds a row
+        here must not wait for another: select with SKIP LOCKED, lock users with `try_user`, or
+        change a single row.
+        """
+        if self._engine.dialect.name == "sqlite":
+            with self.write() as connection:
+                yield connection
+            return
+        with _explained(self.name), self._engine.begin() as connection:
+            yield connection
+
+    def try_user(self, connection: sa.Connection, user: str) -> bool:
+        """Lock a user's jobs until the transaction ends, unless somebody else has; whether it
+        could."""
+        if self._engine.dialect.name == "sqlite":
+            return True  # a writer is alone
+        locked = sa.func.pg_try_advisory_xact_lock(_JOBS_LOCK, _key_of(user))
+        return bool(connection.scalar(sa.select(locked)))
+
+    def lock_user(self, connection: sa.Connection, user: str) -> None:
+        """`try_user`, and wait."""
+        if self._engine.dialect.name != "sqlite":
+            locked = sa.func.pg_advisory_xact_lock(_JOBS_LOCK, _key_of(user))
+            connection.execute(sa.select(locked))
+
+    def listening(self, channel: str) -> Any | None:
+        """A driver's connection of its own that hears `wakeup.notify`, for the caller to close;
+        None where there is no such thing."""
+        if self._engine.dialect.name == "sqlite":
+            return None
+        with _explained(self.name):
+            places, options = self._engine.dialect.create_connect_args(self._engine.url)
+            given = {**options, "autocommit": True, "connect_timeout": _CONNECT_SECONDS}
+            connection = import_module("psycopg").connect(*places, **given)
+            connection.execute(f"LISTEN {channel}")
+            return connection
 
     def together(self, work: Callable[[sa.Connection], T]) -> T:
         """`write` for a single piece of work, in a transaction that it may share with others which
@@ -347,7 +394,16 @@ def _readable(file: str | None) -> Callable[[], sqlite3.Connection]:
 
 def _engine(url: URL, creator: Callable[[], sqlite3.Connection] | None) -> sa.Engine:
     if url.drivername != "sqlite":
-        engine = sa.create_engine(url)
+        # The connection used last is used first: a server may close those that idle. One that it
+        # has closed (it was started anew) is noticed before it is used.
+        engine = sa.create_engine(
+            url,
+            pool_size=_KEPT,
+            max_overflow=_MOST - _KEPT,
+            pool_use_lifo=True,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
+        )
         sa.event.listen(engine, "begin", _lock_writers)
         return engine
     pool = {"pool_size": CONNECTIONS, "max_overflow": -1}
@@ -385,6 +441,11 @@ def _begin(connection: sa.Connection) -> None:
         return
     write = options.get("personaagent_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _key_of(user: str) -> int:
+    """A number of 32 bits that stands for a user; two who share one wait for each other."""
+    return int.from_bytes(hashlib.sha256(user.encode()).digest()[:4], signed=True)
 
 
 def _lock_writers(connection: sa.Connection) -> None:

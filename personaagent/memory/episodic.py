@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode, b64encode
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,7 @@ from personaagent.memory.progress import track
 from personaagent.memory.retrieval import Ranking, Retriever, Scope, best
 from personaagent.memory.store import GIVE, Added, Store
 from personaagent.memory.user import UserMemory, aware
+from personaagent.memory.wakeup import erasures_told
 from personaagent.policies import RETRIEVERS
 
 _EMBEDDED = 4_096  # texts whose vectors are kept
@@ -74,6 +75,13 @@ class EpisodicMemory:
         self._recalled: LRU[tuple[str, int], Interaction] = LRU(_RECALLED)
         self._embedded: LRU[str, NDArray[np.float32]] = LRU(_EMBEDDED)
         self._retrievers: dict[str, Retriever] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside the block, let go of what is kept of a user within a second of an erasure, whoever
+        erased it and whether or not the user is asked for again."""
+        with erasures_told(self.store.database, self._indexes.drop):
+            yield
 
     def add(
         self,

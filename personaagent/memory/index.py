@@ -21,6 +21,7 @@ from personaagent.errors import StoreError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.encoding import microseconds
 from personaagent.memory.lru import LRU
+from personaagent.memory.tombstones import owner_of
 from personaagent.memory.user import UserMemory
 
 Seqs = NDArray[np.int64]
@@ -212,6 +213,11 @@ class IndexCache:
         """`UserIndex.load`, and make room for what it took; the caller holds the index's lock."""
         if index.load(memory, embedder, embed_missing):
             self._users.keep(memory.user, index, index.bytes)
+
+    def drop(self, owners: Collection[str]) -> None:
+        """Let go of the indexes of these users, as `tombstones.owner_of` names them."""
+        self._users.drop(lambda user: owner_of(user) in owners)
+        self._erased()
 
     def __len__(self) -> int:
         return len(self._users)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -38,6 +38,13 @@ class LRU(Generic[K, V]):
                 _, (_, dropped) = self._values.popitem(last=False)
                 self._spent -= dropped
             return kept
+
+    def drop(self, unwanted: Callable[[K], bool]) -> None:
+        """Drop the values of these keys."""
+        with self._lock:
+            for key in [key for key in self._values if unwanted(key)]:
+                _, cost = self._values.pop(key)
+                self._spent -= cost
 
     def __len__(self) -> int:
         return len(self._values)

@@ -27,6 +27,7 @@ from personaagent.errors import BusyError
 from personaagent.memory.encoding import microseconds, moment, moment_or_none
 from personaagent.memory.schema import alignments, interactions, jobs
 from personaagent.memory.store import Store
+from personaagent.memory.wakeup import DUE, notify
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,7 @@ class Queue:
         """
         now = self.store.now()
         with self.store.database.write() as connection:
+            self.store.database.lock_user(connection, user)
             self._release_dead(connection, microseconds(now))
             busy = sa.select(jobs).where(jobs.c.user == user, jobs.c.lease > microseconds(now))
             for job in map(_job, connection.execute(busy).mappings().all()):
@@ -281,20 +283,36 @@ class Queue:
 
     def take(self, worker: str) -> Job | None:
         """The job that is due first and whose user nobody else is busy with, leased."""
-        now = self.store.now()
+        now, database = self.store.now(), self.store.database
         at = microseconds(now)
+        leased = {"owner": worker, "lease": microseconds(now + LEASE)}
         other = jobs.alias()
         busy = sa.exists().where(other.c.user == jobs.c.user, other.c.lease > at)
-        free = (jobs.c.due <= at, jobs.c.attempts < ATTEMPTS, ~busy)
+        free = (
+            jobs.c.due <= at,
+            jobs.c.attempts < ATTEMPTS,
+            # Of the row itself, PostgreSQL asks it again once the row is locked.
+            sa.or_(jobs.c.lease.is_(None), jobs.c.lease <= at),
+            ~busy,
+        )
         select = sa.select(jobs).where(*free).order_by(jobs.c.due, jobs.c.user, jobs.c.task)
-        with self.store.database.write() as connection:
-            self._release_dead(connection, at)
-            row = connection.execute(select.limit(1)).mappings().first()
-            if row is None:
-                return None
-            leased = {"owner": worker, "lease": microseconds(now + LEASE)}
-            connection.execute(jobs.update().where(_mine(row["user"], row["task"])).values(leased))
-        return _job({**row, **leased})
+        select = select.limit(1).with_for_update(skip_locked=True, of=jobs)
+        passed: list[str] = []  # users whom somebody else takes just now
+        while True:
+            with database.claim() as connection:
+                self._release_dead(connection, at)
+                row = (
+                    connection.execute(select.where(jobs.c.user.not_in(passed))).mappings().first()
+                )
+                if row is None:
+                    return None
+                user = row["user"]
+                leases = sa.exists().where(jobs.c.user == user, jobs.c.lease > at)
+                if database.try_user(connection, user) and not connection.scalar(sa.select(leases)):
+                    mine = _mine(user, row["task"])
+                    connection.execute(jobs.update().where(mine).values(leased))
+                    return _job({**row, **leased})
+            passed.append(user)
 
     def renew(self, job: Job) -> bool:
         """Hold a job for another lease; False if it is another worker's by now, or was dropped."""
@@ -322,7 +340,7 @@ class Queue:
         """Put a job back that must start again, or was stopped; it has not failed. One that was
         there only by hand goes."""
         held = sa.and_(_mine(job.user, job.task), jobs.c.owner == job.worker)
-        with self.store.database.write() as connection:
+        with self.store.database.claim() as connection:
             _release(connection, held)
 
     def _release_dead(self, connection: sa.Connection, now: int) -> None:
@@ -331,11 +349,14 @@ class Queue:
         for owner, lease in connection.execute(held).all():
             if (lease or 0) > now and not gone(owner):
                 continue
-            _release(connection, jobs.c.owner == owner)
+            theirs = sa.select(jobs.c.user, jobs.c.task).where(jobs.c.owner == owner)
+            locked = connection.execute(theirs.with_for_update(skip_locked=True)).all()
+            for user, task in locked:
+                _release(connection, sa.and_(_mine(user, task), jobs.c.owner == owner))
 
     def _change(self, job: Job, values: Mapping[str, object]) -> bool:
         held = sa.and_(_mine(job.user, job.task), jobs.c.owner == job.worker)
-        with self.store.database.write() as connection:
+        with self.store.database.claim() as connection:
             return bool(connection.execute(jobs.update().where(held).values(values)).rowcount)
 
 
@@ -370,6 +391,7 @@ def add(store: Store, connection: sa.Connection, user: str, task: str, trigger: 
         if known.trigger == BY_HAND:  # to be done even if whoever is at it gives up
             connection.execute(jobs.update().where(_mine(user, task)).values(trigger=trigger))
         return False
+    notify(connection, DUE)
     now = microseconds(store.now())
     row = {"user": user, "task": task, "trigger": trigger, "created": now, "due": now}
     connection.execute(jobs.insert(), row | {"attempts": 0, "problem": ""})

@@ -43,6 +43,7 @@ from personaagent.memory.schema import (
 )
 from personaagent.memory.store import Store
 from personaagent.memory.tombstones import INTERACTION, PERSONA, digest_of, owner_of
+from personaagent.memory.wakeup import ERASURES, notify
 
 _ROWS_AT_ONCE = 1_000
 
@@ -195,6 +196,7 @@ def _write_erasures(connection: sa.Connection, before: Replica, after: Replica) 
         connection.execute(erasures.delete().where(these))
         row = key | {"erased": one.erased, "restored": one.restored or None}
         connection.execute(erasures.insert(), row)
+        notify(connection, ERASURES)
 
 
 def _write_history(connection: sa.Connection, user: str, task: str, history: History) -> None:

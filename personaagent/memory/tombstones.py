@@ -15,6 +15,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 
 from personaagent.memory.schema import erasures
+from personaagent.memory.wakeup import ERASURES, notify
 
 INTERACTION, PERSONA = "interaction", "persona"
 _AT_ONCE = 10_000
@@ -62,6 +63,7 @@ def lay(
         connection.execute(erasures.delete().where(these))
         rows = [{"owner": owner, "kind": kind, "digest": one, "erased": at} for one in some]
         connection.execute(erasures.insert(), rows)
+        notify(connection, ERASURES)
 
 
 def restore(connection: sa.Connection, user: str, ids: Iterable[str], moment: int) -> None:

@@ -71,11 +71,12 @@ def create_app(memory: EpisodicMemory, lm: PersonaLM, settings: Settings | None 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         del app
         try:
-            async with httpx.AsyncClient() as client, anyio.create_task_group() as beside:
-                beside.start_soon(webhooks.deliver, service, client)
-                beside.start_soon(_tidy, service)
-                yield
-                beside.cancel_scope.cancel()
+            with memory.watching():
+                async with httpx.AsyncClient() as client, anyio.create_task_group() as beside:
+                    beside.start_soon(webhooks.deliver, service, client)
+                    beside.start_soon(_tidy, service)
+                    yield
+                    beside.cancel_scope.cancel()
         finally:
             service.store.close()
 

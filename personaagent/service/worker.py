@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from personaagent.errors import BudgetError, ConflictError, PersonaAgentError
 from personaagent.memory.queue import Holder
 from personaagent.memory.tasks import task_named
+from personaagent.memory.wakeup import DUE, Wakeup
 from personaagent.privacy.forgetting import finish, unfinished_users
 from personaagent.service.leasing import renewed
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from personaagent.service.publish import Compiled
     from personaagent.service.trainer import Trainer, Watcher
 
-POLL = 5.0  # seconds between looks into an empty queue
+POLL = 5.0  # seconds between looks into an empty queue, where nobody wakes the worker
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,18 @@ class Worker:
             BudgetError: the budget is used up; the job stays in the queue.
         """
         store, name, trainer = self.jobs.store, str(Holder.new("worker")), None
-        while True:
-            for user in unfinished_users(store):
-                finish(store, user)
-            self.jobs.trigger(self.triggers)
-            if job := self.jobs.take(name):
-                trainer = trainer or self.trainer()
-                yield job, self._attempt(job, trainer, watch(job))
-            elif once:
-                return
-            else:
-                time.sleep(POLL)
+        with Wakeup(store.database, DUE) as wakeup:
+            while True:
+                for user in unfinished_users(store):
+                    finish(store, user)
+                self.jobs.trigger(self.triggers)
+                if job := self.jobs.take(name):
+                    trainer = trainer or self.trainer()
+                    yield job, self._attempt(job, trainer, watch(job))
+                elif once:
+                    return
+                else:
+                    wakeup.wait(POLL)
 
     def _attempt(self, job: Job, trainer: Trainer, watcher: Watcher) -> Compiled | str:
         """Work on a job; whatever ends it, it is given back."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from worlds import NOON, interaction
 
 from personaagent.data import Persona
@@ -25,6 +28,7 @@ from personaagent.memory.queue import (
     newest_of,
     note_alignment,
 )
+from personaagent.memory.schema import jobs
 
 
 class Clock:
@@ -233,4 +237,51 @@ def test_a_job_that_comes_while_somebody_works_by_hand_is_there_afterwards(queue
     held = queue.hold("ann", "films", "me")
     with queue.store.database.write() as connection:
         queue.done(connection, held)
+    assert queue.jobs() == []
+
+
+def test_a_job_that_somebody_is_about_to_take_holds_nobody_up(queue: Queue) -> None:
+    """On PostgreSQL: its row is locked, and the next worker takes the next job."""
+    if not queue.store.database.keeps_log:
+        pytest.skip("SQLite has one writer")
+    for user in ("ann", "bob"):
+        queue.add(user, "films", "request")
+    with queue.store.database.claim() as connection:
+        first = sa.select(jobs.c.user).where(jobs.c.user == "ann").with_for_update()
+        connection.execute(first).all()
+        other = queue.take("x")
+        assert other is not None
+        assert other.user == "bob"
+        assert queue.take("y") is None
+    assert queue.take("y") is not None
+
+
+def test_many_workers_at_once_take_each_job_once_and_no_user_twice(queue: Queue) -> None:
+    count, users = 8, [f"user{n % 20}" for n in range(40)]
+    for n, user in enumerate(users):
+        queue.add(user, f"task{n // 20}", "request")
+    taken: list[tuple[str, str]] = []
+    at_work: set[str] = set()
+    twice: list[str] = []
+    lock = threading.Lock()
+
+    def work(name: str) -> None:
+        while len(taken) < len(users):
+            if (job := queue.take(name)) is None:
+                continue
+            with lock:
+                if job.user in at_work:
+                    twice.append(job.user)
+                at_work.add(job.user)
+            assert queue.renew(job)
+            with lock:
+                at_work.discard(job.user)
+                taken.append((job.user, job.task))
+            with queue.store.database.write() as connection:
+                queue.done(connection, job)
+
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(work, map(str, range(count))))
+    assert twice == []
+    assert len(taken) == len(set(taken)) == len(users)
     assert queue.jobs() == []
