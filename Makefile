@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 
 # Threads that wait for each other crawl when another process takes a core.
 test bench: export OMP_NUM_THREADS = 1
+# Thousands of small databases: in memory where there is a folder for that, a commit waits for no disk.
+test: export TMPDIR := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPDIR:-/tmp})
 
 demo: $(VENV)/.installed  ## learn personas on the sample with the embedded LM
 	$(BIN)/personaagent demo

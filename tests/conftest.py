@@ -62,6 +62,9 @@ def postgres() -> Iterator[sa.URL]:
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         Path(folder).chmod(0o755)
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
+        for name in ("fsync", "synchronous_commit", "full_page_writes"):  # nobody pulls the plug
+            server.psql(f"ALTER SYSTEM SET {name} = off")
+        server.psql("SELECT pg_reload_conf()")
         try:
             yield sa.make_url(server.get_uri())
         finally:
