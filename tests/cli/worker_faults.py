@@ -8,6 +8,7 @@ import os
 import sqlite3
 import sys
 from contextlib import redirect_stdout
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,8 @@ def at_once(folder: Path, expected: Any) -> None:
 
 
 def main(folder: Path) -> None:
-    Setting.__init__.__defaults__ = (1, 2, 4, "auto", "replay", "auto", "dense", 30, 2, 0)
+    quick = replace(Setting(), iterations=1, batch=2, replay=2)
+    Setting.__init__.__defaults__ = astuple(quick)
     personaagent.lm.connect = cli_world.connect
     personaagent.memory.SentenceEmbedder = HashEmbedder
     undisturbed = folder / "undisturbed"
