@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from personaagent.service.publish import Compiled
     from personaagent.service.trainer import Trained, Trainer, Watcher
 
-RETRIES = 10
+RETRIES = 3
 """How often a user is begun again whose process is gone."""
 _LOOK = 0.5  # seconds between looks at what desks report
 _AGAIN = 1.0  # seconds until a lease is asked for again
@@ -124,8 +124,11 @@ class Desk:
         if isinstance(self._made, str):
             return Ended(self._made, Usage())
         trainer = self._made
+        begun = ray.get(reports.begin.remote(job))
+        if begun > 1 + RETRIES:
+            return Ended(f"{begun - 1} processes that worked on it were lost", Usage())
         # Begun before, by a process that is gone: its lease may still hold, its journal goes on.
-        again = ray.get(reports.begin.remote(job)) > 1
+        again = begun > 1
         patience = time.monotonic() + (LEASE.total_seconds() + _AGAIN if again else 0)
         lm, watcher, anew = trainer.lm, _Reporting(reports, job), restart and not again
         with dspy.context(lm=lm), taking(self._slots, job), lm.meter.measure() as used:
@@ -187,24 +190,17 @@ def run(
         DataError: the database or a budget is of a kind that works on one machine only.
     """
     import ray
-    from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayActorError, RayError
+    from ray.exceptions import ActorDiedError, ActorUnschedulableError, RayError
 
     _refuse(many)
     began = time.monotonic()
-    todo, lost = deque(many.todo), Counter[Job]()
+    todo = deque(many.todo)
     reports, desks = _reports(), _desks(many.trainer.lm, make)
     # In turn, so that few users are spread over all of them.
     free = [desk for at in range(many.trainer.lm.slots) for desk, slots in desks if at < slots]
     under_way: dict[Any, tuple[Any, Job]] = {}
     watchers: dict[Job, Watcher] = {}
     last_words = ""
-
-    def again(job: Job) -> None:
-        lost[job] += 1
-        if lost[job] > RETRIES:
-            many.end(job, "the processes that worked on it were lost", board)
-        else:
-            todo.appendleft(job)
 
     try:
         while todo or under_way:
@@ -230,10 +226,8 @@ def run(
                     # It cannot begin, or the node where it must be is gone.
                     last_words = str(error).strip().splitlines()[-1].strip()
                     free = [one for one in free if one != desk]
-                    again(job)
+                    todo.appendleft(job)
                     continue
-                except RayActorError:
-                    again(job)
                 except RayError as error:
                     many.end(job, told(error), board)
                 else:
@@ -312,7 +306,7 @@ def _desks(lm: Any, make: Callable[[int], Trainer]) -> list[tuple[Any, int]]:
                 scheduling_strategy=place,
                 max_concurrency=slots,
                 max_restarts=-1,
-                max_task_retries=RETRIES,
+                max_task_retries=-1,  # of calls; Ray counts those too that never began
             ).remote(make, slots),
             slots,
         )

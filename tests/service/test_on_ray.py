@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -89,53 +92,37 @@ def hashes(database: str) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """What one process makes of the users: their personas, and what it used."""
+    """What one process makes of the users: their personas, and the calls for each."""
     folder = tmp_path_factory.mktemp("alone")
     database = filled(folder / "db")
     many = chosen(Make(database, folder, 0.0))
     many.run(Board())
     assert len(many.done) == len(USERS)
-    return hashes(database), many.trainer.lm.meter.snapshot()
+    return hashes(database), {user: done.usage["calls"] for (user, _), done in many.done.items()}
 
 
 def test_a_cluster_makes_the_same_personas_and_never_overruns_the_lm(nodes, alone, tmp_path):
+    """And who fails, because somebody else is at work on the user, does not stop the rest."""
     database = filled(tmp_path / "db")
     make = Make(database, tmp_path, 0.02)
     many, board = chosen(make), Board()
-    on_ray.run(many, make, board)
-    assert many.failed == {}
+    busy, others = USERS[0], USERS[1:]
+    with Store(database) as store:
+        held = Queue(store).hold(busy, INBOX.name, "somebody else")
+        on_ray.run(many, make, board)
+        Queue(store).again(held)
+        assert Queue(store).jobs() == []
+    assert list(many.failed) == [(busy, INBOX.name)]
+    assert "at work on this user's persona" in many.failed[busy, INBOX.name]
     personas, used = alone
-    assert hashes(database) == personas
-    spent = many.trainer.lm.meter.snapshot()
-    assert (spent.calls, spent.tokens) == (used.calls, used.tokens)
+    assert hashes(database) == personas | {busy: []}
+    assert many.trainer.lm.meter.snapshot().calls == sum(used[user] for user in others)
     assert sorted(board.begun) == sorted(board.ended) == sorted(USERS)
-    assert {who for who, _ in board.steps} == set(USERS)
+    assert {who for who, _ in board.steps} == set(others)
     assert processes(tmp_path) == 2  # both nodes
     assert SLOTS / 2 < most_at_once(tmp_path) <= SLOTS
-    with Store(database) as store:
-        assert Queue(store).jobs() == []
-
-
-def test_who_is_finished_is_not_done_again(nodes, tmp_path):
-    database = filled(tmp_path / "db")
-    make = Make(database, tmp_path, 0.0)
-    on_ray.run(chosen(make), make, Board())
     again = chosen(make)
-    assert again.todo == {}
-    assert len(again.before) == len(USERS)
-
-
-def test_one_user_who_fails_does_not_stop_the_rest(nodes, tmp_path):
-    database = filled(tmp_path / "db")
-    make = Make(database, tmp_path, 0.0)
-    many = chosen(make)
-    with Store(database) as store:
-        busy = Queue(store).hold(USERS[0], INBOX.name, "somebody else")
-        on_ray.run(many, make, Board())
-        Queue(store).again(busy)
-    assert list(many.failed) == [(USERS[0], INBOX.name)]
-    assert "at work on this user's persona" in many.failed[USERS[0], INBOX.name]
-    assert len(many.done) == len(USERS) - 1
+    assert list(again.todo) == [(busy, INBOX.name)]  # the rest is finished
 
 
 def test_a_budget_is_refused_before_anything_is_asked(nodes, tmp_path):
@@ -147,11 +134,30 @@ def test_a_budget_is_refused_before_anything_is_asked(nodes, tmp_path):
     assert processes(tmp_path) == 0
 
 
+@pytest.mark.cluster
+def test_an_lm_of_the_machine_has_a_desk_on_each_node_with_all_its_slots(nodes, alone, tmp_path):
+    database = filled(tmp_path / "db")
+    make = Make(database, tmp_path, 0.02, "weights.gguf")
+    many = chosen(make)
+    on_ray.run(many, make, Board())
+    assert many.failed == {}
+    assert hashes(database) == alone[0]
+    assert processes(tmp_path) == 2
+    assert most_at_once(tmp_path) > SLOTS
+
+
 def test_slots_are_divided_as_equally_as_they_go():
     assert on_ray.shares(64, 3) == [22, 21, 21]
     assert on_ray.shares(2, 8) == [1, 1]
 
 
+def parent(process: int) -> int:
+    (line,) = re.findall(r"^PPid:\s*(\d+)", Path(f"/proc/{process}/status").read_text(), re.M)
+    return int(line)
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
     """Last, as it takes one of the nodes."""
     cluster, second = nodes
@@ -163,7 +169,13 @@ def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
         while processes(tmp_path) < 2:
             time.sleep(0.02)
         time.sleep(0.5)
+        (raylet,) = second.all_processes["raylet"]
+        desks = [int(log.name.split("-")[1]) for log in tmp_path.glob("calls-*")]
+        there = [desk for desk in desks if parent(desk) == raylet.process.pid]
+        assert len(there) == 1
         cluster.remove_node(second, allow_graceful=False)
+        with suppress(ProcessLookupError):  # its raylet's end may have ended it
+            os.kill(there[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
