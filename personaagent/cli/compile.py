@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -107,6 +107,15 @@ def compile_persona(
     recall: Recalling = None,
     seed: Seed = 0,
     prior: PriorFile = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            "--engine",
+            help="Who does the work: this process, or a Ray cluster (RAY_ADDRESS, else one on this "
+            "machine).",
+            rich_help_panel=_MANY,
+        ),
+    ] = "local",
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow run of it.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run has done.")
@@ -131,13 +140,15 @@ def compile_persona(
     Many users are worked on side by side, as many as the LM has slots, in all
     their tasks unless --task names one. Who is finished is not done again by
     the same options; who fails does not stop the rest, and the command then
-    ends with 1.
+    ends with 1. With --engine ray the users are worked on by all nodes of a
+    Ray cluster, which share the LM's slots.
 
     [bold]Examples[/bold]
 
     personaagent compile --user amira
     personaagent compile --all --dry-run
     personaagent compile --new --config tuning/setting.json
+    personaagent compile --all --engine ray --slots 64 --lm openai/gpt-4o-mini
     personaagent compile --user elif --gradient-lm openai/gpt-4o --max-calls 500
     personaagent compile --user 110 --task lamp-2m --questions dev_questions.json
     personaagent compile --user amira --preset paper
@@ -171,6 +182,8 @@ def compile_persona(
     }
     if [user is not None, everyone, bool(users), new].count(True) != 1:
         raise DataError("whose persona? Give --user NAME, --users A,B, --all or --new")
+    if user is not None and engine == "ray":
+        raise DataError("--engine ray is for many users: give --users A,B, --all or --new")
     if user is not None and not dry_run:
         lamp = questions, outputs, skip_malformed
         _one(user, setting, choice, lamp, **options)
@@ -180,7 +193,7 @@ def compile_persona(
             "--questions goes with --user: 'personaagent import QUESTIONS --task TASK' imports "
             "the histories of a whole file"
         )
-    _many(user, users, setting, choice, new=new, dry_run=dry_run, **options)
+    _many(user, users, setting, choice, engine, new=new, dry_run=dry_run, **options)
 
 
 def _one(
@@ -283,6 +296,7 @@ def _many(
     named: str,
     setting: Setting,
     choice: LMChoice,
+    engine: str,
     *,
     task: str | None,
     new: bool,
@@ -298,6 +312,7 @@ def _many(
     from personaagent.cli import compile_many, render, session
     from personaagent.cli.progress import Board
     from personaagent.memory.tasks import task_of
+    from personaagent.service import on_ray
     from personaagent.service.many import Many, chosen_users, tasks_of_all
 
     screen = render.screen(as_json=as_json)
@@ -315,8 +330,17 @@ def _many(
         estimate = many.estimate()
         screen.print(compile_many.forecast(estimate, many))
         if many.todo and not dry_run:
-            with Board(screen, len(many.todo), setting.iterations) as board:
-                many.run(board, restart=restart, tracked=tracked)
+            with ExitStack() as stack:
+                if engine == "ray":
+                    stack.enter_context(on_ray.cluster())
+                board = stack.enter_context(Board(screen, len(many.todo), setting.iterations))
+                if engine == "ray":
+                    make = session.trainers(
+                        store, db, setting, choice, gradient_lm, gradient_api_base, prior
+                    )
+                    on_ray.run(many, make, board, restart=restart, tracked=tracked)
+                else:
+                    many.run(board, restart=restart, tracked=tracked)
     used = connected.meter.snapshot()
     if as_json:
         render.print_json(compile_many.to_dict(many, estimate, used))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,6 +132,38 @@ def trainer_of(
 
     recalling = memory.EpisodicMemory(store, memory.SentenceEmbedder())
     return Trainer(recalling, lm, setting, gradient_lm, prior)
+
+
+def trainers(
+    store: Store,
+    db: str | None,
+    setting: Setting,
+    choice: LMChoice,
+    gradient_lm: str | None,
+    gradient_api_base: str | None,
+    prior: Prior | None,
+) -> Callable[[int], Trainer]:
+    """Makes the same trainer in another process, with so many of the LM's slots."""
+    named = db or os.environ.get("PERSONAAGENT_DB")
+    # The name of a store is without its password.
+    where = named if named and "://" in named else str(Path(store.name).absolute())
+    return partial(
+        _trainer_elsewhere, where, setting, choice, gradient_lm, gradient_api_base, prior
+    )
+
+
+def _trainer_elsewhere(
+    where: str,
+    setting: Setting,
+    choice: LMChoice,
+    gradient_lm: str | None,
+    gradient_api_base: str | None,
+    prior: Prior | None,
+    slots: int,
+) -> Trainer:
+    connected = connect(replace(choice, slots=slots))
+    second = connect_gradient(gradient_lm, gradient_api_base, choice, connected)
+    return trainer_of(open_store(where), setting, connected, second, prior)
 
 
 @contextmanager

@@ -135,6 +135,11 @@ class Meter:
         with self._lock:
             return self._snapshot()
 
+    def count(self, used: Usage) -> None:
+        """Add what another process used."""
+        with self._lock:
+            self._used += used
+
     @contextmanager
     def measure(self) -> Iterator[Meter]:
         """A meter of its own for what this meter counts during the block, from this context.

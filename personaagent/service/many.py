@@ -128,25 +128,33 @@ class Many:
         ):
             for one in everyone:
                 self.seconds = time.monotonic() - began
-                job, name = one.user, self.name(one.user)
                 if one.error is not None:
-                    self.failed[job] = _told(one.error)
-                    board.end(name, self.failed[job])
+                    self.end(one.user, told(one.error), board)
                     if isinstance(one.error, BudgetError):
                         break
                     continue
                 assert one.result is not None
-                if isinstance(one.result, Compiled):
-                    self.before[job] = one.result
-                    board.end(name, one.result)
-                    continue
-                self.done[job] = one.result.done
-                board.end(name, one.result.done)
-                if tracked:
-                    self.trainer.track(self.tasks[job[1]], one.result, board.note)
+                self.end(one.user, one.result, board, tracked=tracked)
         for job in self.todo:
             if not any(job in ended for ended in (self.done, self.before, self.failed)):
                 self.failed[job] = _NOT_BEGUN
+
+    def end(
+        self, job: Job, outcome: Trained | Compiled | str, board: Board, *, tracked: bool = False
+    ) -> None:
+        """Note what became of a job: trained now, or before, or why not."""
+        name = self.name(job)
+        if isinstance(outcome, str):
+            self.failed[job] = outcome
+            board.end(name, outcome)
+        elif isinstance(outcome, Compiled):
+            self.before[job] = outcome
+            board.end(name, outcome)
+        else:
+            self.done[job] = outcome.done
+            board.end(name, outcome.done)
+            if tracked:
+                self.trainer.track(self.tasks[job[1]], outcome, board.note)
 
     def name(self, job: Job) -> str:
         """Whose work it is, with the task where there are several."""
@@ -218,7 +226,8 @@ def chosen_users(store: Store, named: Sequence[str], task: str | None) -> list[s
     return wanted or known
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """Why somebody's work failed, in words."""
     if isinstance(error, PersonaAgentError):
         return str(error)
     return f"{type(error).__name__}: {error}"

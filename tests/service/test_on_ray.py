@@ -1,0 +1,187 @@
+"""Many users on a Ray cluster of two nodes: the same personas, full slots, and lost nodes."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from ray_world import Make, most_at_once, processes
+from worlds_of_mail import INBOX, habitual
+
+from personaagent.errors import DataError
+from personaagent.lm import Budget
+from personaagent.memory import Store
+from personaagent.memory.queue import Queue
+from personaagent.memory.tasks import save_tasks
+from personaagent.optimizers import Step
+from personaagent.service import on_ray
+from personaagent.service.many import Many
+from personaagent.service.trainer import Quiet
+
+SLOTS = 6
+USERS = [f"user{n}" for n in range(10)]
+
+
+class Board:
+    def __init__(self):
+        self.begun, self.ended, self.steps = [], {}, []
+
+    def begin(self, who):
+        self.begun.append(who)
+        board = self
+
+        class Watcher(Quiet):
+            def step(self, step: Step) -> None:
+                assert who not in board.ended
+                board.steps.append((who, step.iteration))
+
+        return Watcher()
+
+    def end(self, who, outcome):
+        assert who not in self.ended
+        self.ended[who] = outcome
+
+    def note(self, text):
+        raise AssertionError(text)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two nodes, to which this process is connected."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    second = cluster.add_node(num_cpus=1)
+    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
+    ray.init(address=cluster.address, log_to_driver=False, runtime_env=paths)
+    cluster.wait_for_nodes()
+    yield cluster, second
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def filled(folder: Path) -> str:
+    """A database of the users, by its path."""
+    folder.mkdir()
+    database = str(folder / "memory.db")
+    with Store(database) as store:
+        store.add([one for n, user in enumerate(USERS) for one in habitual(user, 12 + n)])
+        save_tasks(store, [INBOX])
+    return database
+
+
+def chosen(make: Make) -> Many:
+    many = Many(make(SLOTS), {INBOX.name: INBOX})
+    many.choose(USERS)
+    return many
+
+
+def hashes(database: str) -> dict[str, list[str]]:
+    """The chain of each user's personas."""
+    with Store(database) as store:
+        return {user: [one.hash for one in store.of(user).history(INBOX.name)] for user in USERS}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process makes of the users: their personas, and the calls for each."""
+    folder = tmp_path_factory.mktemp("alone")
+    database = filled(folder / "db")
+    many = chosen(Make(database, folder, 0.0))
+    many.run(Board())
+    assert len(many.done) == len(USERS)
+    return hashes(database), {user: done.usage["calls"] for (user, _), done in many.done.items()}
+
+
+def test_a_cluster_makes_the_same_personas_and_never_overruns_the_lm(nodes, alone, tmp_path):
+    """And who fails, because somebody else is at work on the user, does not stop the rest."""
+    database = filled(tmp_path / "db")
+    make = Make(database, tmp_path, 0.02)
+    many, board = chosen(make), Board()
+    busy, others = USERS[0], USERS[1:]
+    with Store(database) as store:
+        held = Queue(store).hold(busy, INBOX.name, "somebody else")
+        on_ray.run(many, make, board)
+        Queue(store).again(held)
+        assert Queue(store).jobs() == []
+    assert list(many.failed) == [(busy, INBOX.name)]
+    assert "at work on this user's persona" in many.failed[busy, INBOX.name]
+    personas, used = alone
+    assert hashes(database) == personas | {busy: []}
+    assert many.trainer.lm.meter.snapshot().calls == sum(used[user] for user in others)
+    assert sorted(board.begun) == sorted(board.ended) == sorted(USERS)
+    assert {who for who, _ in board.steps} == set(others)
+    assert processes(tmp_path) == 2  # both nodes
+    assert SLOTS / 2 < most_at_once(tmp_path) <= SLOTS
+    again = chosen(make)
+    assert list(again.todo) == [(busy, INBOX.name)]  # the rest is finished
+
+
+def test_a_budget_is_refused_before_anything_is_asked(nodes, tmp_path):
+    make = Make(filled(tmp_path / "db"), tmp_path, 0.0)
+    many = chosen(make)
+    many.trainer.lm.budget = Budget(calls=10)
+    with pytest.raises(DataError, match="a budget is kept by one process"):
+        on_ray.run(many, make, Board())
+    assert processes(tmp_path) == 0
+
+
+@pytest.mark.cluster
+def test_an_lm_of_the_machine_has_a_desk_on_each_node_with_all_its_slots(nodes, alone, tmp_path):
+    database = filled(tmp_path / "db")
+    make = Make(database, tmp_path, 0.02, "weights.gguf")
+    many = chosen(make)
+    on_ray.run(many, make, Board())
+    assert many.failed == {}
+    assert hashes(database) == alone[0]
+    assert processes(tmp_path) == 2
+    assert most_at_once(tmp_path) > SLOTS
+
+
+def test_slots_are_divided_as_equally_as_they_go():
+    assert on_ray.shares(64, 3) == [22, 21, 21]
+    assert on_ray.shares(2, 8) == [1, 1]
+
+
+def parent(process: int) -> int:
+    (line,) = re.findall(r"^PPid:\s*(\d+)", Path(f"/proc/{process}/status").read_text(), re.M)
+    return int(line)
+
+
+@pytest.mark.cluster
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
+    """Last, as it takes one of the nodes."""
+    cluster, second = nodes
+    database = filled(tmp_path / "db")
+    make = Make(database, tmp_path, 0.1)
+    many, board = chosen(make), Board()
+
+    def kill() -> None:
+        while processes(tmp_path) < 2:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        (raylet,) = second.all_processes["raylet"]
+        desks = [int(log.name.split("-")[1]) for log in tmp_path.glob("calls-*")]
+        there = [desk for desk in desks if parent(desk) == raylet.process.pid]
+        assert len(there) == 1
+        cluster.remove_node(second, allow_graceful=False)
+        with suppress(ProcessLookupError):  # its raylet's end may have ended it
+            os.kill(there[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    on_ray.run(many, make, board)
+    killer.join()
+    assert many.failed == {}
+    assert hashes(database) == alone[0]
+    assert sorted(board.ended) == sorted(USERS)
+    assert processes(tmp_path) == 3  # a desk was started anew
