@@ -157,7 +157,7 @@ def without(
     words = _words(gone)
 
     def free(text: str) -> bool:
-        return not (_words([Interaction("-", "-", "-", text, "")]) & words) - set(rest)
+        return not (_words_of(text) & words) - set(rest)
 
     directives = []
     for one in persona.directives:
@@ -171,7 +171,7 @@ def without(
         lost = len(support) + len(oppose) < len(one.support) + len(one.oppose)
         if lost and (not one.cue or len(support) < LEAST):
             continue
-        said = _words([Interaction("-", "-", "-", one.cue, "")])
+        said = _words_of(one.cue)
         if (said & words) - _words(kept[id] for id in support if id in kept):
             continue
         directives.append(replace(one, support=tuple(support), oppose=tuple(oppose)))
