@@ -1,9 +1,10 @@
 """Do personas honour what users let drop in chats? Asked freely, judged blind.
 
 Users' chats are imported and read in two halves, the second one on top of the first. Then questions
-are answered with no history, with the six most similar messages, under the persona, and under the
-persona with six messages; and a judge, who sees the preference, the question and the answer but not
-which system gave it, says whether the answer honours the preference.
+are answered with no history, with the six most similar messages, under a profile of thirty words,
+and under the persona: as it is, in at most 700 words, and with six messages beside it. A judge, who
+sees the preference, the question and the answer but not which system gave it, says whether the
+answer honours the preference.
 
     python -m benchmarks.chats --data FOLDER --out FOLDER --writer LM --answerer LM --judge LM
     python -m benchmarks.chats --out FOLDER        the table again, from what was kept
@@ -11,6 +12,9 @@ which system gave it, says whether the answer honours the preference.
 FOLDER of the data has `histories.jsonl.gz` (`{user, messages: [{role, text}]}`) and
 `questions.jsonl.gz` (`{id, user, question, preference}`). Answers and verdicts are kept by the id
 of a question, its text is not. A run that was stopped goes on.
+
+Answerers that remember what they read (people, agents) are given as several addresses, at least as
+many as systems: then none of them is asked one question twice, and each answers for all systems.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import argparse
 import gzip
 import json
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,10 +35,17 @@ from personaagent import EpisodicMemory, SentenceEmbedder, Store, connect, train
 from personaagent.data import CHAT, Action, read_roles
 from personaagent.experiments.baselines import RAG, NonPersonalized
 from personaagent.lm import PersonaLM
-from personaagent.programs import PersonaAgent
+from personaagent.programs import PersonaAgent, ProfileSummarizer
 from personaagent.programs.adapter import PersonaAdapter
 
-ARMS = ("none", "rag, k=6", "persona", "persona and recall, k=6")
+ARMS = (
+    "none",
+    "rag, k=6",
+    "thirty words",
+    "persona",
+    "persona, 700 words",
+    "persona and recall, k=6",
+)
 DRAWS = 10_000
 
 
@@ -94,37 +105,59 @@ def learn(memory: EpisodicMemory, histories: Path, lm: PersonaLM, say: Callable[
         say(f"half {half + 1}: {spent.calls} calls, {spent.input_tokens:,} tokens in")
 
 
-def ask(memory: EpisodicMemory, questions: Iterable[dict[str, Any]], lm: PersonaLM, kept: Kept,
-        side_by_side: int) -> None:  # fmt: skip
+def summarize(memory: EpisodicMemory, users: Iterable[str], lm: PersonaLM, path: Path) -> None:
+    """Everyone's profile of thirty words, for the arm of that name; kept in a file."""
+    kept: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    for user in sorted(set(users) - set(kept)):
+        with dspy.context(lm=lm, adapter=PersonaAdapter()):
+            done = ProfileSummarizer(words=30)(CHAT, memory.store.of(user).interactions())
+        kept[user] = done.profile
+        path.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def ask(memory: EpisodicMemory, questions: Sequence[dict[str, Any]], profiles: dict[str, str],
+        lms: Sequence[PersonaLM], kept: Kept, side_by_side: int) -> None:  # fmt: skip
     """Every arm's answer to every question that has none yet."""
-    personas = {user: memory.store.of(user).persona(CHAT.name)
-                for user in {one["user"] for one in questions}}  # fmt: skip
-    recall = (Action("recall", {"k": 6}),)
+    personas = {}
+    for user in {one["user"] for one in questions}:
+        persona = memory.store.of(user).persona(CHAT.name)
+        assert persona is not None, f"no persona of {user}: --writer learns it"
+        personas[user] = persona
     agent = PersonaAgent(CHAT, memory)
 
-    def under(actions: tuple[Action, ...]) -> Callable[..., Any]:
+    def under(**changes: Any) -> Callable[..., Any]:
         def system(query: str, user: str) -> Any:
-            persona = personas[user]
-            assert persona is not None
-            return agent(query=query, user=user, persona=persona.succeed(actions=actions))
+            return agent(query=query, user=user, persona=personas[user].succeed(**changes))
 
         return system
 
+    def summarized(query: str, user: str) -> Any:
+        persona = personas[user].succeed(profile=profiles[user], items=(), actions=())
+        return agent(query=query, user=user, persona=persona)
+
+    recall = (Action("recall", {"k": 6}),)
     systems: dict[str, Callable[..., Any]] = {
         "none": NonPersonalized(CHAT),
         "rag, k=6": RAG(CHAT, memory, k=6),
-        "persona": under(()),
-        "persona and recall, k=6": under(recall),
+        "thirty words": summarized,
+        "persona": under(actions=()),
+        "persona, 700 words": under(actions=(), words=700),
+        "persona and recall, k=6": under(actions=recall),
     }
 
-    def answer(arm: str, one: dict[str, Any]) -> None:
+    def answer(arm: str, one: dict[str, Any], lm: PersonaLM) -> None:
         with dspy.context(lm=lm), lm.meter.measure() as used:
             said = systems[arm](query=one["question"], user=one["user"])
         spent = used.snapshot()
         kept.add({"arm": arm, "id": one["id"], "user": one["user"], "answer": said.answer,
                   "tokens": spent.input_tokens})  # fmt: skip
 
-    todo = [(arm, one) for one in questions for arm in ARMS if (arm, one["id"]) not in kept.rows]
+    todo = [
+        (arm, one, lms[(row + column) % len(lms)])
+        for row, one in enumerate(questions)
+        for column, arm in enumerate(ARMS)
+        if (arm, one["id"]) not in kept.rows
+    ]
     with ThreadPoolExecutor(side_by_side) as pool:
         list(pool.map(lambda job: answer(*job), todo))
 
@@ -188,7 +221,7 @@ def main() -> None:
     parser.add_argument("--side-by-side", type=int, default=64)
     for role in ("writer", "answerer", "judge"):
         parser.add_argument(f"--{role}", help="an LM, as `connect` takes it")
-        parser.add_argument(f"--{role}-base", help="its address")
+        parser.add_argument(f"--{role}-base", help="its address", nargs="*", default=[])
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     answers, verdicts = Kept(given.out / "answers.jsonl"), Kept(given.out / "verdicts.jsonl")
@@ -200,9 +233,12 @@ def main() -> None:
             with log.open("a", encoding="utf-8") as stream:
                 stream.write(line + "\n")
 
-        def lm(role: str) -> PersonaLM:
-            return connect(getattr(given, role), api_base=getattr(given, f"{role}_base"),
-                           slots=given.side_by_side, timeout=7200, max_tokens=2000)  # fmt: skip
+        def lms(role: str) -> list[PersonaLM]:
+            return [
+                connect(getattr(given, role), api_base=base, slots=given.side_by_side, timeout=7200,
+                        max_tokens=2000)
+                for base in getattr(given, f"{role}_base") or [None]
+            ]  # fmt: skip
 
         drawn: list[dict[str, Any]] = []
         questions = rows_of(given.data / "questions.jsonl.gz")
@@ -211,12 +247,19 @@ def main() -> None:
             drawn += random.Random(user).sample(mine, given.per_user)
         with Store(given.out / "memory.db") as store:
             memory = EpisodicMemory(store, SentenceEmbedder())
+            profiles = given.out / "profiles.json"
             if given.writer:
-                learn(memory, given.data / "histories.jsonl.gz", lm("writer"), say)
+                (writer,) = lms("writer")
+                learn(memory, given.data / "histories.jsonl.gz", writer, say)
+                summarize(memory, {one["user"] for one in questions}, writer, profiles)
             if given.answerer:
-                ask(memory, drawn, lm("answerer"), answers, given.side_by_side)
+                texts = json.loads(profiles.read_text("utf-8"))
+                # One question of everyone, then the next: a run that is stopped has all users.
+                drawn.sort(key=lambda one: random.Random(one["id"]).random())
+                ask(memory, drawn, texts, lms("answerer"), answers, given.side_by_side)
         if given.judge:
-            judge(drawn, lm("judge"), answers, verdicts, given.side_by_side)
+            (judging,) = lms("judge")
+            judge(drawn, judging, answers, verdicts, given.side_by_side)
     if verdicts.rows:
         print(table(answers, verdicts))
 
