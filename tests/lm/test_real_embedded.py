@@ -12,7 +12,7 @@ import pytest
 
 from personaagent.lm import connect, read_labels, read_text
 
-pytestmark = [pytest.mark.lm, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lm, pytest.mark.xdist_group("lm"), pytest.mark.timeout(300)]
 GENRES = ["comedy", "science fact", "science fiction"]
 ASK = f"Choose one label: {', '.join(GENRES)}. Answer with the label only."
 

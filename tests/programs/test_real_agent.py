@@ -17,6 +17,7 @@ SAMPLE = Path(personaagent.data.sample.__file__).parent
 
 
 @pytest.mark.lm
+@pytest.mark.xdist_group("lm")
 def test_the_real_lm_chooses_valid_actions_and_follows_a_directive(tmp_path):
     pytest.importorskip("xllamacpp")
     tasks = read_tasks(SAMPLE / "tasks.json")

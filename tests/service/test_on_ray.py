@@ -25,6 +25,8 @@ from personaagent.service import on_ray
 from personaagent.service.many import Many
 from personaagent.service.trainer import Quiet
 
+pytestmark = pytest.mark.xdist_group("cluster")  # one cluster for all tests of it
+
 SLOTS = 6
 USERS = [f"user{n}" for n in range(10)]
 
