@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from personaagent.cli.options import Json, LMChoice, grouped
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.data import Query, Task
@@ -81,22 +82,25 @@ def demo(
     memory, asked, tasks = _workplace(folder, users.split(","), queries)
     logs = [_align(memory, tasks[asked[user][0].task], user, model, screen) for user in asked]
     rows = _compare(memory, tasks, asked, logs, model, screen)
-    table = render.table(
-        "system", "right", "LM calls", "tokens in", "cached", "out", "seconds",
-        right=("right", "LM calls", "tokens in", "cached", "out", "seconds"),
+    numbers = ["right", "LM calls", "tokens in", "cached", "out", "seconds"]
+    table = Table(
+        columns=["system", *numbers],
+        rows=[
+            [
+                row.system,
+                f"{row.right} of {row.of}",
+                f"{row.usage.calls:,}",
+                f"{row.usage.input_tokens:,}",
+                f"{row.usage.cached_tokens:,}",
+                f"{row.usage.output_tokens:,}",
+                f"{row.seconds:.1f}",
+            ]
+            for row in rows
+        ],
+        right=numbers,
         title=f"{sum(map(len, asked.values()))} held-out queries of {len(asked)} users",
-    )  # fmt: skip
-    for row in rows:
-        table.add_row(
-            row.system,
-            f"{row.right} of {row.of}",
-            f"{row.usage.calls:,}",
-            f"{row.usage.input_tokens:,}",
-            f"{row.usage.cached_tokens:,}",
-            f"{row.usage.output_tokens:,}",
-            f"{row.seconds:.1f}",
-        )
-    screen.print(table)
+    )
+    screen.print(table.rich())
     files = [_export(log, model, memory, out) for log in logs]
     memory.store.close()
     shutil.rmtree(folder)  # kept only where the demo was interrupted, to go on from

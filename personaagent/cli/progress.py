@@ -18,11 +18,11 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from personaagent.cli import render
 from personaagent.optimizers.log import BARE, EARLIER, LONGER, STYLE, WITHOUT
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.data import Persona
@@ -141,15 +141,15 @@ class _Spent(ProgressColumn):
 
 def scores(log: AlignmentLog, held_out: dict[str, float] | None) -> Table:
     """Loss and score before and after."""
-    made = render.table("", "before", "after", right=("before", "after"))
     judged = f"on {render.counted(len(log.judged), 'replayed interaction')}"
-    made.add_row(f"loss {judged}", f"{log.first_loss:.3f}", f"{log.last_loss:.3f}")
-    made.add_row(f"score {judged}", f"{log.first_score:.0%}", f"{log.last_score:.0%}")
+    rows = [
+        [f"loss {judged}", f"{log.first_loss:.3f}", f"{log.last_loss:.3f}"],
+        [f"score {judged}", f"{log.first_score:.0%}", f"{log.last_score:.0%}"],
+    ]
     if held_out:
         asked = render.counted(round(held_out["questions"]), "held-out question")
-        name = f"score on {asked}"
-        made.add_row(name, f"{held_out['first']:.0%}", f"{held_out['last']:.0%}")
-    return made
+        rows.append([f"score on {asked}", f"{held_out['first']:.0%}", f"{held_out['last']:.0%}"])
+    return Table(columns=["", "before", "after"], rows=rows, right=["before", "after"])
 
 
 def _gradient(gradient: Gradient) -> Text:

@@ -19,6 +19,7 @@ from personaagent.cli.options import (
     as_user,
     grouped,
 )
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -183,18 +184,20 @@ def queue(
     if not found:
         screen.print("nothing is due")
         return
-    shown = render.table("user", "task", "state", "trigger", "since", "due", "details")
-    for one in found:
-        shown.add_row(
-            render.plain(one.user),
+    rows = [
+        [
+            one.user,
             one.task,
             one.state(now),
             one.trigger,
             f"{one.created:%Y-%m-%d %H:%M}",
             f"{one.due:%Y-%m-%d %H:%M}",
             render.short(described(one.worker) if one.held(now) else one.problem),
-        )
-    screen.print(shown)
+        ]
+        for one in found
+    ]
+    columns = ["user", "task", "state", "trigger", "since", "due", "details"]
+    screen.print(Table(columns=columns, rows=rows).rich())
 
 
 def _who(job: Job) -> str:
