@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from personaagent.cli.options import Json, LMChoice, grouped
+from personaagent.progress import bars
 from personaagent.table import Table
 
 if TYPE_CHECKING:
@@ -215,7 +216,6 @@ def _compare(
     """Every system on the same queries, each metered on its own."""
     import dspy
 
-    from personaagent.cli import render
     from personaagent.experiments.baselines import RAG, NonPersonalized
     from personaagent.programs import PersonaAgent
 
@@ -228,7 +228,7 @@ def _compare(
         "persona with alignment": lambda task: _under(PersonaAgent(task, memory), last),
     }
     rows = []
-    with dspy.context(lm=lm), render.progress(on=screen) as bar:
+    with dspy.context(lm=lm), bars(on=screen) as bar:
         for name, make in systems.items():
             todo = [query for queries in asked.values() for query in queries]
             row = bar.add_task(name, total=len(todo))

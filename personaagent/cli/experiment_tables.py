@@ -16,6 +16,7 @@ from personaagent.experiments.formatting import protocol_lines, title, verdict
 from personaagent.experiments.metrics import metrics_of
 from personaagent.experiments.sections import map_lines, swap_test
 from personaagent.experiments.tables import cost_table, curve_table, main_table
+from personaagent.progress import bars
 
 if TYPE_CHECKING:
     from personaagent.experiments.runner import Progress
@@ -34,7 +35,7 @@ class Watch:
             TimeRemainingColumn(),
             TextColumn("{task.fields[said]}", markup=False),
         )
-        self._bar = render.progress(*columns, on=screen)
+        self._bar = bars(*columns, on=screen)
         self._row: Any = None
         self._stage = ""
 

@@ -13,6 +13,7 @@ import typer
 from personaagent.cli.experiment_options import ExperimentOptions, names
 from personaagent.cli.options import grouped
 from personaagent.errors import DataError
+from personaagent.progress import bars
 from personaagent.table import Table
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def pool(
         redirect_stdout(screen.file),
         Results(given.results) as results,
         memory.Store(where) as store,
-        render.progress(on=screen) as progress,
+        bars(on=screen) as progress,
     ):
         episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
         experiment = Experiment(data, [], lm, episodic, results, cohort=given.cohort())

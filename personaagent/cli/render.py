@@ -15,15 +15,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -57,19 +48,6 @@ def screen(*, as_json: bool) -> Console:
 def print_json(data: Mapping[str, Any]) -> None:
     """The one JSON document on stdout."""
     typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
-
-
-def progress(*columns: ProgressColumn, on: Console | None = None) -> Progress:
-    """Bars, by default on stderr, gone when they are done; nothing where that is no terminal."""
-    console = on or Console(stderr=True)
-    shown = columns or (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
 
 
 def short(text: str, width: int = 70) -> str:
