@@ -42,6 +42,11 @@ class Table:
         faint: numbers of rows that matter less.
         terminal: the columns that a terminal shows, each with its name there; by default all.
         cut: the last column takes one line on a terminal, and is cut at its edge.
+
+    >>> print(Table(columns=["system", "n"], rows=[["rag", "12"]], right=["n"]).markdown())
+    | system | n |
+    | --- | --: |
+    | rag | 12 |
     """
 
     columns: Sequence[str]

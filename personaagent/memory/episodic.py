@@ -53,6 +53,18 @@ class EpisodicMemory:
         resident: bytes of memory for the users' indexes; the default holds 10,000 users of 100
             interactions in 384 dimensions.
         index: how vectors are searched: a name in `INDEXES`.
+
+    >>> from personaagent import Interaction, SentenceEmbedder
+    >>> past = [
+    ...     Interaction("1", "amira", "inbox", "The car needs new tyres", "money"),
+    ...     Interaction("2", "amira", "inbox", "Dinner with grandmother", "family"),
+    ... ]
+    >>> with Store("memory.db") as store:
+    ...     memory = EpisodicMemory(store, SentenceEmbedder())
+    ...     added = memory.add(past)
+    ...     (found,) = memory.recall("amira", "The garage sent its bill", k=1)
+    >>> found.interaction.response
+    'money'
     """
 
     def __init__(
