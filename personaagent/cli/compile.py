@@ -275,7 +275,7 @@ def _one(
     screen.print()
     screen.print(render.difference(lines))
     if trained.learned is None:
-        screen.print(scores(log, held_out))
+        screen.print(scores(log, held_out).rich())
         screen.print(f"{render.spent(used)}; stopped: {log.stopped}")
     else:
         screen.print(trained.learned.summary, soft_wrap=True)

@@ -20,6 +20,7 @@ from personaagent.files import private_folder
 from personaagent.optimizers.crossval import FEWEST, HeldOut, Outcome, Split
 from personaagent.optimizers.setting import Setting, Space
 from personaagent.optimizers.tuner import Cost, Tried, Tuner
+from personaagent.progress import bars
 from personaagent.service.trainer import names_of
 from personaagent.tracking import TrackingWarning
 
@@ -112,7 +113,7 @@ class Search:
         """Search until so many settings were tried."""
         said = [self.space.base.to_dict(), self.space.names, self.single, self.cost]
         self.name = f"{self.task.name}-{digest([self._run(cohort), said])[:12]}"
-        with self._judging(cohort) as judge, render.progress(on=self.screen) as bar:
+        with self._judging(cohort) as judge, bars(on=self.screen) as bar:
             watched = _Watched(judge, bar)
             self._tuner = tuner = Tuner(
                 watched,
@@ -139,7 +140,7 @@ class Search:
         with (
             tuner.at_work(),
             self._judging(unseen) as judge,
-            render.progress(on=self.screen) as bar,
+            bars(on=self.screen) as bar,
         ):
             watched = _Watched(judge, bar)
             both = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -19,34 +19,11 @@ from personaagent.cli.options import (
     as_user,
     grouped,
 )
+from personaagent.table import Table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from personaagent.memory.queue import Job, Trigger
-    from personaagent.optimizers import Step, Watched
     from personaagent.service import Trainer
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """Says what should be known of one job, and shows no steps."""
-
-    screen: Console
-    who: str
-
-    def note(self, text: str) -> None:
-        from personaagent.cli import render
-
-        self.screen.print(f"{self.who}: {render.plain(text)}", style="yellow", soft_wrap=True)
-
-    def rolled_back(self, watched: Watched) -> None:
-        from personaagent.cli import render
-
-        self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
-
-    def step(self, step: Step) -> None:
-        del step
 
 
 @grouped
@@ -95,6 +72,7 @@ def worker(
     personaagent worker --every 24 --lm openai/gpt-4o-mini
     """
     from personaagent.cli import render, session
+    from personaagent.cli.progress import Line
     from personaagent.memory import SentenceEmbedder
     from personaagent.memory.queue import NewInteractions, Queue, Schedule
     from personaagent.optimizers import HabitsChanged, Setting, read_prior
@@ -114,8 +92,8 @@ def worker(
         def trainer() -> Trainer:
             return session.trainer_of(store, setting, session.connect(choice), prior=start)
 
-        def line(job: Job) -> _Line:
-            return _Line(screen, _who(job))
+        def line(job: Job) -> Line:
+            return Line(screen, _who(job))
 
         for job, done in Worker(jobs, triggers, trainer, not no_track).work(line, once=once):
             said = (
@@ -183,18 +161,20 @@ def queue(
     if not found:
         screen.print("nothing is due")
         return
-    shown = render.table("user", "task", "state", "trigger", "since", "due", "details")
-    for one in found:
-        shown.add_row(
-            render.plain(one.user),
+    rows = [
+        [
+            one.user,
             one.task,
             one.state(now),
             one.trigger,
             f"{one.created:%Y-%m-%d %H:%M}",
             f"{one.due:%Y-%m-%d %H:%M}",
             render.short(described(one.worker) if one.held(now) else one.problem),
-        )
-    screen.print(shown)
+        ]
+        for one in found
+    ]
+    columns = ["user", "task", "state", "trigger", "since", "due", "details"]
+    screen.print(Table(columns=columns, rows=rows).rich())
 
 
 def _who(job: Job) -> str:

@@ -205,7 +205,14 @@ def given(task: Task) -> Task:
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """One label of a closed set; metric: accuracy."""
+    """One label of a closed set; metric: accuracy.
+
+    >>> mail = Classification("inbox", "Which folder?", labels=("work", "home"), item="message")
+    >>> mail.parse("Work")
+    'work'
+    >>> mail.decide({"work": 0.2, "home": 0.8})
+    'home'
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,7 +225,14 @@ class Classification(Task):
 
 @dataclass(frozen=True)
 class Rating(Task):
-    """A whole number from `low` to `high`; metric: mean absolute error."""
+    """A whole number from `low` to `high`; metric: mean absolute error.
+
+    >>> stars = Rating("stars", "How many stars does the user give?", item="review")
+    >>> stars.labels
+    ('1', '2', '3', '4', '5')
+    >>> stars.decide({"1": 0.3, "2": 0.0, "3": 0.3, "4": 0.0, "5": 0.4})  # the median
+    '3'
+    """
 
     low: int = 1
     high: int = 5
@@ -266,6 +280,10 @@ class Choice(Task):
 
     Two options, unless `labels` name more. A small LM prefers a position, so the answer is read as
     often as there are options, each of them once in every place (`rotated`).
+
+    >>> cited = Choice("citation", "Which paper does the user cite?")
+    >>> cited.labels
+    ('[1]', '[2]')
     """
 
     labels: tuple[str, ...] = ("[1]", "[2]")
@@ -348,7 +366,12 @@ def _options(count: int) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Text(Task):
-    """Free text; metric: ROUGE-L F1."""
+    """Free text; metric: ROUGE-L F1.
+
+    >>> title = Text("title", "Write a title as the user would.", item="article", answer="title")
+    >>> title.score("A short walk", gold="a short walk")
+    1.0
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,12 +20,12 @@ from personaagent.memory.embedder import Embedder
 from personaagent.memory.habit_change import Turn, turn_of
 from personaagent.memory.index import IndexCache, UserIndex
 from personaagent.memory.lru import LRU
-from personaagent.memory.progress import track
 from personaagent.memory.retrieval import Ranking, Retriever, Scope, best
 from personaagent.memory.store import GIVE, Added, Store
 from personaagent.memory.user import UserMemory, aware
 from personaagent.memory.wakeup import erasures_told
-from personaagent.policies import RETRIEVERS
+from personaagent.policies import INDEXES, RETRIEVERS
+from personaagent.progress import track
 
 _EMBEDDED = 4_096  # texts whose vectors are kept
 _RECALLED = 20_000  # interactions that are kept as they were recalled
@@ -52,9 +52,29 @@ class EpisodicMemory:
         embedder: its model; loaded when a vector is first needed.
         resident: bytes of memory for the users' indexes; the default holds 10,000 users of 100
             interactions in 384 dimensions.
+        index: how vectors are searched: a name in `INDEXES`.
+
+    >>> from personaagent import Interaction, SentenceEmbedder
+    >>> past = [
+    ...     Interaction("1", "amira", "inbox", "The car needs new tyres", "money"),
+    ...     Interaction("2", "amira", "inbox", "Dinner with grandmother", "family"),
+    ... ]
+    >>> with Store("memory.db") as store:
+    ...     memory = EpisodicMemory(store, SentenceEmbedder())
+    ...     added = memory.add(past)
+    ...     (found,) = memory.recall("amira", "The garage sent its bill", k=1)
+    >>> found.interaction.response
+    'money'
     """
 
-    def __init__(self, store: Store, embedder: Embedder, *, resident: int = 1_700_000_000) -> None:
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder,
+        *,
+        resident: int = 1_700_000_000,
+        index: str = "faiss",
+    ) -> None:
         validation.instance("store", store, Store, 'give a Store, such as Store("memory.db")')
         if isinstance(embedder, str) or not callable(getattr(embedder, "encode", None)):
             raise DataError(
@@ -64,7 +84,7 @@ class EpisodicMemory:
         validation.whole("resident", resident, 0)
         self.store = store
         self.embedder = embedder
-        self._indexes = IndexCache(resident, self._forget)
+        self._indexes = IndexCache(resident, INDEXES.named(index), self._forget)
         self._forget()
 
     def __repr__(self) -> str:
@@ -280,10 +300,10 @@ class EpisodicMemory:
         def nearest(query: str, k: int) -> Ranking:
             vector = self.embed(query)
             with index.lock:
-                self._indexes.load(
+                vectors = self._indexes.load(
                     memory, index, self.embedder, lambda: self.ready(memory.user, progress=True)
                 )
-                return index.nearest(vector, k, among=seqs)
+                return vectors.nearest(vector, k, among=seqs)
 
         def texts() -> list[str]:
             found = memory.at(seqs.tolist())

@@ -69,6 +69,12 @@ class Store:
 
     Raises:
         StoreError: the database cannot be opened, is not ours, or is of a newer schema.
+
+    >>> from personaagent import Interaction
+    >>> with Store("memory.db") as store:
+    ...     added = store.add([Interaction("1", "amira", "inbox", "The car is due", "money")])
+    ...     [(one.id, one.response) for one in store.of("amira").interactions()]
+    [('1', 'money')]
     """
 
     def __init__(

@@ -46,6 +46,16 @@ class PersonaAgent(dspy.Module):
 
     Raises:
         DataError: an argument is not what it is to be.
+
+    With an LM that always says "money":
+
+    >>> from dspy.utils import DummyLM
+    >>> from personaagent import Classification, EpisodicMemory, SentenceEmbedder, Store
+    >>> inbox = Classification("inbox", "Which folder?", labels=("money", "family"))
+    >>> with Store("memory.db") as store, dspy.context(lm=DummyLM([{"answer": "money"}])):
+    ...     agent = PersonaAgent(inbox, EpisodicMemory(store, SentenceEmbedder()), rounds=0)
+    ...     agent(query="The car needs new tyres", user="amira").answer
+    'money'
     """
 
     def __init__(
