@@ -161,7 +161,12 @@ def cluster() -> Iterator[None]:
         yield
         return
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            # "local": not one that somebody else has started here
+            address=os.environ.get("RAY_ADDRESS", "local"),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise PersonaAgentError(
             f"the Ray cluster cannot be reached ({error}): check RAY_ADDRESS"

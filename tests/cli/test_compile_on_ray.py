@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from cli_world import rows, write
+from documents import DOCS, commands
 from openai_server import serving
 from rulebook import RuleBook
 
@@ -29,16 +31,16 @@ def test_a_budget_is_refused_before_a_cluster_is_made(run, imported):
 
 
 @pytest.mark.cluster
-def test_a_cluster_of_this_machine_compiles_all_users(run, tasks, tmp_path: Path):
+def test_the_command_of_the_documents_compiles_all_users(run, tasks, tmp_path: Path):
     given = [*rows(count=10), *rows("bela", 8)]
     run("import", write(tmp_path / "two.jsonl", given), "--tasks", tasks)
     with Store(tmp_path / "memory.db") as store:
         inbox = load_tasks(store)["inbox"]
     with serving(RuleBook(inbox, {"car": "money", "ferry": "travel"})) as address:
-        options = ["--engine", "ray", "--lm", "tiny", "--api-base", address, "--slots", "3"]
-        options += ["--iterations", "1", "--replay", "4", "--no-track", "--json"]
+        options = ["--api-base", address, "--iterations", "1", "--replay", "4", "--no-track"]
+        (shown,) = [one for one in commands(DOCS / "many-users.md") if "--engine ray" in one]
         done = subprocess.run(
-            [sys.executable, "-m", "personaagent", "compile", "--all", *options],
+            [sys.executable, "-m", "personaagent", *shlex.split(shown), *options, "--json"],
             capture_output=True,
             text=True,
             env=os.environ | {"OPENAI_API_KEY": "of-a-test"},
