@@ -311,7 +311,8 @@ def _many(
 ) -> None:
     from personaagent.cli import compile_many, render, session
     from personaagent.cli.progress import Board
-    from personaagent.memory.tasks import task_of
+    from personaagent.memory.changes import changed_users
+    from personaagent.memory.tasks import task_named, task_of
     from personaagent.service import on_ray
     from personaagent.service.many import Many, chosen_users, tasks_of_all
 
@@ -321,8 +322,12 @@ def _many(
             kind = task_of(store, user, task)
             users, kinds = [user], {kind.name: kind}
         else:
-            users = chosen_users(store, named.split(","), task)
-            kinds = tasks_of_all(store, users, task, prior)
+            names = named.split(",")
+            users = changed_users(store, task) if new else chosen_users(store, names, task)
+            if users or not new:
+                kinds = tasks_of_all(store, users, task, prior)
+            else:
+                kinds = {task: task_named(store, task)} if task else {}
         connected = session.connect(choice)
         second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
         many = Many(session.trainer_of(store, setting, connected, second, prior), kinds)
@@ -332,6 +337,7 @@ def _many(
         if many.todo and not dry_run:
             with ExitStack() as stack:
                 if engine == "ray":
+                    on_ray.refuse_budget(connected.budget)
                     stack.enter_context(on_ray.cluster())
                 board = stack.enter_context(Board(screen, len(many.todo), setting.iterations))
                 if engine == "ray":

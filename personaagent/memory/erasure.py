@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from personaagent.data import Interaction, Persona
 from personaagent.data import items as noted
 from personaagent.errors import DataError
-from personaagent.memory import encoding, quarantine, queue, tombstones
+from personaagent.memory import changes, encoding, quarantine, queue, tombstones
 from personaagent.memory.chain import ERASED, Chain
 from personaagent.memory.schema import (
     branches,
@@ -42,6 +42,7 @@ _IDS_AT_ONCE = 10_000
 _NOT_DERIVED = {
     "interactions", "quarantine", "personas", "champions", "evidence", "branches", "merges",
     "exports", "unfinished", "alignments", "workfiles", "preferences", "keys",
+    "changed",
 }  # fmt: skip
 _KEPT = {"exports", "unfinished", "workfiles"}  # needed until the places outside are clean
 
@@ -118,6 +119,8 @@ def erase(
             published += new
             renewed += [task] if new else []
         tombstones.lay(connection, user, tombstones.PERSONA, emptied, 0)  # never restored
+        if not everything:
+            changes.note(store.database, connection, ((user, one.task) for one in gone))
         derived = {}
         if gone or everything:
             derived = drop_derived(connection, user, everything=everything)

@@ -24,8 +24,9 @@ from typing import Any, Protocol, Self
 import sqlalchemy as sa
 
 from personaagent.errors import BusyError
+from personaagent.memory.changes import settle
 from personaagent.memory.encoding import microseconds, moment, moment_or_none
-from personaagent.memory.schema import alignments, interactions, jobs
+from personaagent.memory.schema import alignments, changed, interactions, jobs
 from personaagent.memory.store import Store
 from personaagent.memory.wakeup import DUE, notify
 
@@ -374,6 +375,7 @@ def behind(store: Store, new: int = 1) -> list[tuple[str, str, int]]:
     i = interactions.c
     select = (
         sa.select(i.user, i.task, sa.func.max(i.seq))
+        .join(changed, _same(interactions, changed))
         .outerjoin(alignments, _same(interactions, alignments))
         .where(i.seq > sa.func.coalesce(alignments.c.seq, 0))
         .group_by(i.user, i.task)
@@ -404,6 +406,7 @@ def note_alignment(
     """Note, in the transaction that publishes it, up to which interaction a persona is aligned."""
     row = {"user": user, "task": task, "seq": newest, "time": microseconds(store.now())}
     store.database.upsert(connection, alignments, row)
+    settle(connection, user, task, newest)
 
 
 def _release(connection: sa.Connection, held: sa.ColumnElement[bool]) -> None:

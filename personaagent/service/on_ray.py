@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import dspy
 
 from personaagent.errors import BusyError, DataError, PersonaAgentError
-from personaagent.lm import Usage
+from personaagent.lm import Budget, Usage
 from personaagent.memory.queue import LEASE
 from personaagent.optimizers.slots import Slots, taking
 from personaagent.service.many import Job, told
@@ -244,13 +244,22 @@ def run(
             ray.kill(actor)
 
 
-def _refuse(many: Many) -> None:
-    lm, database = many.trainer.lm, many.trainer.memory.store.database
-    if lm.budget is not None:
+def refuse_budget(budget: Budget | None) -> None:
+    """Say that a budget is of no use here.
+
+    Raises:
+        DataError: there is one.
+    """
+    if budget is not None:
         raise DataError(
             "a budget is kept by one process: leave out --max-calls, --max-tokens and --max-money, "
             "or --engine ray"
         )
+
+
+def _refuse(many: Many) -> None:
+    refuse_budget(many.trainer.lm.budget)
+    database = many.trainer.memory.store.database
     machines = {node["NodeManagerAddress"] for node in _nodes()}
     if not database.keeps_log and len(machines) > 1:
         raise DataError(

@@ -1,0 +1,87 @@
+"""How full Ray keeps an LM's slots: python -m benchmarks.ray_slots [--users 200] [--quick]
+
+A local cluster of two nodes compiles users of the sample's inbox on a stand-in LM of a fixed
+latency (`benchmarks.fleet`), whose slots the nodes share. The share of the slots' time that calls
+were under way, and how near the calls a second come to slots / latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+from rich.console import Console
+
+from benchmarks.fleet import crowd, stand_in
+from personaagent import memory
+from personaagent.cli.progress import Board
+from personaagent.data import Task
+from personaagent.optimizers import Setting
+from personaagent.service import Trainer, on_ray
+from personaagent.service.many import Many
+
+
+@dataclass(frozen=True)
+class Make:
+    """Makes a trainer on a node."""
+
+    database: str
+    task: Task
+    latency: float
+    setting: Setting
+
+    def __call__(self, slots: int) -> Trainer:
+        recalling = memory.EpisodicMemory(memory.Store(self.database), memory.SentenceEmbedder())
+        return Trainer(recalling, stand_in([self.task], self.latency, slots), self.setting)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few users and slots")
+    parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--interactions", type=int, default=24, help="a user's latest")
+    parser.add_argument("--iterations", type=int, default=2)
+    parser.add_argument("--latency", type=float, default=0.3, help="of the stand-in, in seconds")
+    parser.add_argument("--slots", type=int, default=64)
+    options = parser.parse_args()
+    users, slots = (8, 4) if options.quick else (options.users, options.slots)
+    task, history = crowd(users, options.interactions)
+    setting = Setting(iterations=options.iterations)
+    import ray
+    from ray.cluster_utils import Cluster
+
+    with tempfile.TemporaryDirectory() as folder:
+        database = str(Path(folder) / "m.db")
+        make = Make(database, task, options.latency, setting)
+        with memory.Store(database) as store:
+            memory.EpisodicMemory(store, memory.SentenceEmbedder()).add(history)
+        many = Many(make(slots), {task.name: task})
+        many.choose(sorted({one.user for one in history}))
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        cluster.add_node(num_cpus=1)
+        paths = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}}
+        ray.init(address=cluster.address, log_to_driver=False, runtime_env=paths)
+        try:
+            with Board(Console(stderr=True), users, setting.iterations) as board:
+                on_ray.run(many, make, board)
+        finally:
+            ray.shutdown()
+            cluster.shutdown()  # type: ignore[no-untyped-call]
+    assert not many.failed, many.failed
+    used = many.trainer.lm.meter.snapshot()
+    print("| what | measured |\n|---|---|")
+    print(f"| users, LM calls, seconds | {users}, {used.calls:,}, {many.seconds:.0f} |")
+    print(f"| share of {slots} slots busy, start of the nodes' work included | ", end="")
+    print(f"{many.busy(used):.1%} |")
+    print(f"| calls a second | {used.calls / many.seconds:.1f} of {slots / options.latency:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
