@@ -25,11 +25,32 @@ def note(database: Database, connection: sa.Connection, who: Iterable[tuple[str,
         connection.execute(database.insert(changed).on_conflict_do_nothing(), rows)
 
 
+def note_loss(
+    database: Database, connection: sa.Connection, user: str, tasks: Iterable[str]
+) -> None:
+    """Note that interactions of the user are gone; where none is left, nothing is new either."""
+    i, c = interactions.c, changed.c
+    for task in sorted(set(tasks)):
+        left = sa.select(sa.exists().where(i.user == user, i.task == task))
+        if connection.scalar(left):
+            note(database, connection, [(user, task)])
+        else:
+            connection.execute(changed.delete().where(c.user == user, c.task == task))
+
+
 def settle(connection: sa.Connection, user: str, task: str, newest: int) -> None:
     """An alignment knows all up to an interaction: nothing is new if none is newer."""
     i, c = interactions.c, changed.c
     newer = sa.exists().where(i.user == user, i.task == task, i.seq > newest)
     connection.execute(changed.delete().where(c.user == user, c.task == task, ~newer))
+
+
+def settle_all(store: Store, known: Iterable[tuple[str, str, int]]) -> None:
+    """`settle` for (user, task, newest) of whom somebody found that nothing is new."""
+    if known := list(known):
+        with store.database.write() as connection:
+            for one in known:
+                settle(connection, *one)
 
 
 def changed_users(store: Store, task: str | None = None) -> list[str]:

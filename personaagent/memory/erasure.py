@@ -41,8 +41,7 @@ _IDS_AT_ONCE = 10_000
 # that is added later cannot be forgotten here.
 _NOT_DERIVED = {
     "interactions", "quarantine", "personas", "champions", "evidence", "branches", "merges",
-    "exports", "unfinished", "alignments", "workfiles", "preferences", "keys",
-    "changed",
+    "exports", "unfinished", "alignments", "workfiles", "preferences", "keys", "changed",
 }  # fmt: skip
 _KEPT = {"exports", "unfinished", "workfiles"}  # needed until the places outside are clean
 
@@ -120,7 +119,7 @@ def erase(
             renewed += [task] if new else []
         tombstones.lay(connection, user, tombstones.PERSONA, emptied, 0)  # never restored
         if not everything:
-            changes.note(store.database, connection, ((user, one.task) for one in gone))
+            changes.note_loss(store.database, connection, user, (one.task for one in gone))
         derived = {}
         if gone or everything:
             derived = drop_derived(connection, user, everything=everything)
@@ -257,7 +256,7 @@ def _clean(
     empty_entries(connection, hashes)
     champion = line[-1].persona
     assert champion is not None  # the champion is never an emptied one
-    changes: dict[str, Any] = {}
+    without_it: dict[str, Any] = {}
     if champion.hash in hashes:
         kept = {
             row["id"]: encoding.interaction(row)
@@ -270,8 +269,8 @@ def _clean(
         }
         unsaid = _unsaid(connection, chain.user, champion, gone)
         left = _words_left(connection, chain.user, champion)
-        changes = without(champion, gone, kept, unsaid, left)
-    successor = champion.succeed(**changes)
+        without_it = without(champion, gone, kept, unsaid, left)
+    successor = champion.succeed(**without_it)
     rest = {id: at for id, at in made_of[champion.hash].items() if id not in ids}
     reason = f"{len(gone)} interaction{'s' if len(gone) > 1 else ''} erased"
     chain.append(connection, successor, reason, rest)

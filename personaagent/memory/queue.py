@@ -216,6 +216,7 @@ class Schedule:
         a = alignments.c
         known = sa.select(a.user, a.task).where(
             a.time <= microseconds(store.now() - self.every),
+            sa.exists().where(_same(changed, alignments)),
             sa.exists().where(_same(interactions, alignments), interactions.c.seq > a.seq),
         )
         with store.database.read() as connection:

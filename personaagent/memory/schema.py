@@ -300,7 +300,8 @@ deliveries = Table(
 
 
 def to_version_6(connection: Connection) -> None:
-    """Note all as changed: what has not is found out when somebody asks for the first time."""
+    """Note all as changed: what has not is found out when somebody asks for the first time
+    (`compile --new`)."""
     i = interactions.c
     everyone = select(i.user, i.task).except_(select(changed.c.user, changed.c.task))
     connection.execute(changed.insert().from_select(["user", "task"], everyone))
