@@ -23,6 +23,7 @@ from benchmarks.fleet import crowd, stand_in
 from personaagent import memory
 from personaagent.cli.progress import Board
 from personaagent.data import Task
+from personaagent.lm import PersonaLM
 from personaagent.optimizers import Setting
 from personaagent.service import Trainer, on_ray
 from personaagent.service.many import Many
@@ -37,9 +38,10 @@ class Make:
     latency: float
     setting: Setting
 
-    def __call__(self, slots: int) -> Trainer:
+    def __call__(self, slots: int) -> tuple[PersonaLM, Trainer]:
         recalling = memory.EpisodicMemory(memory.Store(self.database), memory.SentenceEmbedder())
-        return Trainer(recalling, stand_in([self.task], self.latency, slots), self.setting)
+        lm = stand_in([self.task], self.latency, slots)
+        return lm, Trainer(recalling, lm, self.setting)
 
 
 def main() -> None:
@@ -62,7 +64,7 @@ def main() -> None:
         make = Make(database, task, options.latency, setting)
         with memory.Store(database) as store:
             memory.EpisodicMemory(store, memory.SentenceEmbedder()).add(history)
-        many = Many(make(slots), {task.name: task})
+        many = Many(make(slots)[1], {task.name: task})
         many.choose(sorted({one.user for one in history}))
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         cluster.add_node(num_cpus=1)

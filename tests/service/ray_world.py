@@ -54,7 +54,7 @@ class Make:
     latency: float
     spec: str = "slow"
 
-    def __call__(self, slots: int) -> Trainer:
+    def __call__(self, slots: int) -> tuple[PersonaLM, Trainer]:
         identity = Identity(self.spec, None, "slow", slots, 60.0, 0, 0.0)
         lm: Any = PersonaLM(
             "sim/slow",
@@ -66,7 +66,7 @@ class Make:
             engine=Slow(self.folder, self.latency),
         )
         memory = EpisodicMemory(Store(self.database), HashEmbedder(dimensions=512))
-        return Trainer(memory, lm, SETTING)
+        return lm, Trainer(memory, lm, SETTING)
 
 
 def processes(folder: Path) -> int:

@@ -20,7 +20,7 @@ from personaagent.lm import Budget
 from personaagent.memory import Store
 from personaagent.memory.queue import Queue
 from personaagent.memory.tasks import save_tasks
-from personaagent.optimizers import Step
+from personaagent.optimizers import Step, ray_pool
 from personaagent.service import on_ray
 from personaagent.service.many import Many
 from personaagent.service.trainer import Quiet
@@ -79,7 +79,7 @@ def filled(folder: Path) -> str:
 
 
 def chosen(make: Make) -> Many:
-    many = Many(make(SLOTS), {INBOX.name: INBOX})
+    many = Many(make(SLOTS)[1], {INBOX.name: INBOX})
     many.choose(USERS)
     return many
 
@@ -147,8 +147,8 @@ def test_an_lm_of_the_machine_has_a_desk_on_each_node_with_all_its_slots(nodes, 
 
 
 def test_slots_are_divided_as_equally_as_they_go():
-    assert on_ray.shares(64, 3) == [22, 21, 21]
-    assert on_ray.shares(2, 8) == [1, 1]
+    assert ray_pool.shares(64, 3) == [22, 21, 21]
+    assert ray_pool.shares(2, 8) == [1, 1]
 
 
 def parent(process: int) -> int:
