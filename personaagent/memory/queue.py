@@ -190,7 +190,7 @@ class Trigger(Protocol):
         ...
 
     def due(self, store: Store) -> Iterable[tuple[str, str]]:
-        """(user, task) of each."""
+        """(user, task) of each; there is something new of all of them."""
         ...
 
 
@@ -240,7 +240,7 @@ class Queue:
     def trigger(self, triggers: Iterable[Trigger]) -> int:
         """Add what the triggers find due; the number of new jobs."""
         return sum(
-            self.add(user, task, trigger.name)
+            self._add_due(user, task, trigger.name)
             for trigger in triggers
             for user, task in trigger.due(self.store)
         )
@@ -249,6 +249,17 @@ class Queue:
         """Add a job, unless the persona has one already; whether it was added."""
         with self.store.database.write() as connection:
             return add(self.store, connection, self.store.of(user).user, task, trigger)
+
+    def _add_due(self, user: str, task: str, trigger: str) -> bool:
+        """`add`, unless somebody has aligned the persona to all there is since the trigger looked:
+        else its work would be done twice."""
+        i, a = interactions.c, alignments.c
+        known = sa.select(a.seq).where(a.user == user, a.task == task).scalar_subquery()
+        new = sa.exists().where(i.user == user, i.task == task, i.seq > sa.func.coalesce(known, 0))
+        with self.store.database.write() as connection:
+            if not connection.scalar(sa.select(new)):
+                return False
+            return add(self.store, connection, user, task, trigger)
 
     def retry(self) -> int:
         """Give every failed job another chance; how many there were."""
