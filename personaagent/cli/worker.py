@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 
 from personaagent.cli.options import (
     Database,
+    Engine,
     Json,
     LMChoice,
     PriorFile,
@@ -23,6 +24,7 @@ from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.memory.queue import Job, Trigger
+    from personaagent.optimizers.ray_pool import RayPool
     from personaagent.service import Trainer
 
 
@@ -51,12 +53,16 @@ def worker(
         ),
     ] = None,
     prior: PriorFile = None,
+    engine: Engine = "local",
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow runs.")] = False,
     db: Database = None,
     *,
     choice: LMChoice,
 ) -> None:
     """Align the personas that are due, one after another, and publish them.
+
+    With --engine ray as many at once as the LM has slots, on all nodes of a
+    Ray cluster.
 
     What is due is kept in the database: `queue` shows it. Any number of
     workers may run; no two of them, nor one and a `compile`, work for the
@@ -70,12 +76,13 @@ def worker(
     personaagent worker --once --threshold 1
     personaagent worker --config tuning/setting.json
     personaagent worker --every 24 --lm openai/gpt-4o-mini
+    personaagent worker --engine ray --slots 64 --lm openai/gpt-4o-mini
     """
     from personaagent.cli import render, session
     from personaagent.cli.progress import Line
     from personaagent.memory import SentenceEmbedder
     from personaagent.memory.queue import NewInteractions, Queue, Schedule
-    from personaagent.optimizers import HabitsChanged, Setting, read_prior
+    from personaagent.optimizers import HabitsChanged, Setting, ray_pool, read_prior
     from personaagent.service.worker import Worker
 
     triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
@@ -86,7 +93,7 @@ def worker(
         setting = replace(setting, sensitive=sensitive)
     start = read_prior(prior) if prior else None
     screen = render.screen(as_json=True)
-    with redirect_stdout(screen.file), session.open_store(db) as store:
+    with redirect_stdout(screen.file), session.open_store(db) as store, ExitStack() as stack:
         jobs = Queue(store)
 
         def trainer() -> Trainer:
@@ -95,7 +102,16 @@ def worker(
         def line(job: Job) -> Line:
             return Line(screen, _who(job))
 
-        for job, done in Worker(jobs, triggers, trainer, not no_track).work(line, once=once):
+        def on_ray(made: Trainer) -> RayPool[Trainer]:
+            make = session.trainers(store, db, setting, choice, prior=start)
+            return ray_pool.RayPool(make, made.lm, store)
+
+        given = {"pool": on_ray} if engine == "ray" else {}
+        work = Worker(jobs, triggers, trainer, not no_track, **given)
+        if engine == "ray":
+            ray_pool.refuse_budget(choice.budget)
+            stack.enter_context(ray_pool.cluster())
+        for job, done in work.work(line, once=once):
             said = (
                 done if isinstance(done, str) else f"{render.name_of(done.persona)}, {done.reason}"
             )

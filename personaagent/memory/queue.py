@@ -24,8 +24,9 @@ from typing import Any, Protocol, Self
 import sqlalchemy as sa
 
 from personaagent.errors import BusyError
+from personaagent.memory.changes import settle
 from personaagent.memory.encoding import microseconds, moment, moment_or_none
-from personaagent.memory.schema import alignments, interactions, jobs
+from personaagent.memory.schema import alignments, changed, interactions, jobs
 from personaagent.memory.store import Store
 from personaagent.memory.wakeup import DUE, notify
 
@@ -189,7 +190,7 @@ class Trigger(Protocol):
         ...
 
     def due(self, store: Store) -> Iterable[tuple[str, str]]:
-        """(user, task) of each."""
+        """(user, task) of each; there is something new of all of them."""
         ...
 
 
@@ -215,6 +216,7 @@ class Schedule:
         a = alignments.c
         known = sa.select(a.user, a.task).where(
             a.time <= microseconds(store.now() - self.every),
+            sa.exists().where(_same(changed, alignments)),
             sa.exists().where(_same(interactions, alignments), interactions.c.seq > a.seq),
         )
         with store.database.read() as connection:
@@ -238,7 +240,7 @@ class Queue:
     def trigger(self, triggers: Iterable[Trigger]) -> int:
         """Add what the triggers find due; the number of new jobs."""
         return sum(
-            self.add(user, task, trigger.name)
+            self._add_due(user, task, trigger.name)
             for trigger in triggers
             for user, task in trigger.due(self.store)
         )
@@ -247,6 +249,17 @@ class Queue:
         """Add a job, unless the persona has one already; whether it was added."""
         with self.store.database.write() as connection:
             return add(self.store, connection, self.store.of(user).user, task, trigger)
+
+    def _add_due(self, user: str, task: str, trigger: str) -> bool:
+        """`add`, unless somebody has aligned the persona to all there is since the trigger looked:
+        else its work would be done twice."""
+        i, a = interactions.c, alignments.c
+        known = sa.select(a.seq).where(a.user == user, a.task == task).scalar_subquery()
+        new = sa.exists().where(i.user == user, i.task == task, i.seq > sa.func.coalesce(known, 0))
+        with self.store.database.write() as connection:
+            if not connection.scalar(sa.select(new)):
+                return False
+            return add(self.store, connection, user, task, trigger)
 
     def retry(self) -> int:
         """Give every failed job another chance; how many there were."""
@@ -374,6 +387,7 @@ def behind(store: Store, new: int = 1) -> list[tuple[str, str, int]]:
     i = interactions.c
     select = (
         sa.select(i.user, i.task, sa.func.max(i.seq))
+        .join(changed, _same(interactions, changed))
         .outerjoin(alignments, _same(interactions, alignments))
         .where(i.seq > sa.func.coalesce(alignments.c.seq, 0))
         .group_by(i.user, i.task)
@@ -404,6 +418,7 @@ def note_alignment(
     """Note, in the transaction that publishes it, up to which interaction a persona is aligned."""
     row = {"user": user, "task": task, "seq": newest, "time": microseconds(store.now())}
     store.database.upsert(connection, alignments, row)
+    settle(connection, user, task, newest)
 
 
 def _release(connection: sa.Connection, held: sa.ColumnElement[bool]) -> None:

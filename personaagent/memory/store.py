@@ -22,7 +22,7 @@ from personaagent.data import LAMP_TASKS, Interaction, Task, validation
 from personaagent.data.normal import normal
 from personaagent.data.screening import Screening
 from personaagent.errors import DataError, StoreError
-from personaagent.memory import encoding, tombstones
+from personaagent.memory import changes, encoding, tombstones
 from personaagent.memory.database import Database
 from personaagent.memory.definitions import saved_tasks
 from personaagent.memory.quarantine import Quarantined, known_digests, put_aside
@@ -266,10 +266,12 @@ class Store:
     def _add(self, connection: sa.Connection, batch: Sequence[Interaction]) -> int:
         """Insert one batch; how many of it were new."""
         insert = self.database.insert(interactions).on_conflict_do_nothing()
+        c = interactions.c
         stored = connection.execute(
-            insert.returning(interactions.c.seq), [encoding.row(one) for one in batch]
-        )
-        return len(stored.all())
+            insert.returning(c.user, c.task), [encoding.row(one) for one in batch]
+        ).all()
+        changes.note(self.database, connection, ((user, task) for user, task in stored))
+        return len(stored)
 
     def _differing(
         self, connection: sa.Connection, batch: Sequence[Interaction]
