@@ -122,56 +122,7 @@ def align(path: Path) -> None:
         save_tasks(store, [task])
         memory = EpisodicMemory(store, Flat())
         for user in dict.fromkeys(one.user for one in history):
-            store.add((one for one in history if one.user == user), tasks={task.name: task})
-            train(memory=memory, lm=lm, users=[user], track=False)
-
-
-@dataclass(frozen=True)
-class Running:
-    """A process and where it listens."""
-
-    address: str
-    process: BaseProcess
-
-    def seconds(self) -> float:
-        """What it has computed so far, for itself and in the kernel."""
-        return float(httpx.get(f"{self.address}/processor").text)
-
-
-@contextmanager
-def beside(work: Callable[..., None], *given: Any) -> Iterator[BaseProcess]:
-    """A process that works for as long as the block lasts."""
-    process = _PROCESSES.Process(target=work, args=given, daemon=True)
-    process.start()
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.join()
-
-
-@contextmanager
-def listening(work: Callable[..., None], *given: Any) -> Iterator[Running]:
-    """The same with a socket among what it is given, once it answers."""
-    there = socket.create_server((_HERE, 0))
-    there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `serve` does
-    address = f"http://{_HERE}:{there.getsockname()[1]}"
-    at = [there if one is socket.socket else one for one in given]
-    with beside(work, *at) as process:
-        httpx.get(f"{address}/healthz", timeout=60)
-        yield Running(address, process)
-
-
-@contextmanager
-def server(provider: str | None = None) -> Iterator[tuple[Running, Path]]:
-    """A server of users who each have a persona and a history, and its database."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "memory.db"
-        with Store(path) as store:
-            save_tasks(store, [FOLDER, CHAT])
-            for number in range(USERS):
-                user = f"user-{number}"
-                store.add(one for one in history if one.user == user)
+            store.add(one for one in history if one.user == user)
             train(memory=memory, lm=lm, users=[user], track=False)
 
 
