@@ -104,10 +104,28 @@ def _tool(function: Callable[..., Any], args: dict[str, Any] | None = None) -> d
         read = dict(dspy.Tool(function, args=args))
         del read["func"]  # it holds a user's profile
         said = _SAID[code] = read
-    return dspy.Tool.model_construct(**copy.deepcopy(said), func=function)
+    return _PersonalTool.model_construct(**copy.deepcopy(said), func=function)
 
 
 _SAID: dict[CodeType, dict[str, Any]] = {}
+
+
+class _PersonalTool(dspy.Tool):
+    """Checks the same numbers once: standing actions ask with the same ones every time, and
+    DSPy's check takes longer than the search. Words are a user's, and not kept here."""
+
+    def _validate_and_parse_args(self, **given: Any) -> dict[str, Any]:
+        asked = (self.func.__code__, *given.items())
+        plain = all(type(one) is int for one in given.values())
+        if plain and asked in _CHECKED:
+            return given
+        parsed: dict[str, Any] = super()._validate_and_parse_args(**given)
+        if plain and given.keys() <= (self.args or {}).keys():
+            _CHECKED.add(asked)
+        return parsed
+
+
+_CHECKED: set[tuple[Any, ...]] = set()
 
 
 def general_tools(tools: Sequence[dspy.Tool | Callable[..., Any]]) -> list[dspy.Tool]:

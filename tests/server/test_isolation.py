@@ -1,5 +1,6 @@
 """10,000 generated requests, eight at a time, over every call: by keys of every kind, for every
-tenant's users, with ids and texts of others. Nobody reads, writes or learns of another's.
+tenant's users, with ids and texts of others. Nobody reads, writes or learns of another's. (On
+PostgreSQL it is the first 1,000 of them.)
 
 Every text says by a mark whose it is. A caller may be told marks of its own reach only, and in the
 end every user's data has the user's own mark and is all there. The requests are the same each time.
@@ -29,12 +30,16 @@ from personaagent.server import Settings, alignments, tenants, webhooks
 from personaagent.server.interactions import made_id
 from personaagent.server.keys import Keys
 
-REQUESTS, AT_ONCE = 10_000, 8
+REQUESTS, AT_ONCE = {"sqlite": 10_000, "postgresql": 1_000}, 8
 TENANTS, USERS = ("", "acme", "zeta"), ("amira", "bela")
 NAMES = (*USERS, "nobody", "@acme/amira", "@zeta/bela", "@/amira", "../amira", "AMIRA", " amira ")
 NO_NAMES = ("", "a\x01b", "x" * 201)
 HOMES = [(tenant, user) for tenant in TENANTS for user in USERS]
 WHO = [(tenant, user) for tenant in TENANTS for user in (None, *USERS)]
+COSTLY = (
+    "/v1/persona/", "/v1/erasures", "/v1/export", "/v1/answers", "/v1/chat/", "/page/", "/metrics",
+)  # fmt: skip
+"""What takes several times as long as the rest, where it is allowed: asked less often."""
 
 
 def mark_of(tenant: str, user: str) -> str:
@@ -124,7 +129,8 @@ def generated(chance: random.Random) -> Asked:
         asked.query = said
     if path == "/mcp":
         asked.headers["Accept"] = "application/json, text/event-stream"
-    if _erases_its_own(asked, tenant, other):
+    costly = path.startswith(COSTLY) and not stranger(asked) and chance.random() < 0.75
+    if costly or _erases_its_own(asked, tenant, other):
         return generated(chance)
     return asked
 
@@ -255,8 +261,9 @@ def wrong(asked: Asked, status: int, text: str, refusals: dict[Any, str]) -> str
 
 def test_nobody_reads_writes_or_learns_of_anothers(world, store):
     client, keyed = world
+    many = REQUESTS["postgresql" if "://" in store.name else "sqlite"]
     chance, counts, refusals, found = random.Random(22), Counter[int](), {}, list[str]()
-    requests = [generated(chance) for _ in range(REQUESTS)]
+    requests = [generated(chance) for _ in range(many)]
     revoked, key = Keys(store).add()
     Keys(store).revoke(key.id)
     nobodies: list[dict[str, str]] = [
@@ -280,9 +287,9 @@ def test_nobody_reads_writes_or_learns_of_anothers(world, store):
 
     client.portal.call(all_of_them)
     assert not found, "\n\n".join(found[:3])
-    assert counts.total() == REQUESTS
-    assert counts[200] > REQUESTS / 5
-    assert counts[403] > REQUESTS / 10
+    assert counts.total() == many
+    assert counts[200] > many / 5
+    assert counts[403] > many / 10
 
     # What was written is where it belongs, and what was there before is there.
     for known in store.users():
