@@ -1,9 +1,9 @@
 """What vectors in half precision cost recall: python -m benchmarks.half_precision FILE [--users 40]
 
 FILE is a questions file in the form of LaMP (.json or .json.gz). Each user's latest history is
-embedded by the project's embedder; for every text the k nearest others of the user are found by vectors as they
-are, and by vectors that were rounded to 16 bits. Recall@k is the share of the former that the
-latter find.
+embedded by the project's embedder; for every text the k nearest others of the user are found by
+vectors as they are, and by vectors that were rounded to 16 bits. Recall@k is the share of the
+former that the latter find.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.memory import SentenceEmbedder
+from personaagent.memory.stored_vectors import rounded
 
 KS = (1, 4, 10)
 
@@ -56,7 +57,7 @@ def main() -> None:
     off, count = 0.0, 0
     for texts in texts_of(options.file, options.users, options.most):
         exact = np.asarray(embedder.encode(texts), dtype=np.float32)
-        half = exact.astype(np.float16).astype(np.float32)
+        half = rounded(exact)
         off = max(off, float(np.abs(exact @ exact.T - half @ half.T).max()))
         count += len(texts)
         for k in KS:

@@ -42,6 +42,7 @@ for n, line in enumerate(json.loads(sys.argv[1])):
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(600)
 def test_the_commands_of_the_documents_run_on_a_cluster(run, tasks, tmp_path: Path):
     """All of them in one process, on one cluster."""
     run(
