@@ -1,9 +1,9 @@
 """What vectors in half precision cost recall: python -m benchmarks.half_precision FILE [--users 40]
 
-FILE is a questions file of LaMP (.json or .json.gz). Each user's latest history is embedded by the
-project's embedder; for every text the k nearest others of the user are found by vectors as they
-are, and by vectors that were rounded to 16 bits. Recall@k is the share of the former that the
-latter find.
+FILE is a questions file in the form of LaMP (.json or .json.gz). Each user's latest history is
+embedded by the project's embedder; for every text the k nearest others of the user are found by
+vectors as they are, and by vectors that were rounded to 16 bits. Recall@k is the share of the
+former that the latter find.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.memory import SentenceEmbedder
+from personaagent.memory.stored_vectors import rounded
 
 KS = (1, 4, 10)
 
@@ -30,10 +31,12 @@ def texts_of(path: Path, users: int, most: int) -> list[list[str]]:
     whole = gzip.decompress(read) if path.suffix == ".gz" else read
     profiles = [one["profile"] for one in json.loads(whole)]
     profiles.sort(key=len, reverse=True)
-    return [
-        [one.get("text") or one.get("abstract") or one.get("title") or "" for one in mine[-most:]]
-        for mine in profiles[:users]
-    ]
+    return [[text_of(one) for one in mine[-most:]] for mine in profiles[:users]]
+
+
+def text_of(one: dict[str, str]) -> str:
+    """The text of an interaction, by LaMP's names of it."""
+    return next(one[name] for name in ("text", "description", "abstract") if one.get(name))
 
 
 def nearest(vectors: NDArray[np.float32], k: int) -> NDArray[np.int64]:
@@ -54,12 +57,13 @@ def main() -> None:
     off, count = 0.0, 0
     for texts in texts_of(options.file, options.users, options.most):
         exact = np.asarray(embedder.encode(texts), dtype=np.float32)
-        half = exact.astype(np.float16).astype(np.float32)
+        half = rounded(exact)
         off = max(off, float(np.abs(exact @ exact.T - half @ half.T).max()))
         count += len(texts)
         for k in KS:
-            pairs = zip(nearest(exact, k), nearest(half, k), strict=True)
-            found[k] += [len(set(one) & set(other)) / k for one, other in pairs]
+            most = min(k, len(texts) - 1)
+            pairs = zip(nearest(exact, most), nearest(half, most), strict=True)
+            found[k] += [len(set(one) & set(other)) / most for one, other in pairs]
     print("| what | measured |\n|---|---|")
     print(f"| users, texts | {options.users}, {count:,} |")
     for k, shares in found.items():

@@ -74,7 +74,7 @@ class Spent:
         self._thread.join()
 
     def _look(self) -> None:
-        import psutil
+        import psutil  # type: ignore[import-untyped]
 
         while not self._over.wait(0.5):
             ready = {

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +107,7 @@ def measured(database: str, users: int, each: int) -> Measured:
         memory = EpisodicMemory(store, Chance())
         memory.recall(everyone[0], "a film", 4)  # loads FAISS
         cold, hot = (
-            [seconds(lambda user=user: memory.recall(user, "a film", 4)) for user in everyone[1:]]
+            [seconds(partial(memory.recall, user, "a film", 4)) for user in everyone[1:]]
             for _ in range(2)
         )
         with store.database.write() as connection:
@@ -129,8 +130,8 @@ def measured(database: str, users: int, each: int) -> Measured:
         with store.database.read() as connection:
             done = connection.scalar(sa.select(sa.func.count()).select_from(_DONE))
         assert done == jobs == users, (done, jobs)
-    p95 = (float(np.quantile(one, 0.95)) * 1000 for one in (cold, hot))
-    return Measured(len(history) / adding, *p95, jobs / working)
+    first, again = (float(np.quantile(one, 0.95)) * 1000 for one in (cold, hot))
+    return Measured(len(history) / adding, first, again, jobs / working)
 
 
 # The mixed load
@@ -205,7 +206,8 @@ def mixed(database: str, users: int, minutes: float) -> None:
         jobs.trigger([NewInteractions(1)])
         work(database)
         left = len(behind(store)) + len(jobs.jobs())
-        stored, erased = set(), set()
+        stored: set[str] = set()
+        erased: set[str] = set()
         for log in Path(folder).glob("*.log"):
             for line in log.read_text().splitlines():
                 sign, _, id = line.split(" ")

@@ -20,6 +20,7 @@ from personaagent.errors import StoreError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.encoding import microseconds
 from personaagent.memory.lru import LRU
+from personaagent.memory.stored_vectors import matrix_of
 from personaagent.memory.tombstones import owner_of
 from personaagent.memory.user import UserMemory
 from personaagent.memory.vectors import Seqs, VectorIndex
@@ -166,7 +167,7 @@ class UserIndex:
         seqs, encoded = memory.vectors(fingerprint, after, limit=len(wanted))
         if not np.array_equal(seqs, wanted):
             return False
-        matrix[:] = np.frombuffer(b"".join(encoded), dtype=np.float32).reshape(matrix.shape)
+        matrix[:] = matrix_of(encoded, matrix.shape[1])
         return True
 
 

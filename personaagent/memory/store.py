@@ -221,7 +221,7 @@ class Store:
         return UserMemory(self.database, self.now, named)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
-        """Store or replace the vectors (float32 bytes) of these interactions."""
+        """Store or replace the vectors (`stored_vectors.vector_bytes`) of these interactions."""
         insert = self.database.insert(vectors)
         upsert = insert.on_conflict_do_update(
             index_elements=[vectors.c.seq],
