@@ -384,15 +384,29 @@ def newest_of(store: Store, user: str, task: str) -> int:
 def behind(store: Store, new: int = 1) -> list[tuple[str, str, int]]:
     """(user, task, number of the newest interaction) of the personas whose last alignment did not
     know at least `new` interactions; who waits longest first."""
-    i = interactions.c
+    i, c = interactions.c, changed.c
+    unknown = (i.user == c.user, i.task == c.task, i.seq > sa.func.coalesce(alignments.c.seq, 0))
+
+    def of_each(value: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
+        # Asked for each of the few who have changed: to join them, PostgreSQL may read everyone's.
+        mine = sa.select(value).select_from(interactions).where(*unknown)
+        return mine.correlate(changed, alignments).scalar_subquery()
+
+    each = (
+        sa.select(
+            c.user,
+            c.task,
+            of_each(sa.func.max(i.seq)).label("newest"),
+            of_each(sa.func.min(i.seq)).label("oldest"),
+            of_each(sa.func.count()).label("count"),
+        )
+        .select_from(changed.outerjoin(alignments, _same(changed, alignments)))
+        .subquery()
+    )
     select = (
-        sa.select(i.user, i.task, sa.func.max(i.seq))
-        .join(changed, _same(interactions, changed))
-        .outerjoin(alignments, _same(interactions, alignments))
-        .where(i.seq > sa.func.coalesce(alignments.c.seq, 0))
-        .group_by(i.user, i.task)
-        .having(sa.func.count() >= new)
-        .order_by(sa.func.min(i.seq))
+        sa.select(each.c.user, each.c.task, each.c.newest)
+        .where(each.c.count >= max(new, 1))
+        .order_by(each.c.oldest)
     )
     with store.database.read() as connection:
         return [(user, task, newest) for user, task, newest in connection.execute(select)]
