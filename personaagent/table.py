@@ -126,6 +126,12 @@ def plain(text: str) -> str:
     )
 
 
+def short(text: str, width: int = 70) -> str:
+    """The text on one line, cut at `width`."""
+    line = " ".join(plain(text).split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
 def escaped(text: str) -> str:
     """The text on one line, with what Markdown would read escaped."""
     return re.sub(r"([\\`*_<>|\[\]#])", r"\\\1", " ".join(text.split()))

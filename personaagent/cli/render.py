@@ -20,6 +20,7 @@ from rich.text import Text
 
 from personaagent.data.items import by_topic
 from personaagent.table import plain as plain
+from personaagent.table import short as short
 
 if TYPE_CHECKING:
     from personaagent.data import (
@@ -48,12 +49,6 @@ def screen(*, as_json: bool) -> Console:
 def print_json(data: Mapping[str, Any]) -> None:
     """The one JSON document on stdout."""
     typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
-
-
-def short(text: str, width: int = 70) -> str:
-    """The text on one line, cut at `width`."""
-    line = " ".join(plain(text).split())
-    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def counted(number: int, noun: str) -> str:
