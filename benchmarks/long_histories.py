@@ -1,4 +1,4 @@
-"""What is a persona worth to a user with a long history? Every arm answers the same later questions.
+"""What is a persona worth to a user with a long history? Arms answer the same later questions.
 
 Personas are learned from the histories as `personaagent compile` learns them, ours and, in a
 database of its own, the paper's. Then the users' later questions are answered with nothing of the
@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmarks.kept import Kept, OverUsers
 from personaagent import EpisodicMemory, PersonaAgentError, SentenceEmbedder, Store, connect
-from personaagent.data import Action, Persona, Task, read_tasks
+from personaagent.data import Action, Interaction, Persona, Task, read_tasks
 from personaagent.data.lamp_tasks import LAMP_TASKS
 from personaagent.experiments.baselines import ICL, RAG, NonPersonalized
 from personaagent.experiments.cohort import (
@@ -58,9 +58,14 @@ FLOORS = ("user's mean", "user's mode")
 BEFORE, AFTER, MEMORIES = "ours before alignment", "ours", "ours, k=16"
 PAPERS = "the paper's"
 ARMS = ("none", "rag, k=4", "rag, k=16", "latest 60", BEFORE, AFTER, MEMORIES, PAPERS)
-AGAINST = "rag, k=16"
+RIVALS = ("rag, k=16", "rag, k=4")
 OTHERS = {BARE: "no profile", LONGER: "longer profile", STYLE: "style", WITHOUT: "no persona"}
-TITLES = {"mae": "mean absolute error", "rouge_l": "ROUGE-L", "rouge_1": "ROUGE-1"}
+TITLES = {
+    "accuracy": "accuracy",
+    "mae": "mean absolute error",
+    "rouge_l": "ROUGE-L",
+    "rouge_1": "ROUGE-1",
+}
 
 Answering = Callable[..., Any]
 
@@ -88,7 +93,7 @@ def drawn(data: EvaluationData, given: argparse.Namespace) -> list[Sample]:
 def remember(memory: EpisodicMemory, data: EvaluationData, asked: Sequence[Sample]) -> None:
     """Import what was before each user's first question."""
     questions, cutoffs = {one.query.id for one in data.samples}, data.cutoffs
-    known = {}
+    known: dict[tuple[str, str], Interaction] = {}
     for one in data.histories({one.owner for one in asked}):
         cutoff = cutoffs.get(one.user)
         early = cutoff is None or one.time is None or one.time < cutoff
@@ -193,14 +198,17 @@ class Arms:
         at = int(arm.split()[-1]) if arm.startswith("update") else 0 if arm == BEFORE else -1
         if arm != MEMORIES:
             return self._agent(**asked, persona=chain[at])
-        own = [dict(each.arguments) for each in chain[at].actions or () if each.tool == "recall"]
-        beside = {"beside": each["beside"] for each in own if "beside" in each}
-        recall = (Action("recall", beside),)
-        return self._recalling(**asked, persona=chain[at].succeed(actions=recall))
+        own = [one for one in chain[at].actions or () if one.tool == "recall"]
+        recall = own[0] if own else Action("recall")
+        words = {name: recall.arguments[name] for name in recall.arguments if name != "k"}
+        return self._recalling(
+            **asked, persona=chain[at].succeed(actions=(Action("recall", words),))
+        )
 
 
 def ask(arms: Sequence[str], answer: Arms, task: Task, asked: Sequence[Sample],
-        lms: Sequence[PersonaLM], answers: Kept, texts: Kept, side_by_side: int) -> None:  # fmt: skip
+        lms: Sequence[PersonaLM], answers: Kept, texts: Kept,
+        side_by_side: int) -> None:  # fmt: skip
     """Every arm's answer to every question that has none yet."""
 
     def one(arm: str, sample: Sample, lm: PersonaLM) -> None:
@@ -263,10 +271,11 @@ def table(answers: Kept, learned: Kept) -> str:
     ids = sorted({id for _, id in answers.rows})
     whole = [id for id in ids if all((arm, id) in answers.rows for arm in arms if arm != PAPERS)]
     owner = {row["id"]: row["user"] for row in answers.rows.values()}
+    rival = next((one for one in RIVALS if one in asked), arms[0])
     lines = [f"{len(whole)} questions of {len({owner[id] for id in whole})} users", ""]
     for name in next(iter(answers.rows.values()))["scores"]:
         lines += [
-            f"| | {TITLES[name]} [95 %] | against {AGAINST} | against {BEFORE} | tokens | calls |",
+            f"| | {TITLES[name]} [95 %] | against {rival} | against {BEFORE} | tokens | calls |",
             "|---|---|---|---|--:|--:|",
         ]
         for arm in arms:
@@ -276,11 +285,11 @@ def table(answers: Kept, learned: Kept) -> str:
             over = OverUsers([owner[id] for id in mine])
             scores = {
                 one: np.array([answers.rows[one, id]["scores"][name] for id in mine])
-                for one in {arm, AGAINST, BEFORE} & asked
+                for one in {arm, rival, BEFORE} & asked
             }
             gaps = [
                 over.said(scores[arm] - scores[one], 3) if one in scores and one != arm else ""
-                for one in (AGAINST, BEFORE)
+                for one in (rival, BEFORE)
             ]
             spent = [np.mean([answers.rows[arm, id][one] for id in mine])
                      for one in ("tokens", "calls")]  # fmt: skip
@@ -321,9 +330,11 @@ def _updates(answers: Kept, learned: Kept) -> list[str]:
         for kind, old, new in zip(row["updates"], chain, chain[1:], strict=False):
             both = [id for id in ids if {(old, id), (new, id)} <= answers.rows.keys()]
             if both:
-                gain = [answers.rows[new, id]["scores"][name] - answers.rows[old, id]["scores"][name]
-                        for id in both]  # fmt: skip
-                gains.setdefault(kind, []).append(sign * float(np.mean(gain)))
+                before, after = (
+                    np.mean([answers.rows[one, id]["scores"][name] for id in both])
+                    for one in (old, new)
+                )
+                gains.setdefault(kind, []).append(sign * float(after - before))
     lines = ["| accepted update | users | better later | the same | worse later | mean gain |",
              "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
     for kind, found in sorted(gains.items()):
@@ -334,10 +345,12 @@ def _updates(answers: Kept, learned: Kept) -> list[str]:
 
 
 def connected(spec: str, base: str | None, given: argparse.Namespace) -> PersonaLM:
-    """An LM of the options."""
-    local = {} if base is None else {"api_key": "x", "timeout": 7200.0, "cache": False}
-    return connect(spec, api_base=base, likelihoods=given.likelihoods, slots=given.side_by_side,
-                   max_tokens=2000, **local)  # fmt: skip
+    """An LM of the options; one at an address may be slow, and whoever answers there is asked."""
+    remote = base is not None
+    return connect(
+        spec, api_base=base, api_key="x" if remote else None, timeout=7200.0 if remote else 300.0,
+        cache=not remote, likelihoods=given.likelihoods, slots=given.side_by_side, max_tokens=2000,
+    )  # fmt: skip
 
 
 def options() -> argparse.ArgumentParser:
@@ -359,7 +372,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--writer-base", help="its address")
     parser.add_argument("--arms", default="", help="with semicolons between them, or all")
     parser.add_argument("--answerer", help="an LM, as `connect` takes it")
-    parser.add_argument("--answerer-base", nargs="+", default=[None], help="its addresses")
+    parser.add_argument("--answerer-base", nargs="+", default=[None])
     return parser
 
 

@@ -65,9 +65,7 @@ def personal_tools(
     ) -> tuple[str, tuple[Memory, ...]]:
         """Search this user's past answers by your own search words; k is how many, mostly 4."""
         searched = f"{query or situation.query} {beside}" if beside else query
-        memories = retriever(
-            situation, text=searched, k=max(1, min(k, most)), **standing
-        ).memories
+        memories = retriever(situation, text=searched, k=max(1, min(k, most)), **standing).memories
         lines = [
             task.example(quote(memory.interaction.query), memory.interaction.response)
             for memory in reversed(memories)  # the best one nearest to the question
