@@ -23,6 +23,7 @@ JUDGES = 8  # interactions held out: with a right and a wrong each is dear, and 
 CALLS = 30  # that learning may take; the paper's own way takes eleven
 UPDATE = 3  # calls of an update: a summary and two proposals
 FIRST = JUDGES + 2  # calls before the first step, which is always made: a profile, and its replay
+DOUBT = 0.6  # nats a judge that no persona must save: of so few, less is chance
 EASY = 0.7  # loss of a text from which it is a lesson
 RIGHT = 7 / 8  # of the task's score: a rating of ten that is off by one teaches noise
 
