@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmarks.kept import Kept, OverUsers
 from personaagent import EpisodicMemory, PersonaAgentError, SentenceEmbedder, Store, connect
-from personaagent.data import Action, Interaction, Persona, Task, read_tasks
+from personaagent.data import Action, FusionWeights, Interaction, Persona, Task, read_tasks
 from personaagent.data.lamp_tasks import LAMP_TASKS
 from personaagent.experiments.baselines import ICL, RAG, NonPersonalized
 from personaagent.experiments.cohort import (
@@ -56,8 +56,9 @@ from personaagent.service import Trainer
 SETTINGS = {"ours": Setting(), "paper": PAPER}
 FLOORS = ("user's mean", "user's mode")
 BEFORE, AFTER, MEMORIES = "ours before alignment", "ours", "ours, k=16"
+ALONE = "ours, the LM alone"  # without the habit that its answers are fused with
 PAPERS = "the paper's"
-ARMS = ("none", "rag, k=4", "rag, k=16", "latest 60", BEFORE, AFTER, MEMORIES, PAPERS)
+ARMS = ("none", "rag, k=4", "rag, k=16", "latest 60", BEFORE, ALONE, AFTER, MEMORIES, PAPERS)
 RIVALS = ("rag, k=16", "rag, k=4")
 OTHERS = {BARE: "no profile", LONGER: "longer profile", STYLE: "style", WITHOUT: "no persona"}
 TITLES = {
@@ -196,6 +197,8 @@ class Arms:
             return self._agent(**asked, persona=self._chains["paper", one.query.user][-1])
         chain = self._chains["ours", one.query.user]
         at = int(arm.split()[-1]) if arm.startswith("update") else 0 if arm == BEFORE else -1
+        if arm == ALONE:
+            return self._agent(**asked, persona=chain[at].succeed(trust=FusionWeights()))
         if arm != MEMORIES:
             return self._agent(**asked, persona=chain[at])
         own = [one for one in chain[at].actions or () if one.tool == "recall"]

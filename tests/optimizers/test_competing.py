@@ -93,6 +93,16 @@ def test_the_first_persona_is_written_from_the_older_part_and_the_rest_tests_it(
     assert [order.index(id) for id in tests] == sorted(order.index(id) for id in tests)
 
 
+def test_how_long_a_first_profile_may_be_goes_by_the_whole_history(tmp_path):
+    history = habitual(count=60)
+    with remembering(tmp_path, *history) as memory:
+        rules = Capable(INBOX, READINGS)
+        log = learned(memory, history, rules, iterations=1)
+    (profile,) = [one for one in rules.asked if "past answers of the user" in one.text]
+    assert len(log.judged) == 8
+    assert "at most 102 words" in profile.system  # of 51; the older part alone is 31, and short
+
+
 def test_nothing_is_shown_to_a_writer_before_it_was_a_test(long):
     memory, history = long
     rules = Capable(INBOX, READINGS)
