@@ -268,38 +268,44 @@ def floors(memory: EpisodicMemory, task: Task, asked: Sequence[Sample], answers:
 
 
 def table(answers: Kept, learned: Kept) -> str:
-    """Means with 95 % intervals, paired differences, what it cost; bootstrap over users."""
+    """Means with 95 % intervals, paired differences, what it cost; bootstrap over users.
+
+    Every arm is told on the questions that it answered, a difference on those that both did.
+    """
     asked = {arm for arm, _ in answers.rows}
     arms = [arm for arm in (*FLOORS, *ARMS) if arm in asked]
-    ids = sorted({id for _, id in answers.rows})
-    whole = [id for id in ids if all((arm, id) in answers.rows for arm in arms if arm != PAPERS)]
     owner = {row["id"]: row["user"] for row in answers.rows.values()}
     rival = next((one for one in RIVALS if one in asked), arms[0])
-    lines = [f"{len(whole)} questions of {len({owner[id] for id in whole})} users", ""]
+    lines = [f"{len(owner)} questions of {len(set(owner.values()))} users", ""]
     for name in next(iter(answers.rows.values()))["scores"]:
+        scores = {
+            arm: {id: row["scores"][name] for (one, id), row in answers.rows.items() if one == arm}
+            for arm in arms
+        }
+
+        def gap(arm: str, other: str, scores: Mapping[str, Mapping[str, float]] = scores) -> str:
+            both = sorted(scores[arm].keys() & scores.get(other, {}).keys())
+            if arm == other or not both:
+                return ""
+            over = OverUsers([owner[id] for id in both])
+            some = f", {len(both)}" if len(both) < len(scores[arm]) else ""
+            return over.said([scores[arm][id] - scores[other][id] for id in both], 3) + some
+
         lines += [
-            f"| | {TITLES[name]} [95 %] | against {rival} | against {BEFORE} | tokens | calls |",
-            "|---|---|---|---|--:|--:|",
+            f"| | questions | {TITLES[name]} [95 %] | minus {rival} | minus {BEFORE} | tokens | "
+            "calls |",
+            "|---|--:|---|---|---|--:|--:|",
         ]
         for arm in arms:
-            mine = [id for id in whole if (arm, id) in answers.rows]
-            if not mine:
-                continue
-            over = OverUsers([owner[id] for id in mine])
-            scores = {
-                one: np.array([answers.rows[one, id]["scores"][name] for id in mine])
-                for one in {arm, rival, BEFORE} & asked
-            }
-            gaps = [
-                over.said(scores[arm] - scores[one], 3) if one in scores and one != arm else ""
-                for one in (rival, BEFORE)
-            ]
-            spent = [np.mean([answers.rows[arm, id][one] for id in mine])
-                     for one in ("tokens", "calls")]  # fmt: skip
-            some = f" ({len(mine)} questions)" if len(mine) < len(whole) else ""
+            ids = sorted(scores[arm])
+            over = OverUsers([owner[id] for id in ids])
+            mean = over.said([scores[arm][id] for id in ids], 3)
+            tokens, calls = (
+                np.mean([answers.rows[arm, id][one] for id in ids]) for one in ("tokens", "calls")
+            )
             lines.append(
-                f"| {arm}{some} | {over.said(scores[arm], 3)} | {' | '.join(gaps)} | "
-                f"{spent[0]:,.0f} | {spent[1]:.1f} |"
+                f"| {arm} | {len(ids)} | {mean} | {gap(arm, rival)} | {gap(arm, BEFORE)} | "
+                f"{tokens:,.0f} | {calls:.1f} |"
             )
         lines.append("")
     return "\n".join([*lines, *_learning(learned), "", *_updates(answers, learned)])

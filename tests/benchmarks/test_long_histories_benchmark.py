@@ -67,8 +67,8 @@ def test_the_table_says_what_arms_are_worth_and_what_an_update_was_worth_later(t
     run(tmp_path, kept, [stand_in(book())])
     made = table(kept["answers"], kept["learned"])
     assert made.startswith("3 questions of 1 users")
-    assert "| none | 0.000 [0.000, 0.000] |" in made
-    assert f"| {AFTER} | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] |" in made
+    assert "| none | 3 | 0.000 [0.000, 0.000] |" in made
+    assert f"| {AFTER} | 3 | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] |" in made
     assert "| directive | 2 | 1 | 1 | 0 | +0.500 |" in made  # of dogs, and of cars
     assert "| ours | 1 |" in made
 
