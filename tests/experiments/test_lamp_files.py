@@ -46,10 +46,11 @@ def test_the_prompt_is_the_official_input_to_the_letter(name, task, count, users
 
 @each_file
 def test_every_question_and_entry_of_the_file_arrives(name, task, count, users, history):
-    data = read_lamp(LAMP_TASKS[task], *paths(name))
+    task = LAMP_TASKS[task]
+    data = read_lamp(task, *paths(name))
     assert len(data.queries) == count
     assert len({query.user for query in data.queries}) == users
-    assert all(query.gold in data.task.labels for query in data.queries)
+    assert all(query.gold in task.labels for query in data.queries)
     sizes = sorted(len(question.history) for question in data.questions)
     assert sizes == sorted(len(record["profile"]) for record in raw(name))
     assert (sizes[0], sizes[len(sizes) // 2], sizes[-1]) == history
