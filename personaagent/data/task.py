@@ -29,6 +29,10 @@ OPENING = "(nothing yet: the user opens the conversation)"
 """The query of a conversation's first message."""
 
 LONGEST_MESSAGE = 600  # characters of an earlier message that an LM is shown
+STATED = 0.9
+"""How far a label counts that was given without telling how sure it is. The fitted weight of the LM
+makes it what replay has shown: a weight of 0 leaves it out, one above 1 trusts it more."""
+NEAR = 1 / 8  # of a scale: how far off a rating is by which it is e times less likely
 FLOOR = 1e-6  # least probability of the truth that a loss counts with
 
 
@@ -121,6 +125,11 @@ class Task:
     def decide(self, distribution: Mapping[str, float]) -> str:
         """The answer with the least expected loss: here the most probable label."""
         return max(distribution, key=lambda label: distribution[label])
+
+    def stated(self, label: str) -> dict[str, float]:
+        """The distribution that an answer counts for of which only the label is known."""
+        rest = (1 - STATED) / max(1, len(self.labels) - 1)
+        return {one: STATED if one == label else rest for one in self.labels}
 
     def example(self, query: str, response: str) -> str:
         """A past interaction in one line, label beside the item (the RAG snippet of LaMP).
@@ -261,6 +270,13 @@ class Rating(Task):
             (label for label, below in zip(self.labels, mass, strict=True) if below >= 0.5),
             self.labels[-1],
         )
+
+    def stated(self, label: str) -> dict[str, float]:
+        """What is near the rating is likelier than what is far, so that its loss grows with the
+        absolute error; where only the rating itself counted, a few answers could tell nothing."""
+        spread = NEAR * (self.high - self.low)
+        masses = [math.exp(-abs(int(one) - int(label)) / spread) for one in self.labels]
+        return {one: mass / sum(masses) for one, mass in zip(self.labels, masses, strict=True)}
 
     def score(self, answer: str, gold: str) -> float:
         return 1 - self.error(answer, gold) / (self.high - self.low)
