@@ -133,7 +133,7 @@ def item_line(number: int, item: Item) -> Text:
 
 
 def _items(persona: Persona) -> Iterator[Text]:
-    """By topic, the most used first, as the LM reads them; with the numbers that `edit` takes."""
+    """By topic, what matters most first, as the LM reads them; with the numbers that `edit` takes."""
     numbers = {one: number for number, one in enumerate(persona.items, 1)}
     for topic, some in by_topic(persona.items).items():
         yield Text(plain(topic), style="italic")

@@ -111,7 +111,7 @@ def test_no_rollback_brings_back_what_an_erased_interaction_said(run, told, data
 def test_items_go_out_and_come_in_by_every_file(run, told, database, tmp_path):
     run("export", "--user", "amira", "--out", tmp_path / "amira.json")
     markdown = (tmp_path / "amira.md").read_text()
-    assert "(and 2 more, less used)" not in markdown  # nothing fits into nine words
+    assert "(and 2 more, less important)" not in markdown  # nothing fits into nine words
     said = told("show", "--user", "amira")
     run("rollback", "--user", "amira", "--to", 0)
     run("restore", tmp_path / "amira.json", "--user", "amira")

@@ -288,7 +288,19 @@ def test_hundreds_of_items_give_way_to_those_that_are_used_more() -> None:
     assert shown == found[: len(shown)]
     assert len(shown) > 60
     assert 340 <= word_count(text) <= 350
-    assert text.endswith(f"(and {400 - len(shown)} more, less used)")
+    assert text.endswith(f"(and {400 - len(shown)} more, less important)")
+
+
+def test_what_must_not_be_gone_against_stands_before_what_is_only_said_often() -> None:
+    job = Item("fact", "teaches at a school", support=tuple(map(str, range(9))))
+    tea = Item("preference", "prefers tea", support=("1", "2", "3"))
+    habit = Item("habit", "runs on mondays", support=("1", "2", "3", "4"))
+    nuts = Item("need", "is allergic to nuts", support=("1",))
+    crowds = Item("aversion", "avoids crowds", support=("1", "2"))
+    assert by_use([job, habit, tea, nuts, crowds]) == [crowds, nuts, tea, habit, job]
+    short = render([job, habit, tea, nuts, crowds], 30)
+    assert "allergic" in short
+    assert "school" not in short
 
 
 def test_what_the_query_touches_comes_in_where_it_must_be_shortened() -> None:
@@ -297,7 +309,7 @@ def test_what_the_query_touches_comes_in_where_it_must_be_shortened() -> None:
     texts = [render(found, 200, scores={one: 1.0}) for one in rare]
     for one, text in zip(rare, texts, strict=True):
         assert f"- {one.text}\n" in text
-        assert "more, less used, or further from this question)" in text
+        assert "more, less important, or further from this question)" in text
     # The text begins alike for every query, up to what the query touches.
     begins = {text.partition("Closest to this question:")[0] for text in texts}
     assert len(begins) == 1

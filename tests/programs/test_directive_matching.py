@@ -86,7 +86,7 @@ def test_the_query_decides_which_items_the_lm_sees_beside_the_most_used(memory):
             assert f"- {one.text}" in system
             assert "- used 0" in system
             assert system.count("- rare") < len(rare)
-            assert "more, less used, or further from this question)" in system
+            assert "more, less important, or further from this question)" in system
 
 
 words = st.lists(st.sampled_from(["dog", "car", "walk", "x"]), min_size=1).map(" ".join)
