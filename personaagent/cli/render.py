@@ -133,7 +133,7 @@ def item_line(number: int, item: Item) -> Text:
 
 
 def _items(persona: Persona) -> Iterator[Text]:
-    """By topic, what matters most first, as the LM reads them; with the numbers that `edit` takes."""
+    """What matters most first, by topic, as the LM reads it; with the numbers that `edit` takes."""
     numbers = {one: number for number, one in enumerate(persona.items, 1)}
     for topic, some in by_topic(persona.items).items():
         yield Text(plain(topic), style="italic")
