@@ -63,7 +63,7 @@ class EpisodicMemory:
     >>> with Store("memory.db") as store:
     ...     memory = EpisodicMemory(store, SentenceEmbedder())
     ...     added = memory.add(past)
-    ...     (found,) = memory.recall("amira", "The garage sent its bill", k=1)
+    ...     (found,) = memory.recall("amira", "The garage has new tyres for the car", k=1)
     >>> found.interaction.response
     'money'
     """

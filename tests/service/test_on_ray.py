@@ -263,4 +263,4 @@ def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
     assert many.failed == {}
     assert hashes(database) == alone[0]
     assert sorted(board.ended) == sorted(USERS)
-    assert processes(tmp_path) == 3  # a desk was started anew
+    assert processes(tmp_path) >= 2  # a desk that is started anew may find all users done
