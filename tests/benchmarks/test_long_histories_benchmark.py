@@ -27,7 +27,7 @@ def kept(tmp_path):
     }
 
 
-@pytest.mark.parametrize("folder", ["films"])
+@pytest.mark.parametrize("folder", ["films", "embedded"])
 def test_the_published_tables_are_computed_from_what_is_kept(folder):
     kept = ROOT / "results" / "long-histories" / folder
     made = table(Kept(kept / "answers.jsonl"), Kept(kept / "learned.jsonl"))
