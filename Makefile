@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs browser bench clean
+.PHONY: demo test lint docs browser bench lock clean
 
 # Threads that wait for each other crawl when another process takes a core.
 test bench: export OMP_NUM_THREADS = 1
@@ -30,6 +30,10 @@ browser: $(VENV)/.installed  ## headless Chromium from npm, in build/, for the t
 
 bench: $(VENV)/.installed  ## speed, as ratios in one run
 	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.installed  ## write down the versions of this environment
+	(echo "# Made by 'make lock': the versions that the checks last passed with, on Linux and Python 3.11." && \
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//') > requirements-dev.lock
 
 # torch first: asked for by its version, it comes as the build that fits the machine
 $(VENV)/.installed: pyproject.toml

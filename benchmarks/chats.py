@@ -31,6 +31,7 @@ from typing import Any
 import dspy
 import numpy as np
 
+from benchmarks.kept import Kept, OverUsers
 from personaagent import EpisodicMemory, SentenceEmbedder, Store, connect, train
 from personaagent.data import CHAT, Action, read_roles
 from personaagent.experiments.baselines import RAG, NonPersonalized
@@ -46,7 +47,6 @@ ARMS = (
     "persona, 700 words",
     "persona and recall, k=6",
 )
-DRAWS = 10_000
 
 
 class Honoured(dspy.Signature):
@@ -64,20 +64,6 @@ class Honoured(dspy.Signature):
 def rows_of(path: Path) -> list[dict[str, Any]]:
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         return [json.loads(line) for line in stream]
-
-
-class Kept:
-    """Results by arm and question, in a file that grows by lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self.rows = {(one["arm"], one["id"]): one for one in map(json.loads, lines)}
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows[row["arm"], row["id"]] = row
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def learn(memory: EpisodicMemory, histories: Path, lm: PersonaLM, say: Callable[..., None]) -> None:
@@ -185,31 +171,19 @@ def judge(questions: Iterable[dict[str, Any]], lm: PersonaLM, answers: Kept, ver
 
 def table(answers: Kept, verdicts: Kept) -> str:
     """Shares honoured with 95 % intervals, and paired differences; bootstrap over users."""
-    users = sorted({row["user"] for row in answers.rows.values()})
     ids = sorted({id for _, id in verdicts.rows})
     whole = [id for id in ids if all((arm, id) in verdicts.rows for arm in ARMS)]
     owner = {row["id"]: row["user"] for row in answers.rows.values()}
     won = {arm: np.array([verdicts.rows[arm, id]["honoured"] for id in whole], float)
            for arm in ARMS}  # fmt: skip
-    of_user = [np.array([at for at, id in enumerate(whole) if owner[id] == one]) for one in users]
-    random_ = np.random.default_rng(0)
-    draws = [
-        np.concatenate([of_user[one] for one in random_.integers(0, len(users), len(users))])
-        for _ in range(DRAWS)
-    ]
-
-    def interval(values: Any) -> str:
-        means = [values[draw].mean() for draw in draws]
-        low, high = np.quantile(means, (0.025, 0.975))
-        return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
-
-    lines = [f"{len(whole)} questions of {len(users)} users", "",
+    over = OverUsers([owner[id] for id in whole])
+    lines = [f"{len(whole)} questions of {len({owner[id] for id in whole})} users", "",
              "| | honoured [95 %] | against rag | tokens a question |",
              "|---|---|---|--:|"]  # fmt: skip
     for arm in ARMS:
         tokens = np.mean([answers.rows[arm, id]["tokens"] for id in whole])
-        gap = "" if arm == "rag, k=6" else interval(won[arm] - won["rag, k=6"])
-        lines.append(f"| {arm} | {interval(won[arm])} | {gap} | {tokens:,.0f} |")
+        gap = "" if arm == "rag, k=6" else over.said(won[arm] - won["rag, k=6"])
+        lines.append(f"| {arm} | {over.said(won[arm])} | {gap} | {tokens:,.0f} |")
     return "\n".join(lines)
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from personaagent.data import Interaction
 from personaagent.memory import Embedder, EpisodicMemory, Store
 from personaagent.memory.index import UserIndex
+from personaagent.memory.vectors import FaissIndex, Seqs, VectorIndex
 
 T = TypeVar("T")
 
@@ -71,12 +72,12 @@ def fill(store: Store, users: int, each: int) -> float:
     return time.perf_counter() - began
 
 
-def loaded(store: Store, user: str, embedder: Embedder) -> UserIndex:
+def loaded(store: Store, user: str, embedder: Embedder) -> tuple[Seqs, VectorIndex]:
     """A user's index by itself, vectors included."""
     index = UserIndex()
     index.refresh(store.of(user))
-    index.load(store.of(user), embedder, embed_missing=lambda: None)
-    return index
+    vectors = index.load(store.of(user), embedder, FaissIndex, embed_missing=lambda: None)
+    return index.seqs, vectors
 
 
 def timed(call: Callable[[T], object], arguments: Iterable[T]) -> str:
@@ -142,10 +143,10 @@ def many_users(folder: Path, users: int, each: int) -> list[tuple[str, str, str]
 
     hot = [loaded(store, f"u{user}", memory.embedder) for user in chosen[:1000]]
     query = memory.embedder.encode(["q"])[0]
-    took = timed(lambda n: hot[n].nearest(query, K, hot[n].seqs), range(len(hot)))
+    took = timed(lambda n: hot[n][1].nearest(query, K, hot[n][0]), range(len(hot)))
     rows.append(("search, index hot", size, took))
-    half = [index.seqs[: each // 2] for index in hot]
-    took = timed(lambda n: hot[n].nearest(query, K, half[n]), range(len(hot)))
+    half = [seqs[: each // 2] for seqs, _ in hot]
+    took = timed(lambda n: hot[n][1].nearest(query, K, half[n]), range(len(hot)))
     rows.append(("search, hot, filtered to half", size, took))
 
     alone, together = (recalls_a_second(memory, users, threads) for threads in (1, THREADS))

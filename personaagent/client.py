@@ -12,6 +12,8 @@ does nothing twice.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import json
 import time
 import uuid
@@ -21,7 +23,7 @@ from typing import Any, Self
 
 import httpx
 
-from personaagent.errors import PersonaAgentError
+from personaagent.errors import DataError, PersonaAgentError
 
 AGAIN = frozenset({429, 502, 503, 504})
 """Statuses after which a request is sent again."""
@@ -377,6 +379,34 @@ class _Events:
             self._name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield self._name, json.loads(line.removeprefix("data: "))
+
+
+def webhook_event(
+    body: bytes, signature: str, secret: str, *, oldest: float = 300.0, now: float | None = None
+) -> dict[str, Any]:
+    """What a webhook tells, once it is sure that the server sent it, and just now.
+
+    Whoever sends it a second time within `oldest` seconds has the same `id` in it: note the ids.
+
+    Args:
+        body: of the request, as it came.
+        signature: its header `Personaagent-Signature`.
+        secret: that was shown when the webhook was made.
+        oldest: seconds after which it is refused.
+        now: seconds since 1970; the clock's.
+
+    Raises:
+        DataError: it is forged, changed or too old.
+    """
+    parts = dict(part.partition("=")[::2] for part in signature.split(","))
+    sent, given = parts.get("t", ""), parts.get("v1", "")
+    signed = hmac.new(secret.encode(), f"{sent}.".encode() + body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(signed.encode(), given.encode()):
+        raise DataError("the webhook is not signed with this secret: refuse it")
+    if abs((time.time() if now is None else now) - int(sent)) > oldest:
+        raise DataError(f"the webhook was sent more than {oldest:g} s ago: refuse it")
+    told: dict[str, Any] = json.loads(body)
+    return told
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

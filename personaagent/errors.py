@@ -2,7 +2,15 @@
 
 
 class PersonaAgentError(Exception):
-    """Anything that PersonaAgent refuses or cannot do; the command line prints it and exits 1."""
+    """Anything that PersonaAgent refuses or cannot do; the command line prints it and exits 1.
+
+    >>> from personaagent import Classification
+    >>> try:
+    ...     Classification("inbox", "Which folder?", labels=("work",))
+    ... except PersonaAgentError as error:
+    ...     print(type(error).__name__)
+    DataError
+    """
 
 
 class DataError(PersonaAgentError):

@@ -3,7 +3,7 @@
 The command line, settings, the tuner and error messages read them. One of your own is a class, and
 its entry: `SAMPLERS.add("mine", Mine)` in a program, or an entry point of the group
 `personaagent.samplers` in a package, which the command line then knows, too. A part is made without
-arguments.
+arguments, unless it says with which.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ RETRIEVERS: Registry[Callable[[], Any]] = Registry(
     },
 )
 """How memories are chosen for a query."""
+
+INDEXES: Registry[Callable[[int], Any]] = Registry(
+    "indexes", {"faiss": "personaagent.memory.vectors:FaissIndex"}
+)
+"""Where a user's vectors are searched; made with the number of dimensions."""
 
 SAMPLERS: Registry[Callable[[], Any]] = Registry(
     "samplers",

@@ -27,6 +27,17 @@ class Registry(Mapping[str, T], Generic[T]):
     Args:
         kind: what they are called, in the plural; part of the entry points' group.
         homes: ours by name, as "module:name".
+
+    >>> shapes = Registry("shapes", {"counter": "collections:Counter"})
+    >>> shapes.add("list", list)
+    <class 'list'>
+    >>> shapes.named("counter")("aab")["a"]
+    2
+    >>> shapes.known("lists")
+    Traceback (most recent call last):
+        ...
+    personaagent.errors.DataError: 'lists' is none of the shapes (do you mean 'list'?); there are: \
+counter, list
     """
 
     def __init__(self, kind: str, homes: Mapping[str, str]) -> None:

@@ -29,8 +29,8 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
         return url.render_as_string(hide_password=False)
 
     yield make
-    with engine.begin() as connection:
-        for name in made:
+    for name in made:  # a transaction each: a server holds so many locks
+        with engine.begin() as connection:
             connection.exec_driver_sql(f"DROP SCHEMA {name} CASCADE")
     engine.dispose()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,12 +16,17 @@ from servers import Refusal, completion, tokens
 
 @dataclass
 class Provider:
-    """What it was asked; it says `words`, calls the first tool that it is given, or refuses."""
+    """What it was asked; it says `words`, calls the first tool that it is given, or refuses.
+
+    Attributes:
+        pause: seconds between the parts of a stream.
+    """
 
     address: str = ""
     words: tuple[str, ...] = ("Take", " the", " train.")
     refuses: Refusal | None = None
     breaks_off: bool = False
+    pause: float = 0.0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
@@ -94,8 +100,13 @@ def providing() -> Iterator[Provider]:
             events = [f"data: {json.dumps(one)}\n\n" for one in provider.chunks(body)]
             for event in [*events, "data: [DONE]\n\n"]:
                 data = event.encode()
-                self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-                self.wfile.flush()
+                try:
+                    self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+                    self.wfile.flush()
+                except ConnectionError:  # whoever asked is gone
+                    self.close_connection = True
+                    return
+                time.sleep(provider.pause)
                 if provider.breaks_off:
                     self.close_connection = True
                     return

@@ -9,10 +9,11 @@ from benchmarks.rivals.comparison import HALF, WHOLE, Comparison, Played, Versus
 from benchmarks.rivals.contest import FRACTIONS, JUDGES, Setup
 from benchmarks.rivals.optimizers import ARMS
 from personaagent.experiments import document, plots
-from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph, Table
-from personaagent.experiments.formatting import interval, p_value, signed
+from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph
+from personaagent.experiments.formatting import gap, interval, p_value
 from personaagent.experiments.statistics import RESAMPLES
 from personaagent.lm import PersonaLM
+from personaagent.table import Table
 
 TITLE = "PersonaAlignment and DSPy's optimizers at the same budget of LM calls"
 
@@ -66,17 +67,17 @@ def verdicts(comparison: Comparison) -> Iterator[str]:
 
 def _section(heading: str, name: str, comparison: Comparison, setup: Setup) -> Iterator[Block]:
     yield Heading(heading)
+    numbers = [
+        *(f"score after {fraction:.0%} of the budget [95 %]" for fraction in FRACTIONS),
+        "calls used",
+        "seconds",
+        "ended by the budget",
+        "by an error",
+        "unusable answers",
+    ]
     yield Table(
-        [
-            "Optimizer",
-            *(f"score after {fraction:.0%} of the budget [95 %]" for fraction in FRACTIONS),
-            "calls used",
-            "seconds",
-            "ended by the budget",
-            "by an error",
-            "unusable answers",
-        ],
-        [
+        columns=["Optimizer", *numbers],
+        rows=[
             [
                 arm,
                 *(_quality(comparison, arm, fraction) for fraction in FRACTIONS),
@@ -88,7 +89,8 @@ def _section(heading: str, name: str, comparison: Comparison, setup: Setup) -> I
             ]
             for arm, ended in comparison.stopped.items()
         ],
-        strong=frozenset(at for at, arm in enumerate(comparison.stopped) if ARMS[arm].ours),
+        right=numbers,
+        strong=[at for at, arm in enumerate(comparison.stopped) if ARMS[arm].ours],
     )
     yield Figure(
         f"optimizers-{name}",
@@ -104,11 +106,9 @@ def _section(heading: str, name: str, comparison: Comparison, setup: Setup) -> I
     )
     if comparison.versus:
         yield Heading("Ours minus each rival's whole budget", 3)
-        yield Table(
-            ["Ours", "with", "against", "difference [95 %]", "p", "p (Holm)"],
-            [_row(one) for one in comparison.versus],
-            left=3,
-        )
+        numbers = ["difference [95 %]", "p", "p (Holm)"]
+        rows = [_row(one) for one in comparison.versus]
+        yield Table(columns=["Ours", "with", "against", *numbers], rows=rows, right=numbers)
     errors = [
         f"{arm}: {how} ({count} users)"
         for arm, ended in comparison.stopped.items()
@@ -121,13 +121,13 @@ def _section(heading: str, name: str, comparison: Comparison, setup: Setup) -> I
 
 
 def _row(one: Versus) -> list[str]:
-    gap = one.difference
+    found = one.difference
     return [
         one.ours,
         f"{one.fraction:.0%} of the calls",
         one.rival,
-        f"{signed(gap.value)} [{signed(gap.low)}, {signed(gap.high)}]",
-        p_value(gap.p),
+        gap(found),
+        p_value(found.p),
         p_value(one.corrected),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from personaagent.cli.options import (
     Batch,
     Config,
     Database,
+    Engine,
     GradientBase,
     GradientLM,
     Iterations,
@@ -107,15 +108,7 @@ def compile_persona(
     recall: Recalling = None,
     seed: Seed = 0,
     prior: PriorFile = None,
-    engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(
-            "--engine",
-            help="Who does the work: this process, or a Ray cluster (RAY_ADDRESS, else one on this "
-            "machine).",
-            rich_help_panel=_MANY,
-        ),
-    ] = "local",
+    engine: Engine = "local",
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow run of it.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Forget what an interrupted run has done.")
@@ -275,7 +268,7 @@ def _one(
     screen.print()
     screen.print(render.difference(lines))
     if trained.learned is None:
-        screen.print(scores(log, held_out))
+        screen.print(scores(log, held_out).rich())
         screen.print(f"{render.spent(used)}; stopped: {log.stopped}")
     else:
         screen.print(trained.learned.summary, soft_wrap=True)
@@ -311,7 +304,9 @@ def _many(
 ) -> None:
     from personaagent.cli import compile_many, render, session
     from personaagent.cli.progress import Board
-    from personaagent.memory.tasks import task_of
+    from personaagent.memory.changes import changed_users
+    from personaagent.memory.tasks import task_named, task_of
+    from personaagent.optimizers import ray_pool
     from personaagent.service import on_ray
     from personaagent.service.many import Many, chosen_users, tasks_of_all
 
@@ -321,8 +316,12 @@ def _many(
             kind = task_of(store, user, task)
             users, kinds = [user], {kind.name: kind}
         else:
-            users = chosen_users(store, named.split(","), task)
-            kinds = tasks_of_all(store, users, task, prior)
+            names = named.split(",")
+            users = changed_users(store, task) if new else chosen_users(store, names, task)
+            if users or not new:
+                kinds = tasks_of_all(store, users, task, prior)
+            else:
+                kinds = {task: task_named(store, task)} if task else {}
         connected = session.connect(choice)
         second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
         many = Many(session.trainer_of(store, setting, connected, second, prior), kinds)
@@ -332,7 +331,8 @@ def _many(
         if many.todo and not dry_run:
             with ExitStack() as stack:
                 if engine == "ray":
-                    stack.enter_context(on_ray.cluster())
+                    ray_pool.refuse_budget(connected.budget)
+                    stack.enter_context(ray_pool.cluster())
                 board = stack.enter_context(Board(screen, len(many.todo), setting.iterations))
                 if engine == "ray":
                     make = session.trainers(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from personaagent.cli import render
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.lm import Usage
@@ -42,20 +43,20 @@ def _counted(many: Many, jobs: int) -> str:
 def show(many: Many, used: Usage, screen: Console) -> None:
     """The table of everyone, and what it took."""
     numbers = ("loss before", "after", "accepted", "calls")
-    table = render.table("user", *numbers, "outcome", right=numbers)
-    for job, one in many.done.items():
-        table.add_row(
-            render.plain(many.name(job)),
+    rows = [
+        [
+            many.name(job),
             *_judged(one),
             f"{one.usage.get('calls', 0):,.0f}",
             render.name_of(one.persona) if one.changed else f"kept: {one.stopped}",
-        )
+        ]
+        for job, one in many.done.items()
+    ]
     for job, problem in many.failed.items():
-        table.add_row(
-            render.plain(many.name(job)), *[""] * 4, f"failed: {render.short(problem, 60)}"
-        )
-    if table.row_count:
-        screen.print(table)
+        rows.append([many.name(job), *[""] * 4, f"failed: {render.short(problem, 60)}"])
+    if rows:
+        columns = ["user", *numbers, "outcome"]
+        screen.print(Table(columns=columns, rows=rows, right=numbers).rich())
     if many.before:
         screen.print(f"{_counted(many, len(many.before))} finished before")
     if many.done or many.failed:

@@ -13,6 +13,7 @@ import typer
 from personaagent.cli.options import Database, Json, SkipMalformed, as_user
 from personaagent.data.importers import IMPORTERS
 from personaagent.errors import DataError
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.data import ImportSummary
@@ -159,6 +160,17 @@ def import_files(
         raise typer.Exit(130)
 
 
+def _taken(account: ImportSummary) -> Table:
+    """What an import took, and what it left and why."""
+    kinds = (("taken", account.taken), ("changed", account.changed), ("left", account.left))
+    rows = [
+        [head, what, f"{count:,}"]
+        for head, counts in kinds
+        for what, count in sorted((+counts).items(), key=lambda item: -item[1])
+    ]
+    return Table(columns=["", "messages or memories", "number"], rows=rows, right=["number"])
+
+
 @dataclass(frozen=True, slots=True)
 class _Done:
     """What an import did.
@@ -210,16 +222,15 @@ class _Done:
 
         screen, added = render.screen(as_json=False), self.added
         if self.rows:
-            shown = render.table("user", "new", "known", right=("new", "known"))
-            for user, new, total in self.rows[:ROWS]:
-                shown.add_row(render.plain(user), f"{new:,}", f"{total - new:,}")
-            screen.print(shown)
+            rows = [[user, f"{n:,}", f"{total - n:,}"] for user, n, total in self.rows[:ROWS]]
+            numbers = ["new", "known"]
+            screen.print(Table(columns=["user", *numbers], rows=rows, right=numbers).rich())
         if len(self.rows) > ROWS:
             screen.print(f"… and {render.counted(len(self.rows) - ROWS, 'other user')}")
         if self.tasks:
             screen.print(f"tasks: {', '.join(self.tasks)}")
         if self.origin:
-            screen.print(render.account(self.account))
+            screen.print(_taken(self.account).rich())
         if self.questions is not None:
             held = "with held-out gold answers" if self.held else "without gold answers"
             read = render.counted(self.questions, "question")
@@ -298,16 +309,16 @@ def users(
     if not found:
         screen.print("no users yet: 'personaagent import FILE --tasks tasks.json' adds some")
         return
-    shown = render.table(
-        "user", "task", "interactions", "first", "last", "persona", right=("interactions",)
-    )
-    for one, name, persona in found:
-        shown.add_row(
-            render.plain(one.user),
+    rows = [
+        [
+            one.user,
             name,
             f"{one.interactions:,}",
             render.day(one.first),
             render.day(one.last),
             render.name_of(persona) if persona else "none yet",
-        )
-    screen.print(shown)
+        ]
+        for one, name, persona in found
+    ]
+    columns = ["user", "task", "interactions", "first", "last", "persona"]
+    screen.print(Table(columns=columns, rows=rows, right=["interactions"]).rich())

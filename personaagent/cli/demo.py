@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from personaagent.cli.options import Json, LMChoice, grouped
+from personaagent.progress import bars
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.data import Query, Task
@@ -81,22 +83,25 @@ def demo(
     memory, asked, tasks = _workplace(folder, users.split(","), queries)
     logs = [_align(memory, tasks[asked[user][0].task], user, model, screen) for user in asked]
     rows = _compare(memory, tasks, asked, logs, model, screen)
-    table = render.table(
-        "system", "right", "LM calls", "tokens in", "cached", "out", "seconds",
-        right=("right", "LM calls", "tokens in", "cached", "out", "seconds"),
+    numbers = ["right", "LM calls", "tokens in", "cached", "out", "seconds"]
+    table = Table(
+        columns=["system", *numbers],
+        rows=[
+            [
+                row.system,
+                f"{row.right} of {row.of}",
+                f"{row.usage.calls:,}",
+                f"{row.usage.input_tokens:,}",
+                f"{row.usage.cached_tokens:,}",
+                f"{row.usage.output_tokens:,}",
+                f"{row.seconds:.1f}",
+            ]
+            for row in rows
+        ],
+        right=numbers,
         title=f"{sum(map(len, asked.values()))} held-out queries of {len(asked)} users",
-    )  # fmt: skip
-    for row in rows:
-        table.add_row(
-            row.system,
-            f"{row.right} of {row.of}",
-            f"{row.usage.calls:,}",
-            f"{row.usage.input_tokens:,}",
-            f"{row.usage.cached_tokens:,}",
-            f"{row.usage.output_tokens:,}",
-            f"{row.seconds:.1f}",
-        )
-    screen.print(table)
+    )
+    screen.print(table.rich())
     files = [_export(log, model, memory, out) for log in logs]
     memory.store.close()
     shutil.rmtree(folder)  # kept only where the demo was interrupted, to go on from
@@ -211,7 +216,6 @@ def _compare(
     """Every system on the same queries, each metered on its own."""
     import dspy
 
-    from personaagent.cli import render
     from personaagent.experiments.baselines import RAG, NonPersonalized
     from personaagent.programs import PersonaAgent
 
@@ -224,7 +228,7 @@ def _compare(
         "persona with alignment": lambda task: _under(PersonaAgent(task, memory), last),
     }
     rows = []
-    with dspy.context(lm=lm), render.progress(on=screen) as bar:
+    with dspy.context(lm=lm), bars(on=screen) as bar:
         for name, make in systems.items():
             todo = [query for queries in asked.values() for query in queries]
             row = bar.add_task(name, total=len(todo))

@@ -8,7 +8,8 @@ import typer
 
 from personaagent.cli.experiment import Told, carry_out
 from personaagent.cli.experiment_options import ExperimentOptions, Systems, names
-from personaagent.cli.options import grouped
+from personaagent.cli.options import Engine, grouped
+from personaagent.errors import DataError
 
 if TYPE_CHECKING:
     from personaagent.experiments.lineup import SystemSpec
@@ -29,6 +30,7 @@ def evaluate(
     parallel: Annotated[
         int | None, typer.Option(min=1, help="Samples side by side; by default the LM's slots.")
     ] = None,
+    engine: Engine = "local",
     recompute: Annotated[
         bool,
         typer.Option(
@@ -52,6 +54,8 @@ def evaluate(
         --outputs dev_outputs.json --samples 40 --half report --report out
     personaagent evaluate --task inbox --history history.jsonl \\
         --queries queries.jsonl --tasks tasks.json --systems all
+    personaagent evaluate --task lamp-2n --questions dev_questions.json \\
+        --outputs dev_outputs.json --engine ray --slots 64 --lm openai/gpt-4o-mini
     personaagent evaluate --recompute --results results.db --report report
     """
     from personaagent.cli.experiment_tables import show_all
@@ -60,11 +64,13 @@ def evaluate(
     if recompute:
         again(given)
         return
+    if engine == "ray" and parallel is not None:
+        raise DataError("--parallel is of one process: --slots says how many calls Ray makes")
     setup = given.setup()
     if latest is not None:
         setup = setup.varied("interactions", latest)
     trial = Trial(setup, tuple(chosen(systems)))
-    carry_out(given, [trial], show_all, parallel=parallel, whole=True)
+    carry_out(given, [trial], show_all, parallel=parallel, engine=engine, whole=True)
 
 
 def again(given: ExperimentOptions) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,14 @@ from personaagent.cli.experiment_options import ExperimentOptions, names
 from personaagent.errors import BudgetError
 
 if TYPE_CHECKING:
+    from personaagent.cli.options import LMChoice
     from personaagent.experiments.analysis import Analysis
     from personaagent.experiments.answers import Answers
     from personaagent.experiments.protocol import Trial
     from personaagent.experiments.results import Results
     from personaagent.experiments.runner import Experiment
+    from personaagent.lm import PersonaLM
+    from personaagent.memory import EpisodicMemory
 
 PERSONAS = "personas"
 
@@ -32,6 +36,7 @@ def carry_out(
     show: Show,
     *,
     parallel: int | None = None,
+    engine: str = "local",
     whole: bool = False,
     after: After = lambda _: None,
 ) -> None:
@@ -42,6 +47,7 @@ def carry_out(
         trials: what is asked.
         show: prints the experiments.
         parallel: samples side by side where a setup does not say; default: the LM's slots.
+        engine: "ray" has a Ray cluster do the work.
         whole: whether the files are of everything in the database, and not of these trials alone.
         after: called with every experiment that is complete.
 
@@ -57,7 +63,7 @@ def carry_out(
     with redirect_stdout(screen.file), Results(given.results) as database:
         if given.known:
             take_over(Predictions(given.known), database)
-        ids = answer(given, trials, database, screen, parallel=parallel, after=after)
+        ids = answer(given, trials, database, screen, parallel=parallel, engine=engine, after=after)
         told = Told.of(given, database, ids, whole=whole)
     told.tell(given, screen, show)
 
@@ -131,6 +137,7 @@ def answer(
     screen: Console,
     *,
     parallel: int | None = None,
+    engine: str = "local",
     after: After = lambda _: None,
 ) -> list[str]:
     """Ask what is not answered yet; the experiments' ids."""
@@ -141,6 +148,7 @@ def answer(
     from personaagent.experiments.runner import Experiment
     from personaagent.experiments.trace import workplace
     from personaagent.lm.capabilities import settle
+    from personaagent.optimizers import ray_pool
 
     data = given.data()
     forgotten, again = _redone(given.redo)
@@ -151,9 +159,15 @@ def answer(
     session.note_work(data.names, database.path)
 
     @contextmanager
-    def opened(trial: Trial) -> Iterator[tuple[Experiment, Watch]]:
+    def opened(trial: Trial, engine: str = "local") -> Iterator[tuple[Experiment, Watch]]:
         where = workplace(database.path, data.digest, trial.setup.latest)
-        with memory.Store(where) as store, Watch(screen, data) as watch:
+        with memory.Store(where) as store, Watch(screen, data) as watch, ExitStack() as stack:
+            pool = None
+            if engine == "ray":
+                ray_pool.refuse_budget(lm.budget)
+                stack.enter_context(ray_pool.cluster())
+                make = partial(_elsewhere, str(Path(where).absolute()), choice)
+                pool = stack.enter_context(ray_pool.RayPool(make, lm, store))
             experiment = Experiment(
                 data,
                 trial.systems,
@@ -163,6 +177,7 @@ def answer(
                 cohort=given.cohort(),
                 setup=trial.setup,
                 parallel=parallel,
+                pool=pool,
                 watch=watch,
             )
             yield experiment, watch
@@ -174,7 +189,7 @@ def answer(
             watch.note(f"forgot {gone:,} answers{_of(trial)}")
     ids: list[str] = []
     for trial in trials:
-        with opened(trial) as (experiment, watch):
+        with opened(trial, engine) as (experiment, watch):
             if len(trials) > 1:
                 watch.note(f"{len(ids) + 1} of {len(trials)}{_of(trial)}")
             try:
@@ -183,6 +198,19 @@ def answer(
             except BudgetError as error:
                 raise BudgetError(f"{error}; what was answered is kept") from error
     return ids
+
+
+def _elsewhere(where: str, choice: LMChoice, slots: int) -> tuple[PersonaLM, EpisodicMemory]:
+    """In another process: the same LM with so many slots, and the same memory, warmed up."""
+    from personaagent import memory
+    from personaagent.cli import session
+    from personaagent.lm.capabilities import settle
+
+    lm, _ = session.uncached(choice)(slots)
+    settle(lm)
+    recalling = memory.EpisodicMemory(memory.Store(where), memory.SentenceEmbedder())
+    recalling.embed("warm up")
+    return lm, recalling
 
 
 def _names(answers: Answers) -> set[str]:

@@ -12,6 +12,7 @@ import typer
 
 from personaagent.data.importers import IMPORTERS
 from personaagent.errors import DataError, WeightsError
+from personaagent.progress import bars
 
 _SHOWN = 5  # of the records that were left
 
@@ -75,10 +76,9 @@ def exported(
 
 def _all_of(files: Sequence[Path], readers: Sequence[Iterable[Interaction]]) -> list[Interaction]:
     """What the readers of files give, behind a bar each."""
-    from personaagent.cli import render
 
     found: list[Interaction] = []
-    with render.progress() as bar:
+    with bars() as bar:
         for path, reader in zip(files, readers, strict=True):
             row = bar.add_task(f"reading {path.name}", total=None)
             for one in reader:
@@ -113,10 +113,9 @@ def lamp_questions(
     account: ImportSummary,
 ) -> Iterator[LampQuestion]:
     """The questions of a LaMP file (of one user), in its order."""
-    from personaagent.cli import render
     from personaagent.experiments.lamp_files import iter_lamp
 
-    with render.progress() as bar:
+    with bars() as bar:
         row = bar.add_task(f"reading {path.name}", total=None)
         for question in iter_lamp(task, path, outputs, users=user, account=account):
             bar.advance(row)
@@ -147,9 +146,8 @@ def store(
 ) -> Added:
     """Store interactions, all of them or none; `tasks` are those that come with them, for the rest
     see `Store.add`."""
-    from personaagent.cli import render
 
-    with render.progress() as bar:
+    with bars() as bar:
         row = bar.add_task("storing", total=len(given))
         return store.add(
             given,

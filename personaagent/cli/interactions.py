@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personaagent.cli.options import Database, Json, TaskName, User
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.data import Interaction
@@ -79,18 +80,18 @@ def interactions(
         such = "such " if everything else ""
         screen.print(f"there are no {such}interactions of {render.plain(user)}", soft_wrap=True)
         return
-    made = render.table("id", "when", "task", "response", "query")
-    made.columns[0].overflow = "fold"  # an id is copied, so the whole of it is there
-    made.columns[-1].no_wrap = True
-    for one in shown:
-        made.add_row(
-            render.plain(one.id),
+    rows = [
+        [
+            one.id,
             render.day(one.time),
-            render.plain(one.task),
+            one.task,
             render.short(one.response, 20) or "(no answer)",
             render.short(one.query, 300),
-        )
-    screen.print(made)
+        ]
+        for one in shown
+    ]
+    columns = ["id", "when", "task", "response", "query"]
+    screen.print(Table(columns=columns, rows=rows, cut=True).rich())
     more = f"; --page {page + 1} has more" if page < pages else ""
     screen.print(f"page {page} of {pages}, {render.counted(len(found), 'interaction')}{more}")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from personaagent.cli.options import Database, Json, as_user
+from personaagent.table import Table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -103,18 +104,20 @@ def list_keys(db: Database = None, as_json: Json = False) -> None:
     if not found:
         screen.print("there are no keys")
         return
-    shown = render.table("id", "tenant", "user", "scopes", "last used", "revoked", "note")
-    for one in found:
-        shown.add_row(
+    rows = [
+        [
             one.id,
             one.tenant or "-",
-            render.plain(one.user or "all"),
+            one.user or "all",
             ", ".join(sorted(one.scopes)),
             render.day(one.used),
             render.day(one.revoked),
             render.short(one.note, 40),
-        )
-    screen.print(shown)
+        ]
+        for one in found
+    ]
+    columns = ["id", "tenant", "user", "scopes", "last used", "revoked", "note"]
+    screen.print(Table(columns=columns, rows=rows).rich())
 
 
 @app.command("revoke")

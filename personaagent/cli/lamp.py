@@ -56,30 +56,17 @@ def download(
     personaagent lamp download --task lamp-2n --split dev
     personaagent lamp download --task lamp-3 --split dev --time --out data
     """
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import TaskID
 
     from personaagent.cli import importing, render
     from personaagent.experiments.lamp_download import OFFICIAL, fetch, lamp_urls
+    from personaagent.progress import byte_bars
 
     screen = render.screen(as_json=as_json)
     folder = out / f"{task}{'-time' if by_time else ''}"
     urls = lamp_urls(importing.lamp_task(task), split, by_time=by_time, base=base or OFFICIAL)
     paths = [folder / url.rpartition("/")[2] for url in urls]
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with render.progress(*columns) as bars:
+    with byte_bars() as bars:
         for url, path in zip(urls, paths, strict=True):
             row = bars.add_task(path.name, total=None)
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personaagent.cli.options import Json, LMChoice, grouped
+from personaagent.table import Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from personaagent.lm import PersonaLM
 
 MEANINGS = {
@@ -61,7 +60,7 @@ def lm(
         render.print_json(_data(connected))
     else:
         screen = render.screen(as_json=False)
-        screen.print(_table(connected))
+        screen.print(_table(connected).rich())
         screen.print(render.spent(connected.meter.snapshot()), style="dim")
 
 
@@ -77,14 +76,11 @@ def _data(lm: PersonaLM) -> dict[str, Any]:
 
 
 def _table(lm: PersonaLM) -> Table:
-    from rich.table import Table
-
-    table = Table(title=lm.spec, title_justify="left")
-    for title in ("what", "value", "known from"):
-        table.add_column(title)
-    for name, value, source in lm.known.table():
-        table.add_row(MEANINGS[name], _worded(value), SOURCES[source])
-    return table
+    rows = [
+        [MEANINGS[name], _worded(value), SOURCES[source]]
+        for name, value, source in lm.known.table()
+    ]
+    return Table(columns=["what", "value", "known from"], rows=rows, title=lm.spec)
 
 
 def _worded(value: Any) -> str:

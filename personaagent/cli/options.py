@@ -159,6 +159,14 @@ SkipMalformed = Annotated[
         help="Leave records that break the format and say which; without it the first is an error.",
     ),
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="Who does the work: this process, or a Ray cluster (RAY_ADDRESS, else one on this "
+        "machine).",
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; progress goes to stderr.")
 ]

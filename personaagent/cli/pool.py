@@ -13,10 +13,10 @@ import typer
 from personaagent.cli.experiment_options import ExperimentOptions, names
 from personaagent.cli.options import grouped
 from personaagent.errors import DataError
+from personaagent.progress import bars
+from personaagent.table import Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from personaagent.optimizers import Prior, Start
 
 
@@ -63,7 +63,7 @@ def pool(
         redirect_stdout(screen.file),
         Results(given.results) as results,
         memory.Store(where) as store,
-        render.progress(on=screen) as progress,
+        bars(on=screen) as progress,
     ):
         episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
         experiment = Experiment(data, [], lm, episodic, results, cohort=given.cohort())
@@ -82,7 +82,7 @@ def pool(
     if given.as_json:
         render.print_json(prior.to_dict())
         return
-    screen.print(_table(prior))
+    screen.print(_table(prior).rich())
     if prior.meant:
         screen.print(
             f"habit alone: {prior.meant['names']:.3f} nats where labels mean what they are called, "
@@ -108,24 +108,15 @@ def _named(starts: str) -> list[Start]:
 def _table(prior: Prior) -> Table:
     from personaagent.cli import render
 
-    table = render.table(
-        "start",
-        "loss, nats",
-        "score",
-        "seconds",
-        right=("loss, nats", "score", "seconds"),
-        title=f"{prior.task}, {prior.users} users",
-    )
-    for one in prior.tried:
+    rows, chosen = [], []
+    for at, one in enumerate(prior.tried):
         shown = [render.call(action) for action in one.start.actions]
         name = ", ".join([*(["profile"] if one.start.profile else []), *shown]) or "the query alone"
-        same = replace(prior.start, trust=one.start.trust) == one.start
-        chosen = "bold" if same else ""
-        table.add_row(
-            name,
-            f"{one.loss:.3f} ± {one.error:.3f}",
-            f"{one.score:.3f}",
-            f"{one.seconds:.2f}",
-            style=chosen,
+        rows.append(
+            [name, f"{one.loss:.3f} ± {one.error:.3f}", f"{one.score:.3f}", f"{one.seconds:.2f}"]
         )
-    return table
+        if replace(prior.start, trust=one.start.trust) == one.start:
+            chosen.append(at)
+    numbers = ["loss, nats", "score", "seconds"]
+    title = f"{prior.task}, {prior.users} users"
+    return Table(columns=["start", *numbers], rows=rows, right=numbers, strong=chosen, title=title)

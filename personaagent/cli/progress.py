@@ -5,7 +5,9 @@ bar for all and a line for each that is under way.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -18,11 +20,12 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from personaagent.cli import render
 from personaagent.optimizers.log import BARE, EARLIER, LONGER, STYLE, WITHOUT
+from personaagent.progress import bars
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.data import Persona
@@ -44,7 +47,7 @@ class Display:
         self._iterations = iterations
         self._reaches = _reaches(champion)
         columns = SpinnerColumn(), TextColumn("{task.description}"), _Spent(meter)
-        self._bar = render.progress(*columns, TimeElapsedColumn(), on=screen)
+        self._bar = bars(*columns, TimeElapsedColumn(), on=screen)
         self._row = self._bar.add_task("embedding what is new", total=None)
 
     def __enter__(self) -> Self:
@@ -141,15 +144,15 @@ class _Spent(ProgressColumn):
 
 def scores(log: AlignmentLog, held_out: dict[str, float] | None) -> Table:
     """Loss and score before and after."""
-    made = render.table("", "before", "after", right=("before", "after"))
     judged = f"on {render.counted(len(log.judged), 'replayed interaction')}"
-    made.add_row(f"loss {judged}", f"{log.first_loss:.3f}", f"{log.last_loss:.3f}")
-    made.add_row(f"score {judged}", f"{log.first_score:.0%}", f"{log.last_score:.0%}")
+    rows = [
+        [f"loss {judged}", f"{log.first_loss:.3f}", f"{log.last_loss:.3f}"],
+        [f"score {judged}", f"{log.first_score:.0%}", f"{log.last_score:.0%}"],
+    ]
     if held_out:
         asked = render.counted(round(held_out["questions"]), "held-out question")
-        name = f"score on {asked}"
-        made.add_row(name, f"{held_out['first']:.0%}", f"{held_out['last']:.0%}")
-    return made
+        rows.append([f"score on {asked}", f"{held_out['first']:.0%}", f"{held_out['last']:.0%}"])
+    return Table(columns=["", "before", "after"], rows=rows, right=["before", "after"])
 
 
 def _gradient(gradient: Gradient) -> Text:
@@ -174,7 +177,7 @@ class Board:
         self._screen = screen
         self._iterations = iterations
         self._lock = threading.Lock()
-        self._bar = render.progress(
+        self._bar = bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
@@ -191,14 +194,13 @@ class Board:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def begin(self, user: str) -> Row:
-        """A user's work begins, and is told to the row."""
+    def begin(self, user: str) -> Line:
+        """A user's work begins, and is told to the line."""
         with self._lock:
             self._rows[user] = self._bar.add_task(render.short(user, 30), total=self._iterations)
-        return Row(self, user)
+        return Line(self._screen, render.plain(user), partial(self._step, user))
 
-    def step(self, user: str, step: Step) -> None:
-        """A step of a user has ended."""
+    def _step(self, user: str, step: Step) -> None:
         with self._lock:
             said = f"{render.short(user, 30)}, loss {step.loss:.3f}"
             self._bar.update(self._rows[user], completed=step.iteration, description=said)
@@ -222,23 +224,27 @@ class Board:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One user on the board, as a `Trainer` tells of it."""
+class Line:
+    """One of many who are worked on, as a `Trainer` tells of them: what should be known stands
+    above the bars under its name; steps go to `watch`."""
 
-    board: Board
-    user: str
+    screen: Console
+    who: str
+    watch: Callable[[Step], None] | None = None
 
     def note(self, text: str) -> None:
-        """Say it under the user's name."""
-        self.board.note(f"{self.user}: {text}")
+        """Say it."""
+        said = f"{self.who}: {render.plain(text)}"
+        self.screen.print(said, style="yellow", soft_wrap=True)
 
     def rolled_back(self, watched: Watched) -> None:
         """Say that the champion's parent is back."""
         self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
 
     def step(self, step: Step) -> None:
-        """A step of the user has ended."""
-        self.board.step(self.user, step)
+        """A step has ended."""
+        if self.watch:
+            self.watch(step)
 
 
 def verdict(done: Compiled) -> str:

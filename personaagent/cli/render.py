@@ -6,36 +6,27 @@ Texts of users are data: no markup is read from them, and no control character r
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from difflib import ndiff
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from personaagent.data.items import by_topic
+from personaagent.table import plain as plain
+from personaagent.table import short as short
 
 if TYPE_CHECKING:
     from personaagent.data import (
         Action,
         Directive,
         FusionWeights,
-        ImportSummary,
         Interaction,
         Item,
         Persona,
@@ -60,33 +51,6 @@ def print_json(data: Mapping[str, Any]) -> None:
     typer.echo(json.dumps(data, ensure_ascii=False, indent=2))
 
 
-def progress(*columns: ProgressColumn, on: Console | None = None) -> Progress:
-    """Bars, by default on stderr, gone when they are done; nothing where that is no terminal."""
-    console = on or Console(stderr=True)
-    shown = columns or (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
-
-
-def plain(text: str) -> str:
-    """The text without control characters, line by line."""
-    return "\n".join(
-        "".join(letter if letter.isprintable() else " " for letter in line)
-        for line in text.splitlines()
-    )
-
-
-def short(text: str, width: int = 70) -> str:
-    """The text on one line, cut at `width`."""
-    line = " ".join(plain(text).split())
-    return line if len(line) <= width else line[: width - 1] + "…"
-
-
 def counted(number: int, noun: str) -> str:
     """`1 user`, `2,000 users`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -107,24 +71,6 @@ def day(moment: datetime | None) -> str:
 def instant(moment: datetime | None) -> str | None:
     """The moment as JSON has it."""
     return moment.isoformat() if moment else None
-
-
-def table(*columns: str, right: Iterable[str] = (), title: str | None = None) -> Table:
-    """An empty table; the columns in `right` hold numbers."""
-    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for name in columns:
-        made.add_column(name, justify="right" if name in right else "left")
-    return made
-
-
-def account(account: ImportSummary) -> Table:
-    """What an import took, and what it left and why."""
-    made = table("", "messages or memories", "", right=("",))
-    kinds = (("taken", account.taken), ("changed", account.changed), ("left", account.left))
-    for head, counts in kinds:
-        for what, count in sorted((+counts).items(), key=lambda item: -item[1]):
-            made.add_row(head, what, f"{count:,}")
-    return made
 
 
 def name_of(persona: Persona) -> str:
@@ -259,9 +205,9 @@ def bars(
     distribution: Mapping[str, float],
     lm: Mapping[str, float] | None,
     habit: Mapping[str, float] | None,
-) -> Table:
+) -> RichTable:
     """A distribution as bars, the most probable label first, and what it was fused from."""
-    made = Table.grid(padding=(0, 1))
+    made = RichTable.grid(padding=(0, 1))
     rare = 0
     for label, p in sorted(distribution.items(), key=lambda item: -item[1]):
         if p < _RARE:

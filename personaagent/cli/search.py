@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,10 @@ from personaagent.experiments.protocol import digest, lm_to_dict, task_to_dict
 from personaagent.experiments.tuning import Checked, Findings
 from personaagent.files import private_folder
 from personaagent.optimizers.crossval import FEWEST, HeldOut, Outcome, Split
+from personaagent.optimizers.ray_pool import RayPool
 from personaagent.optimizers.setting import Setting, Space
 from personaagent.optimizers.tuner import Cost, Tried, Tuner
+from personaagent.progress import bars
 from personaagent.service.trainer import names_of
 from personaagent.tracking import TrackingWarning
 
@@ -39,6 +42,8 @@ class Search:
             was asked for each cohort, which holds the users' texts.
         held_out: interactions of a user that judge, at most.
         screen: where people read.
+        elsewhere: connects, in another process, the LM with so many slots and the gradient LM; with
+            it the work is done on the Ray cluster that this process is connected to.
         begin_work, end_work: called with such a database, and with its users, before it is made,
             and when it is gone.
     """
@@ -56,6 +61,7 @@ class Search:
         held_out: int,
         seed: int,
         screen: Console,
+        elsewhere: Callable[[int], tuple[PersonaLM, PersonaLM | None]] | None = None,
         begin_work: Callable[[Iterable[str], Path], None] = lambda _users, _path: None,
         end_work: Callable[[Path], None] = lambda _path: None,
     ) -> None:
@@ -69,6 +75,7 @@ class Search:
         self.held_out = held_out
         self.seed = seed
         self.screen = screen
+        self.elsewhere = elsewhere
         self.begin_work = begin_work
         self.end_work = end_work
         self.name = ""  # of the study, once there is one
@@ -112,7 +119,7 @@ class Search:
         """Search until so many settings were tried."""
         said = [self.space.base.to_dict(), self.space.names, self.single, self.cost]
         self.name = f"{self.task.name}-{digest([self._run(cohort), said])[:12]}"
-        with self._judging(cohort) as judge, render.progress(on=self.screen) as bar:
+        with self._judging(cohort) as judge, bars(on=self.screen) as bar:
             watched = _Watched(judge, bar)
             self._tuner = tuner = Tuner(
                 watched,
@@ -139,7 +146,7 @@ class Search:
         with (
             tuner.at_work(),
             self._judging(unseen) as judge,
-            render.progress(on=self.screen) as bar,
+            bars(on=self.screen) as bar,
         ):
             watched = _Watched(judge, bar)
             both = []
@@ -210,9 +217,15 @@ class Search:
         with (
             memory.Store(path) as store,
             dspy.context(lm=self.lm),
+            ExitStack() as stack,
         ):
             episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
-            yield HeldOut(self.task, episodic, splits, run, gradient_lm=self.gradient_lm)
+            judge = HeldOut(self.task, episodic, splits, run, gradient_lm=self.gradient_lm)
+            if self.elsewhere is not None:
+                where = str(path.absolute())
+                make = partial(_judge_elsewhere, self.elsewhere, self.task, where, splits, run)
+                judge.pool = stack.enter_context(RayPool(make, self.lm, store))
+            yield judge
 
     def _run(self, splits: Splits) -> str:
         """The same task, LMs and interactions give the same key."""
@@ -231,6 +244,22 @@ class Search:
             f"trial {one.number}: {setting}: {how}, {one.cost:,.0f} {self.cost} a user",
             soft_wrap=True,
         )
+
+
+def _judge_elsewhere(
+    connect: Callable[[int], tuple[PersonaLM, PersonaLM | None]],
+    task: Task,
+    where: str,
+    splits: Splits,
+    run: str,
+    slots: int,
+) -> tuple[PersonaLM, HeldOut]:
+    """The judge in another process, on the same database."""
+    from personaagent import memory
+
+    lm, gradient_lm = connect(slots)
+    episodic = memory.EpisodicMemory(memory.Store(where), memory.SentenceEmbedder())
+    return lm, HeldOut(task, episodic, splits, run, gradient_lm=gradient_lm)
 
 
 class _Watched:

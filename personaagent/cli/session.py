@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from personaagent.lm import PersonaLM
     from personaagent.memory import Store
     from personaagent.optimizers import Prior, Setting
+    from personaagent.optimizers.ray_pool import Make
     from personaagent.programs import PersonaAgent
     from personaagent.service import Trainer
 
@@ -134,15 +135,31 @@ def trainer_of(
     return Trainer(recalling, lm, setting, gradient_lm, prior)
 
 
+def uncached(
+    choice: LMChoice, gradient_lm: str | None = None, gradient_api_base: str | None = None
+) -> Callable[[int], tuple[PersonaLM, PersonaLM | None]]:
+    """Connects, in another process, the LM with so many slots and the gradient LM, without DSPy's
+    response cache."""
+    return partial(_uncached, choice, gradient_lm, gradient_api_base)
+
+
+def _uncached(
+    choice: LMChoice, gradient_lm: str | None, gradient_api_base: str | None, slots: int
+) -> tuple[PersonaLM, PersonaLM | None]:
+    connected = connect(replace(choice, slots=slots)).copy(cache=False)
+    second = connect_gradient(gradient_lm, gradient_api_base, choice, connected)
+    return connected, second.copy(cache=False) if second else None
+
+
 def trainers(
     store: Store,
     db: str | None,
     setting: Setting,
     choice: LMChoice,
-    gradient_lm: str | None,
-    gradient_api_base: str | None,
-    prior: Prior | None,
-) -> Callable[[int], Trainer]:
+    gradient_lm: str | None = None,
+    gradient_api_base: str | None = None,
+    prior: Prior | None = None,
+) -> Make[Trainer]:
     """Makes the same trainer in another process, with so many of the LM's slots."""
     named = db or os.environ.get("PERSONAAGENT_DB")
     # The name of a store is without its password.
@@ -160,10 +177,10 @@ def _trainer_elsewhere(
     gradient_api_base: str | None,
     prior: Prior | None,
     slots: int,
-) -> Trainer:
+) -> tuple[PersonaLM, Trainer]:
     connected = connect(replace(choice, slots=slots))
     second = connect_gradient(gradient_lm, gradient_api_base, choice, connected)
-    return trainer_of(open_store(where), setting, connected, second, prior)
+    return connected, trainer_of(open_store(where), setting, connected, second, prior)
 
 
 @contextmanager

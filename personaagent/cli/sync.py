@@ -11,6 +11,7 @@ import typer
 
 from personaagent.cli.options import Database, Json, User, as_user
 from personaagent.errors import DataError
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.data import Task
@@ -90,11 +91,8 @@ def sync(
     screen = render.screen(as_json=as_json)
     if changed and not as_json:
         columns = ("interactions", "erased", "personas", "champions", "quarantined")
-        shown = render.table("user", *columns, right=columns)
-        for one in changed:
-            counts = (getattr(one, column) for column in columns)
-            shown.add_row(render.plain(one.user), *map(str, counts))
-        screen.print(shown)
+        rows = [[one.user, *(str(getattr(one, name)) for name in columns)] for one in changed]
+        screen.print(Table(columns=["user", *columns], rows=rows, right=columns).rich())
     elif not as_json:
         screen.print("nothing new")
     for one in changed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +12,7 @@ import typer
 
 from personaagent.cli.options import (
     Database,
+    Engine,
     GradientBase,
     GradientLM,
     Json,
@@ -102,6 +103,7 @@ def tune(
         bool,
         typer.Option("--track", help="Keep it in MLflow: a run, and a child run for every trial."),
     ] = False,
+    engine: Engine = "local",
     db: Database = None,
     *,
     choice: LMChoice,
@@ -127,15 +129,17 @@ def tune(
     personaagent tune --task lamp-2n --questions dev_questions.json --half dev \\
         --users 12 --check 12
     personaagent tune --objective loss --search update,accept
+    personaagent tune --engine ray --slots 64 --lm openai/gpt-4o-mini
     personaagent compile --all --config tuning/setting.json
     """
     from personaagent.cli import render, session
     from personaagent.cli.search import Search
     from personaagent.experiments import tuning_report
+    from personaagent.optimizers import ray_pool
     from personaagent.optimizers.setting import PRESETS, Setting, Space, read_choices
 
     screen = render.screen(as_json=as_json)
-    with redirect_stdout(screen.file):
+    with redirect_stdout(screen.file), ExitStack() as stack:
         start = PRESETS[preset] if preset else Setting()
         base = replace(start, **read_choices(config)) if config else start
         kind, histories = _lamp(task, questions, skip_malformed) if questions else _own(task, db)
@@ -143,6 +147,10 @@ def tune(
         # An answer of the response cache would cost no tokens and no seconds.
         connected = session.connect(choice).copy(cache=False)
         second = session.connect_gradient(gradient_lm, gradient_api_base, choice, connected)
+        if engine == "ray":
+            ray_pool.refuse_budget(connected.budget)
+            stack.enter_context(ray_pool.cluster())
+        elsewhere = session.uncached(choice, gradient_lm, gradient_api_base)
         tuning = Search(
             kind,
             connected,
@@ -154,6 +162,7 @@ def tune(
             held_out=held_out,
             seed=seed,
             screen=screen,
+            elsewhere=elsewhere if engine == "ray" else None,
             **(_noted_by_default() if questions else _noted(db)),
         )
         cohort, unseen = tuning.cohorts(histories, users, check, half)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personaagent.cli.options import Database, Json, TaskName, User
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from personaagent.memory import Published
@@ -39,23 +40,23 @@ def history(user: User, task: TaskName = None, db: Database = None, as_json: Jso
         )
         return
     screen = render.screen(as_json=False)
-    for title, entries in ((None, chain), ("merged from another device", branches)):
+    for title, entries in (("", chain), ("merged from another device", branches)):
         if not entries:
             continue
-        numbers = ("version", "items", "directives")
-        shown = render.table(
-            "version", "hash", "when", *numbers[1:], "reason", right=numbers, title=title
-        )
-        for one in entries:
-            shown.add_row(
+        rows = [
+            [
                 str(one.version),
                 one.hash[:8],
                 f"{one.created:%Y-%m-%d %H:%M}",
                 str(len(one.persona.items)) if one.persona else "-",
                 str(len(one.persona.directives)) if one.persona else "-",
-                render.plain(one.reason),
-            )
-        screen.print(shown)
+                one.reason,
+            ]
+            for one in entries
+        ]
+        columns = ["version", "hash", "when", "items", "directives", "reason"]
+        numbers = ["version", "items", "directives"]
+        screen.print(Table(columns=columns, rows=rows, right=numbers, title=title).rich())
 
 
 def diff(

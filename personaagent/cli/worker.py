@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +12,7 @@ import typer
 
 from personaagent.cli.options import (
     Database,
+    Engine,
     Json,
     LMChoice,
     PriorFile,
@@ -19,34 +20,12 @@ from personaagent.cli.options import (
     as_user,
     grouped,
 )
+from personaagent.table import Table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from personaagent.memory.queue import Job, Trigger
-    from personaagent.optimizers import Step, Watched
+    from personaagent.optimizers.ray_pool import RayPool
     from personaagent.service import Trainer
-
-
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """Says what should be known of one job, and shows no steps."""
-
-    screen: Console
-    who: str
-
-    def note(self, text: str) -> None:
-        from personaagent.cli import render
-
-        self.screen.print(f"{self.who}: {render.plain(text)}", style="yellow", soft_wrap=True)
-
-    def rolled_back(self, watched: Watched) -> None:
-        from personaagent.cli import render
-
-        self.note(f"{render.name_of(watched.champion)} is {watched.reason}")
-
-    def step(self, step: Step) -> None:
-        del step
 
 
 @grouped
@@ -74,12 +53,16 @@ def worker(
         ),
     ] = None,
     prior: PriorFile = None,
+    engine: Engine = "local",
     no_track: Annotated[bool, typer.Option("--no-track", help="Keep no MLflow runs.")] = False,
     db: Database = None,
     *,
     choice: LMChoice,
 ) -> None:
     """Align the personas that are due, one after another, and publish them.
+
+    With --engine ray as many at once as the LM has slots, on all nodes of a
+    Ray cluster.
 
     What is due is kept in the database: `queue` shows it. Any number of
     workers may run; no two of them, nor one and a `compile`, work for the
@@ -93,11 +76,13 @@ def worker(
     personaagent worker --once --threshold 1
     personaagent worker --config tuning/setting.json
     personaagent worker --every 24 --lm openai/gpt-4o-mini
+    personaagent worker --engine ray --slots 64 --lm openai/gpt-4o-mini
     """
     from personaagent.cli import render, session
+    from personaagent.cli.progress import Line
     from personaagent.memory import SentenceEmbedder
     from personaagent.memory.queue import NewInteractions, Queue, Schedule
-    from personaagent.optimizers import HabitsChanged, Setting, read_prior
+    from personaagent.optimizers import HabitsChanged, Setting, ray_pool, read_prior
     from personaagent.service.worker import Worker
 
     triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
@@ -108,16 +93,25 @@ def worker(
         setting = replace(setting, sensitive=sensitive)
     start = read_prior(prior) if prior else None
     screen = render.screen(as_json=True)
-    with redirect_stdout(screen.file), session.open_store(db) as store:
+    with redirect_stdout(screen.file), session.open_store(db) as store, ExitStack() as stack:
         jobs = Queue(store)
 
         def trainer() -> Trainer:
             return session.trainer_of(store, setting, session.connect(choice), prior=start)
 
-        def line(job: Job) -> _Line:
-            return _Line(screen, _who(job))
+        def line(job: Job) -> Line:
+            return Line(screen, _who(job))
 
-        for job, done in Worker(jobs, triggers, trainer, not no_track).work(line, once=once):
+        def on_ray(made: Trainer) -> RayPool[Trainer]:
+            make = session.trainers(store, db, setting, choice, prior=start)
+            return ray_pool.RayPool(make, made.lm, store)
+
+        given = {"pool": on_ray} if engine == "ray" else {}
+        work = Worker(jobs, triggers, trainer, not no_track, **given)
+        if engine == "ray":
+            ray_pool.refuse_budget(choice.budget)
+            stack.enter_context(ray_pool.cluster())
+        for job, done in work.work(line, once=once):
             said = (
                 done if isinstance(done, str) else f"{render.name_of(done.persona)}, {done.reason}"
             )
@@ -183,18 +177,20 @@ def queue(
     if not found:
         screen.print("nothing is due")
         return
-    shown = render.table("user", "task", "state", "trigger", "since", "due", "details")
-    for one in found:
-        shown.add_row(
-            render.plain(one.user),
+    rows = [
+        [
+            one.user,
             one.task,
             one.state(now),
             one.trigger,
             f"{one.created:%Y-%m-%d %H:%M}",
             f"{one.due:%Y-%m-%d %H:%M}",
             render.short(described(one.worker) if one.held(now) else one.problem),
-        )
-    screen.print(shown)
+        ]
+        for one in found
+    ]
+    columns = ["user", "task", "state", "trigger", "since", "due", "details"]
+    screen.print(Table(columns=columns, rows=rows).rich())
 
 
 def _who(job: Job) -> str:

@@ -43,6 +43,11 @@ class Interaction:
     `user` is kept in its normal form, texts without what no database can store.
     `time` is timezone-aware, or None where the origin has no dates: then the order of insertion
     counts. `source` says where it came from, `weight` how much it counts.
+
+    >>> noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    >>> one = Interaction("1", "amira", "inbox", "The car needs new tyres", "money", time=noon)
+    >>> one.searched
+    'The car needs new tyres'
     """
 
     id: str

@@ -108,6 +108,16 @@ class Persona(_Hashed):
 
     Raises:
         DataError: the role is none of these, or the budget is below 0.
+
+    >>> rule = Directive("If the message mentions car, answer money.", support=("1", "7"))
+    >>> persona = Persona("amira", "inbox", profile="Keeps a tidy inbox.", directives=(rule,))
+    >>> print(persona.render())
+    You answer on behalf of one user, exactly as this user would.
+    About this user: Keeps a tidy inbox.
+    How this user answers, whatever the usual reading would be:
+    - If the message mentions car, answer money.
+    >>> Persona.from_dict(persona.to_dict()) == persona
+    True
     """
 
     user: str

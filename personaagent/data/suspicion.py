@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 from personaagent.data.orders import STRONG, WEAK, Sign, found_in, reported, unmasked
+from personaagent.table import short
 
 _ORDERS = (
     r"(?:instructions?|prompts?|directives?|directions|guidelines|system messages?|rules|"
@@ -175,9 +176,9 @@ def _plain(text: str) -> Iterator[Sign]:
     for kind, worth, hints, pattern in _PATTERNS:
         if any(hint in lower for hint in hints) and (match := pattern.search(text)):
             told = kind == "override" and reported(text, match.start())
-            yield Sign(kind, WEAK if told else worth, _shown(match[0]))
+            yield Sign(kind, WEAK if told else worth, short(match[0], _LONGEST_SHOWN))
     for one in found_in(text):
-        yield Sign(one.kind, one.points, _shown(one.shown))
+        yield Sign(one.kind, one.points, short(one.shown, _LONGEST_SHOWN))
 
 
 def _hidden(text: str) -> Iterator[Sign]:
@@ -187,11 +188,11 @@ def _hidden(text: str) -> Iterator[Sign]:
     tagged = [at for at, letter in enumerate(text) if ord(letter) in _TAGS]
     if len(tagged) >= _SHORTEST_WORD and text[max(tagged[0] - 1, 0)] != _FLAG:
         hidden = "".join(chr(ord(text[at]) - 0xE0000) for at in tagged)
-        yield Sign("invisible text", STRONG, _shown(hidden))
+        yield Sign("invisible text", STRONG, short(hidden, _LONGEST_SHOWN))
     reordered = any(letter in text for letter in _OVERRIDES)
     # Where a script runs from right to left, such characters are ordinary.
     if reordered and not any(unicodedata.bidirectional(one) in ("R", "AL") for one in text):
-        yield Sign("reversed text", WEAK, _shown(text))
+        yield Sign("reversed text", WEAK, short(text, _LONGEST_SHOWN))
 
 
 def visible(text: str) -> str:
@@ -226,8 +227,3 @@ def _from_base64(text: str) -> bytes:
     """Either alphabet, with or without its padding."""
     plain = text.translate(str.maketrans("+/", "-_"))
     return base64.urlsafe_b64decode(plain + "=" * (-len(plain) % 4))
-
-
-def _shown(text: str) -> str:
-    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return line if len(line) <= _LONGEST_SHOWN else line[: _LONGEST_SHOWN - 1] + "…"

@@ -29,6 +29,10 @@ OPENING = "(nothing yet: the user opens the conversation)"
 """The query of a conversation's first message."""
 
 LONGEST_MESSAGE = 600  # characters of an earlier message that an LM is shown
+STATED = 0.9
+"""How far a label counts that was given without telling how sure it is. The fitted weight of the LM
+makes it what replay has shown: a weight of 0 leaves it out, one above 1 trusts it more."""
+NEAR = 1 / 8  # of a scale: how far off a rating is by which it is e times less likely
 FLOOR = 1e-6  # least probability of the truth that a loss counts with
 
 
@@ -122,6 +126,11 @@ class Task:
         """The answer with the least expected loss: here the most probable label."""
         return max(distribution, key=lambda label: distribution[label])
 
+    def stated(self, label: str) -> dict[str, float]:
+        """The distribution that an answer counts for of which only the label is known."""
+        rest = (1 - STATED) / max(1, len(self.labels) - 1)
+        return {one: STATED if one == label else rest for one in self.labels}
+
     def example(self, query: str, response: str) -> str:
         """A past interaction in one line, label beside the item (the RAG snippet of LaMP).
 
@@ -205,7 +214,14 @@ def given(task: Task) -> Task:
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """One label of a closed set; metric: accuracy."""
+    """One label of a closed set; metric: accuracy.
+
+    >>> mail = Classification("inbox", "Which folder?", labels=("work", "home"), item="message")
+    >>> mail.parse("Work")
+    'work'
+    >>> mail.decide({"work": 0.2, "home": 0.8})
+    'home'
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -218,7 +234,14 @@ class Classification(Task):
 
 @dataclass(frozen=True)
 class Rating(Task):
-    """A whole number from `low` to `high`; metric: mean absolute error."""
+    """A whole number from `low` to `high`; metric: mean absolute error.
+
+    >>> stars = Rating("stars", "How many stars does the user give?", item="review")
+    >>> stars.labels
+    ('1', '2', '3', '4', '5')
+    >>> stars.decide({"1": 0.3, "2": 0.0, "3": 0.3, "4": 0.0, "5": 0.4})  # the median
+    '3'
+    """
 
     low: int = 1
     high: int = 5
@@ -248,6 +271,13 @@ class Rating(Task):
             self.labels[-1],
         )
 
+    def stated(self, label: str) -> dict[str, float]:
+        """What is near the rating is likelier than what is far, so that its loss grows with the
+        absolute error; where only the rating itself counted, a few answers could tell nothing."""
+        spread = NEAR * (self.high - self.low)
+        masses = [math.exp(-abs(int(one) - int(label)) / spread) for one in self.labels]
+        return {one: mass / sum(masses) for one, mass in zip(self.labels, masses, strict=True)}
+
     def score(self, answer: str, gold: str) -> float:
         return 1 - self.error(answer, gold) / (self.high - self.low)
 
@@ -266,6 +296,10 @@ class Choice(Task):
 
     Two options, unless `labels` name more. A small LM prefers a position, so the answer is read as
     often as there are options, each of them once in every place (`rotated`).
+
+    >>> cited = Choice("citation", "Which paper does the user cite?")
+    >>> cited.labels
+    ('[1]', '[2]')
     """
 
     labels: tuple[str, ...] = ("[1]", "[2]")
@@ -348,7 +382,12 @@ def _options(count: int) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Text(Task):
-    """Free text; metric: ROUGE-L F1."""
+    """Free text; metric: ROUGE-L F1.
+
+    >>> title = Text("title", "Write a title as the user would.", item="article", answer="title")
+    >>> title.score("A short walk", gold="a short walk")
+    1.0
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,10 +11,11 @@ from typing import Any
 from personaagent.experiments.analysis import Analysis, Line
 from personaagent.experiments.answers import Answers
 from personaagent.experiments.comparison import Comparison, compare
-from personaagent.experiments.document import Block, Heading, Paragraph, Table
-from personaagent.experiments.formatting import NONE, interval, lm_name, p_value, signed
+from personaagent.experiments.document import Block, Heading, Paragraph
+from personaagent.experiments.formatting import NONE, gap, interval, lm_name, p_value
 from personaagent.experiments.results import Row
 from personaagent.experiments.statistics import holm
+from personaagent.table import Table
 
 # What `scale`, `coldstart` and `efficiency` vary; another setting (a replay of 4) is no axis.
 AXES = {
@@ -105,23 +106,24 @@ def lm_comparisons(analyses: Sequence[Analysis], answers: Answers) -> Iterator[B
 def _pair(one: Analysis, other: Analysis, answers: Answers) -> Iterator[Block]:
     common = [line.system for line in one.lines if line.role != "floor" and other.line(line.system)]
     found = {
-        system: gap for system in common if (gap := _gap(one, other, system, answers)) is not None
+        system: compared
+        for system in common
+        if (compared := _compared(one, other, system, answers)) is not None
     }
     if not found:
         return
-    corrected = holm([gap.p for gap in found.values()])
+    corrected = holm([compared.p for compared in found.values()])
     metric = one.headline
     names = [lm_name(each.experiment.protocol, one.task) for each in (one, other)]
     rows = []
-    for (system, gap), p in zip(found.items(), corrected, strict=True):
+    for (system, compared), p in zip(found.items(), corrected, strict=True):
         lines = [each.line(system) for each in (one, other)]
         rows.append(
             [
                 system,
                 *(interval(line.scores[metric.name]) if line else NONE for line in lines),
-                str(gap.n),
-                f"{signed(gap.difference.value)} "
-                f"[{signed(gap.difference.low)}, {signed(gap.difference.high)}]",
+                str(compared.n),
+                gap(compared.difference),
                 p_value(p),
                 *(f"{line.cost.seconds:.2f}" if line else NONE for line in lines),
             ]
@@ -131,11 +133,12 @@ def _pair(one: Analysis, other: Analysis, answers: Answers) -> Iterator[Block]:
         f"{metric.title} of the same systems on the same samples; the difference is the second "
         "minus the first, p is that of a paired test, corrected (Holm) over this table."
     )
-    columns = ["System", *names, "n", "difference [95 %]", "p (Holm)"]
-    yield Table([*columns, *(f"seconds, {name}" for name in names)], rows)
+    numbers = [*names, "n", "difference [95 %]", "p (Holm)"]
+    numbers += [f"seconds, {name}" for name in names]
+    yield Table(columns=["System", *numbers], rows=rows, right=numbers)
 
 
-def _gap(one: Analysis, other: Analysis, system: str, answers: Answers) -> Comparison | None:
+def _compared(one: Analysis, other: Analysis, system: str, answers: Answers) -> Comparison | None:
     """The second LM minus the first on the samples that both answered."""
     first, second = _rows(one, system, answers), _rows(other, system, answers)
     common = [sample for sample in second if sample in first]

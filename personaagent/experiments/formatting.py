@@ -151,6 +151,20 @@ def interval(one: Interval | None) -> str:
     return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" if one else NONE
 
 
+def named(line: Line) -> str:
+    """The system, and whether it is a floor."""
+    return f"{line.system} (floor)" if line.role == "floor" else line.system
+
+
+def headline(analysis: Analysis, system: str) -> str:
+    """A system's main score with its bounds, and how many samples failed."""
+    line = analysis.line(system)
+    if line is None:
+        return NONE
+    failed = f" ({line.failed} failed)" if line.failed else ""
+    return interval(line.scores.get(analysis.headline.name)) + failed
+
+
 def mean_loss(line: Line | None) -> str:
     """A system's mean loss; a dash where it has answered nothing."""
     return f"{line.loss:.3f}" if line and line.n else NONE

@@ -7,6 +7,7 @@ only with `traces`, from the work folder beside the database.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from personaagent.errors import DataError
@@ -14,12 +15,12 @@ from personaagent.experiments import document, plots
 from personaagent.experiments.analysis import Analysis, analyse
 from personaagent.experiments.answers import Answers
 from personaagent.experiments.curves import Curve, curves, lm_comparisons
-from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph, Table
+from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph
 from personaagent.experiments.formatting import (
     METHOD,
     NONE,
     gap,
-    interval,
+    headline,
     mean_loss,
     p_value,
     protocol_lines,
@@ -29,7 +30,9 @@ from personaagent.experiments.formatting import (
 )
 from personaagent.experiments.lineup import OURS
 from personaagent.experiments.sections import section, swap_test
+from personaagent.experiments.tables import curve_table
 from personaagent.files import private_file
+from personaagent.table import Table
 
 TITLE = "PersonaAgent: evaluation"
 
@@ -105,7 +108,8 @@ def _introduction(analyses: Sequence[Analysis], names: Sequence[str]) -> Iterato
             yield Items(told)
         return
     yield Heading("All experiments")
-    yield Table(_RESULT, [[name, *_result(one)] for one, name in zip(analyses, names, strict=True)])
+    rows = [[name, *_result(one)] for one, name in zip(analyses, names, strict=True)]
+    yield Table(columns=["Experiment", *_RESULT], rows=rows, right=_RESULT)
     yield Paragraph(
         "PersonaAgent against the best of the baselines on the same samples, and the best of the "
         "floors, which use no LM. Difference, p and the smallest effect are against the baseline."
@@ -122,12 +126,12 @@ def _introduction(analyses: Sequence[Analysis], names: Sequence[str]) -> Iterato
     values = [[system, *(_value(one, system) for one in analyses)] for system in systems]
     measured = [one.headline.title for one in analyses]
     counts = [str(_n(one)) for one in analyses]
-    yield Table(["System", *columns], [["", *measured], ["samples", *counts], *values])
+    rows = [["", *measured], ["samples", *counts], *values]
+    yield Table(columns=["System", *columns], rows=rows, right=columns)
     yield Paragraph("Intervals are in the section of each experiment.")
 
 
 _RESULT = [
-    "Experiment",
     "n",
     "PersonaAgent [95 %]",
     "best baseline",
@@ -151,7 +155,7 @@ def _result(analysis: Analysis) -> list[str]:
     compared = [NONE] * 3
     if one := ours.against_best:
         compared = [gap(one.difference), p_value(one.corrected), smallest(one)]
-    return [n, _headline(analysis, OURS), *others, *compared]
+    return [n, headline(analysis, OURS), *others, *compared]
 
 
 def _curve(curve: Curve) -> Iterator[Block]:
@@ -160,19 +164,20 @@ def _curve(curve: Curve) -> Iterator[Block]:
     metric = one.headline
     yield Heading(f"{one.task.name}: {metric.title} by {curve.title}")
     yield Items(list(protocol_lines(one, varied=curve.name)))
-    columns = ["System", *(f"{value:g}" for value in curve.values)]
-    points = list(curve.points.values())
-    yield Table(columns, [[s, *(_headline(at, s) for at in points)] for s in curve.systems])
+    made, points = curve_table(curve), list(curve.points.values())
+    yield made
     label = f"{one.experiment.id[:8]}-{curve.name}"
     caption = f"{metric.title} by {curve.title}, with 95 % intervals"
     yield Figure(label, plots.curves(curve), caption)
     yield Heading("Loss", 3)
-    yield Table(columns, [[s, *(mean_loss(at.line(s)) for at in points)] for s in curve.systems])
+    rows = [[s, *(mean_loss(at.line(s)) for at in points)] for s in curve.systems]
+    yield replace(made, rows=rows)
     yield Heading("Seconds a sample", 3)
-    yield Table(columns, [[s, *(_seconds(at, s) for at in points)] for s in curve.systems])
+    rows = [[s, *(_seconds(at, s) for at in points)] for s in curve.systems]
+    yield replace(made, rows=rows)
     if any(persona.steps for at in points for persona in at.personas):
         yield Heading("The alignments", 3)
-        yield Table(["", *columns[1:]], [*_alignments(points)])
+        yield replace(made, columns=["", *made.right], rows=[*_alignments(points)])
 
 
 def _alignments(points: Sequence[Analysis]) -> Iterator[list[str]]:
@@ -184,14 +189,6 @@ def _alignments(points: Sequence[Analysis]) -> Iterator[list[str]]:
     yield ["steps accepted", *(f"{one['accepted']} of {one['steps']}" for one in sums)]
     yield ["LM calls a user", *(f"{one['calls'] / count:.1f}" for one, count in each)]
     yield ["tokens a user", *(f"{one['tokens'] / count:,.0f}" for one, count in each)]
-
-
-def _headline(analysis: Analysis, system: str) -> str:
-    line = analysis.line(system)
-    if line is None:
-        return NONE
-    failed = f" ({line.failed} failed)" if line.failed else ""
-    return interval(line.scores[analysis.headline.name]) + failed
 
 
 def _value(analysis: Analysis, system: str) -> str:

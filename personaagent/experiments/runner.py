@@ -6,15 +6,16 @@ What is done is written down as it is done, so a run that is stopped goes on wit
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from personaagent.data import Choice, Interaction
-from personaagent.experiments.aligner import Aligner
+from personaagent.experiments.aligner import Aligner, Alignments
 from personaagent.experiments.cohort import Cohort, EvaluationData, Sample
 from personaagent.experiments.lineup import PAPER, SWAPPED, SystemSpec
 from personaagent.experiments.metrics import values
@@ -28,7 +29,7 @@ from personaagent.experiments.protocol import (
     task_to_dict,
 )
 from personaagent.experiments.results import Results, Row
-from personaagent.experiments.sample_runner import SampleRunner
+from personaagent.experiments.sample_runner import Asking
 from personaagent.experiments.trace import forget_traces
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.paper import as_in_the_paper
@@ -36,6 +37,7 @@ from personaagent.optimizers.paper import as_in_the_paper
 if TYPE_CHECKING:
     from personaagent.experiments.ablations import Personas
     from personaagent.lm import PersonaLM
+    from personaagent.optimizers.ray_pool import RayPool
 
 PERSONAS = "personas"
 
@@ -63,6 +65,8 @@ class Experiment:
         cohort: which samples; default: all.
         setup: cold start and alignment.
         parallel: samples side by side; default: what the setup says, else the LM's slots.
+        pool: desks with the same LM and memory, that do the work instead of this process, on all
+            their slots.
         watch: called when a stage begins and after each of its items.
     """
 
@@ -77,6 +81,7 @@ class Experiment:
         cohort: Cohort | None = None,
         setup: Setup | None = None,
         parallel: int | None = None,
+        pool: RayPool[EpisodicMemory] | None = None,
         watch: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.data = data
@@ -94,14 +99,18 @@ class Experiment:
         self._remembered = False
         key = run_key(data, lm, self.setup.of_personas, memory.embedder.fingerprint)
         asked = frozenset(one.query.id for one in data.samples)
+        self.pool = pool
         self.aligner = Aligner(
-            data.task,
+            Alignments(
+                data.task,
+                key,
+                {**self.setup.alignment, "prior": self.setup.prior},
+                data.cutoffs,
+                asked,
+            ),
             memory,
-            key,
-            {**self.setup.alignment, "prior": self.setup.prior},
-            data.cutoffs,
-            asked,
             lambda row: results.record_persona(replace(row, run=self.run)),
+            pool,
         )
         varied = {
             name: value
@@ -109,13 +118,10 @@ class Experiment:
             if name in ("iterations", "batch")
         }
         self.paper = Aligner(
-            data.task,
+            Alignments(data.task, f"{key}/{PAPER}", as_in_the_paper(**varied), data.cutoffs, asked),
             memory,
-            f"{key}/{PAPER}",
-            as_in_the_paper(**varied),
-            data.cutoffs,
-            asked,
             lambda row: results.record_persona(replace(row, run=f"{self.run}/{PAPER}")),
+            pool,
         )
 
     def __call__(self) -> str:
@@ -264,24 +270,9 @@ class Experiment:
 
     def _ask(self, entrant: SystemSpec, todo: Sequence[Sample], personas: Personas) -> None:
         """Ask one system, side by side; each answer is written down before the next one starts."""
-        # A memory of its own: no system profits from what another one has embedded.
-        memory = EpisodicMemory(self.memory.store, self.memory.embedder)
         options: dict[str, Any] = {} if self.setup.k is None else {"k": self.setup.k}
-        ask = SampleRunner(
-            self.run,
-            self.data.task,
-            entrant,
-            entrant.make(self.data.task, memory, personas, **options),
-            personas,
-            (self.paper if entrant.name == PAPER else self.aligner).failures,
-            self.lm.meter,
-            self.memory.store,
-        )
-
-        def record(sample: Sample) -> Row:
-            row = ask(sample)
-            self.results.record(row)
-            return row
+        failures = (self.paper if entrant.name == PAPER else self.aligner).failures
+        asking = Asking(self.run, self.data.task, entrant, personas, failures, options)
 
         before = self.results.rows(self.run, [one.query.id for one in self.samples])
         scores = [
@@ -297,16 +288,35 @@ class Experiment:
             self.watch(Progress(entrant.name, done, total, failed, score))
 
         watch()
-        pool = ThreadPoolExecutor(self.parallel)
-        try:
-            asked = [pool.submit(contextvars.copy_context().run, record, one) for one in todo]
-            for future in as_completed(asked):
-                row = future.result()
+        with closing(self._rows(asking, todo)) as rows:
+            for row in rows:
                 if row.answer is None:
                     failed += 1
                 else:
                     scores.append(_score(self, row))
                 watch()
+
+    def _rows(self, asking: Asking, todo: Sequence[Sample]) -> Generator[Row]:
+        """The rows of these samples, as they are written down."""
+        if self.pool is not None:
+            for done in self.pool.side_by_side(asking, todo):
+                if done.error is not None:
+                    raise done.error
+                assert done.result is not None
+                self.results.record(done.result)
+                yield done.result
+            return
+
+        def record(sample: Sample) -> Row:
+            row = asking(self.memory, sample)
+            self.results.record(row)
+            return row
+
+        pool = ThreadPoolExecutor(self.parallel)
+        try:
+            asked = [pool.submit(contextvars.copy_context().run, record, one) for one in todo]
+            for future in as_completed(asked):
+                yield future.result()
         finally:  # also on Ctrl-C: what is under way ends and is kept, the rest is not begun
             pool.shutdown(cancel_futures=True)
 

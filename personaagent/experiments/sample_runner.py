@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ from personaagent.experiments.lineup import SystemSpec
 from personaagent.experiments.metrics import loss
 from personaagent.experiments.results import Row
 from personaagent.experiments.trace import action_name, keep_trace
-from personaagent.memory import Store
+from personaagent.memory import EpisodicMemory, Store
 
 if TYPE_CHECKING:
     from personaagent.experiments.ablations import Personas
     from personaagent.experiments.systems import System
     from personaagent.lm import Meter
+    from personaagent.optimizers.user_pool import Attempt
 
 _LONGEST_ERROR = 300
 _DIGITS = 6
@@ -110,3 +112,50 @@ class SampleRunner:
             "actions": tuple(action_name(one) for one in said.get("actions") or ()),
             "memories": tuple(one.interaction.id for one in said.get("memories") or ()),
         }
+
+
+class Asking:
+    """Asks one system, as work of a pool: it can be sent to another process, which makes the system
+    once for all its samples.
+
+    Args:
+        run, task, entrant, personas, failures: see `SampleRunner`.
+        options: of the system.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        task: Task,
+        entrant: SystemSpec,
+        personas: Personas,
+        failures: dict[str, str],
+        options: dict[str, Any],
+    ) -> None:
+        self._given = run, task, entrant, personas, failures, options
+        self._made: SampleRunner | None = None
+        self._making = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What has been made of a memory stays with it."""
+        return Asking, self._given
+
+    def __call__(
+        self, memory: EpisodicMemory, sample: Sample, attempt: Attempt | None = None, /
+    ) -> Row:
+        """The row of a sample."""
+        del attempt
+        with self._making:
+            if self._made is None:
+                self._made = self._runner(memory)
+        return self._made(sample)
+
+    def _runner(self, memory: EpisodicMemory) -> SampleRunner:
+        import dspy
+
+        run, task, entrant, personas, failures, options = self._given
+        # A memory of its own: no system profits from what another one has embedded.
+        own = EpisodicMemory(memory.store, memory.embedder)
+        system = entrant.make(task, own, personas, **options)
+        meter = dspy.settings.lm.meter
+        return SampleRunner(run, task, entrant, system, personas, failures, meter, memory.store)

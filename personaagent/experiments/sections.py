@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from personaagent.experiments import plots
 from personaagent.experiments.analysis import Analysis, Line
 from personaagent.experiments.answers import Answers
-from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph, Table
+from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph
 from personaagent.experiments.formatting import (
     NONE,
     could_have_shown,
     gap,
-    interval,
-    mean_loss,
     p_value,
     protocol_lines,
     signed,
@@ -21,9 +19,9 @@ from personaagent.experiments.formatting import (
 )
 from personaagent.experiments.lineup import OURS, SWAPPED
 from personaagent.experiments.persona_map import PERMUTATIONS, PersonaMap
+from personaagent.experiments.tables import cost_table, main_table
 from personaagent.experiments.trace import chosen_traces
-
-_RAG = "rag"  # what a personal answer costs as a rule: the others are put in proportion to it
+from personaagent.table import Table
 
 
 def section(analysis: Analysis, title: str, answers: Answers, *, traces: bool) -> Iterator[Block]:
@@ -34,7 +32,7 @@ def section(analysis: Analysis, title: str, answers: Answers, *, traces: bool) -
         yield Paragraph("Nothing is answered yet.")
         return
     name = analysis.experiment.id[:8]
-    yield _main_table(analysis)
+    yield main_table(analysis)
     yield Paragraph(
         "p-values are corrected (Holm): those against the non-personalized system and the best "
         f"baseline, which is {analysis.best or NONE}, over all of these; those of ablations "
@@ -49,101 +47,23 @@ def section(analysis: Analysis, title: str, answers: Answers, *, traces: bool) -
             plots.ablations(analysis),
             f"{analysis.headline.title} of ablations minus that of PersonaAgent as it is",
         )
-    yield from _efficiency(analysis)
+    yield Heading("Efficiency", 3)
+    yield cost_table(analysis)
+    yield Figure(
+        f"{name}-efficiency",
+        plots.efficiency(analysis),
+        f"{analysis.headline.title} against seconds a sample",
+    )
     if compared := [c for line in analysis.lines for c in _compared(line)]:
         yield Heading("Comparisons", 3)
-        yield Table(
-            [
-                "System",
-                "against",
-                "n",
-                "difference [95 %]",
-                "p",
-                "p (Holm)",
-                "smallest effect",
-                "loss, nats [95 %]",
-                "p (loss)",
-            ],
-            compared,
-            left=2,
-        )
+        columns = ["n", "difference [95 %]", "p", "p (Holm)", "smallest effect"]
+        columns += ["loss, nats [95 %]", "p (loss)"]
+        yield Table(columns=["System", "against", *columns], rows=compared, right=columns)
     yield from _ahead(analysis)
     yield from likeness(analysis)
     if traces:
         yield Heading("Traces", 3)
         yield from chosen_traces(answers, analysis)
-
-
-def _main_table(analysis: Analysis) -> Table:
-    metrics = analysis.metrics
-    columns = [
-        "System",
-        "n",
-        "failed",
-        *(f"{one.title} [95 %]" for one in metrics),
-        "loss",
-        "p vs non-pers.",
-        "p vs best",
-        "p vs PersonaAgent",
-        *("seconds", "calls", "tokens"),
-    ]
-    rows = []
-    for line in analysis.lines:
-        cost = line.cost
-        tokens = cost.input_tokens + cost.output_tokens
-        spent = [f"{cost.seconds:.2f}", f"{cost.calls:.1f}", f"{tokens:,.0f}"]
-        compared = (line.against_plain, line.against_best, line.against_ours)
-        rows.append(
-            [
-                _name(line),
-                str(line.n),
-                str(line.failed),
-                *(interval(line.scores.get(one.name)) for one in metrics),
-                mean_loss(line),
-                *(p_value(one.corrected) if one else NONE for one in compared),
-                *(spent if line.n else [NONE] * 3),
-            ]
-        )
-    if not any(line.against_ours for line in analysis.lines):
-        at = columns.index("p vs PersonaAgent")
-        columns, rows = _without(columns, at), [_without(row, at) for row in rows]
-    best = {
-        at for at, line in enumerate(analysis.lines) if line.n and line.system == _top(analysis)
-    }
-    return Table(columns, rows, strong=frozenset(best), faint=_floors(analysis))
-
-
-def _efficiency(analysis: Analysis) -> Iterator[Block]:
-    """What an answer costs, and quality against seconds."""
-    lines = [line for line in analysis.lines if line.n]
-    metric = analysis.headline
-    reference = analysis.line(_RAG) or analysis.line(analysis.best or "")
-    paid = any(line.cost.money for line in lines)
-    columns = ["System", metric.title, "seconds [95 %]", "median"]
-    columns += [f"{reference.system} = 1"] if reference else []
-    columns += ["calls", "tokens in", "cached", "out"] + (["$ per 1,000"] if paid else [])
-    rows = []
-    for line in lines:
-        cost = line.cost
-        tokens = (cost.input_tokens, cost.cached_tokens, cost.output_tokens)
-        row = [
-            _name(line),
-            f"{line.scores[metric.name].value:.3f}",
-            interval(line.seconds),
-            f"{cost.median:.3f}",
-        ]
-        if reference:
-            row.append(f"{cost.seconds / max(reference.cost.seconds, 1e-9):.2f}")
-        row += [f"{cost.calls:.1f}", *(f"{one:,.0f}" for one in tokens)]
-        rows.append(row + ([f"{1_000 * cost.money:.2f}"] if paid else []))
-    yield Heading("Efficiency", 3)
-    faint = frozenset(at for at, line in enumerate(lines) if line.role == "floor")
-    yield Table(columns, rows, faint=faint)
-    yield Figure(
-        f"{analysis.experiment.id[:8]}-efficiency",
-        plots.efficiency(analysis),
-        f"{metric.title} against seconds a sample",
-    )
 
 
 def _compared(line: Line) -> Iterator[list[str]]:
@@ -181,26 +101,6 @@ def _ahead(analysis: Analysis) -> Iterator[Block]:
     if told:
         yield Heading("Made before the questions", 3)
         yield Items(told)
-
-
-def _name(line: Line) -> str:
-    return f"{line.system} (floor)" if line.role == "floor" else line.system
-
-
-def _top(analysis: Analysis) -> str:
-    name, gain = analysis.headline.name, analysis.headline.gain
-    answered = [line for line in analysis.lines if line.n and line.role != "ablation"]
-    if not answered:
-        return ""
-    return max(answered, key=lambda line: gain(line.scores[name].value)).system
-
-
-def _floors(analysis: Analysis) -> frozenset[int]:
-    return frozenset(at for at, line in enumerate(analysis.lines) if line.role == "floor")
-
-
-def _without(cells: list[str], at: int) -> list[str]:
-    return cells[:at] + cells[at + 1 :]
 
 
 _NEIGHBOURS = 12  # users whose neighbours are listed
@@ -271,13 +171,10 @@ def _map(analysis: Analysis, map: PersonaMap) -> Iterator[Block]:
         "Cosines between users, by persona and by history, in the same order of users",
     )
     rows = [
-        [user, by_persona, f"{one:.3f}", by_history, f"{other:.3f}"]
+        [user, by_persona, by_history, f"{one:.3f}", f"{other:.3f}"]
         for user, by_persona, one, by_history, other in map.neighbours()[:_NEIGHBOURS]
     ]
-    yield Table(
-        ["User", "nearest by persona", "nearest by history", "cosine", "cosine"],
-        [[user, one, other, a, b] for user, one, a, other, b in rows],
-        left=3,
-    )
+    columns = ["User", "nearest by persona", "nearest by history", "cosine", "cosine"]
+    yield Table(columns=columns, rows=rows, right=["cosine"])
     if len(map.users) > _NEIGHBOURS:
         yield Paragraph(f"The first {_NEIGHBOURS} of {len(map.users)} users.")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personaagent.experiments import document
-from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph, Table
-from personaagent.experiments.formatting import NONE, p_value, signed
+from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph
+from personaagent.experiments.formatting import NONE, gap, p_value
 from personaagent.experiments.plots import svg
 from personaagent.experiments.statistics import Difference
 from personaagent.experiments.tuning import Checked, Findings
 from personaagent.optimizers.tuner import Tried
+from personaagent.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,23 +76,23 @@ def verdict(findings: Findings) -> str:
     """The winner and how it compares with the defaults, in a sentence."""
     winner = findings.winner
     said = f"The winner is {described(findings, winner)} (trial {winner.number})"
-    gap = findings.against_default(winner)
+    found = findings.against_default(winner)
     base = findings.baseline
     if winner.setting == findings.default:
         return f"{said}: the defaults themselves."
-    if gap is None or base is None:
+    if found is None or base is None:
         return f"{said}; the defaults were not tried to the end."
     n = len(winner.outcomes)
-    apart = "" if gap.high < 0 or gap.low > 0 else f"; {n} users do not tell the two apart"
+    apart = "" if found.high < 0 or found.low > 0 else f"; {n} users do not tell the two apart"
     saved = f"at {winner.cost / base.cost:.0%} of their {findings.cost}" if base.cost else ""
-    return f"{said}: loss {_gap(gap)} against the defaults{', ' + saved if saved else ''}{apart}."
+    return f"{said}: loss {gap(found)} against the defaults{', ' + saved if saved else ''}{apart}."
 
 
 def checked_verdict(checked: Checked) -> str:
     """The winner on users that the search did not see, in a sentence."""
     return (
-        f"On {checked.users} users that the search did not see: loss {_gap(checked.loss)}, "
-        f"p = {p_value(checked.loss.p)}; score {_gap(checked.score)}, against the defaults."
+        f"On {checked.users} users that the search did not see: loss {gap(checked.loss)}, "
+        f"p = {p_value(checked.loss.p)}; score {gap(checked.score)}, against the defaults."
     )
 
 
@@ -165,7 +166,7 @@ def _blocks(
 
 
 def _table(findings: Findings, tried: Any) -> Table:
-    columns = ["trial", *findings.names, "loss", findings.cost, "loss against the defaults [95 %]"]
+    numbers = [*findings.names, "loss", findings.cost, "loss against the defaults [95 %]"]
     rows = [
         [
             str(one.number),
@@ -178,22 +179,19 @@ def _table(findings: Findings, tried: Any) -> Table:
     ]
     winner = findings.winner.number
     return Table(
-        columns,
-        rows,
-        strong=frozenset(at for at, one in enumerate(tried) if one.number == winner),
-        faint=frozenset(at for at, one in enumerate(tried) if one.dropped),
+        columns=["trial", *numbers],
+        rows=rows,
+        right=numbers,
+        strong=[at for at, one in enumerate(tried) if one.number == winner],
+        faint=[at for at, one in enumerate(tried) if one.dropped],
     )
 
 
 def _against(findings: Findings, one: Tried) -> str:
     if one.setting == findings.default:
         return "the defaults"
-    gap = findings.against_default(one)
-    return NONE if gap is None else _gap(gap)
-
-
-def _gap(gap: Difference) -> str:
-    return f"{signed(gap.value)} [{signed(gap.low)}, {signed(gap.high)}]"
+    found = findings.against_default(one)
+    return NONE if found is None else gap(found)
 
 
 def _gap_data(gap: Difference | None) -> dict[str, float] | None:

@@ -175,6 +175,10 @@ def connect(
     Raises:
         LMError: the spec has none of the forms, or the LM cannot be configured so.
         WeightsError: the weights are missing, or not what they should be.
+
+    >>> lm = connect("openai/gpt-5-mini", api_key="...", slots=8)  # nothing is sent yet
+    >>> lm.spec, lm.slots
+    ('openai/gpt-5-mini', 8)
     """
     if not isinstance(spec, str) or not spec.strip():
         raise LMError(f"no LM named: {spec!r}; give {FORMS}")

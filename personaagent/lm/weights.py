@@ -17,13 +17,13 @@ import json
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from personaagent.errors import WeightsError
+from personaagent.progress import track
 
 MAGIC = b"GGUF"
 STRING, ARRAY = 8, 9
@@ -187,7 +187,7 @@ def file_sha256(path: Path, stamp: Path, progress: bool = True) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no stamp, or one that does not speak: hash again
     digest = hashlib.sha256()
-    with _bar(f"checking {path.name}", known["size"], progress) as advance:
+    with track(f"checking {path.name}", known["size"], shown=progress, in_bytes=True) as advance:
         for block in _blocks([path]):
             digest.update(block)
             advance(len(block))
@@ -255,7 +255,9 @@ def _assemble(sources: list[Path], target: Path, weights: Weights, progress: boo
     try:
         with (
             partial.open("wb") as out,
-            _bar(f"preparing {target.name}", weights.size, progress) as advance,
+            track(
+                f"preparing {target.name}", weights.size, shown=progress, in_bytes=True
+            ) as advance,
         ):
             for block in _blocks(sources):
                 out.write(block)
@@ -293,15 +295,3 @@ def _write_stamp(stamp: Path, path: Path, sha256: str) -> None:
     partial = stamp.with_name(f"{stamp.name}.{os.getpid()}")
     partial.write_text(json.dumps(text), encoding="utf-8")
     partial.replace(stamp)
-
-
-@contextmanager
-def _bar(title: str, total: int, shown: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr; yields the function that advances it by a number of bytes."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count: bar.advance(task, count)

@@ -1,4 +1,4 @@
-"""Episodic memory: the store, the per-user FAISS index, the embedder and the retrievers."""
+"""Episodic memory: the store, the index per user, the embedder and the retrievers."""
 
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from personaagent.memory.retrieval import Retriever
     from personaagent.memory.store import Added, Store, UserSummary
     from personaagent.memory.user import UserMemory
+    from personaagent.memory.vectors import VectorIndex
 
 __all__ = [
     "Added",
@@ -27,6 +28,7 @@ __all__ = [
     "Store",
     "UserMemory",
     "UserSummary",
+    "VectorIndex",
     "quarantined",
     "release",
 ]
@@ -44,6 +46,7 @@ _HOME = {
     "Store": "store",
     "UserMemory": "user",
     "UserSummary": "store",
+    "VectorIndex": "vectors",
     "quarantined": "quarantine",
     "release": "quarantine",
 }

@@ -311,6 +311,8 @@ class Database:
             schema.to_version_3(connection)
         if version in (1, 2, 3, 4):
             schema.to_version_5(connection)
+        if version in (1, 2, 3, 4, 5):
+            schema.to_version_6(connection)
         row = {"key": "schema_version", "value": str(schema.SCHEMA_VERSION)}
         self.upsert(connection, schema.meta, row)
 

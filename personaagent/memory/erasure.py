@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from personaagent.data import Interaction, Persona
 from personaagent.data import items as noted
 from personaagent.errors import DataError
-from personaagent.memory import encoding, quarantine, queue, tombstones
+from personaagent.memory import changes, encoding, quarantine, queue, tombstones
 from personaagent.memory.chain import ERASED, Chain
 from personaagent.memory.schema import (
     branches,
@@ -41,7 +41,7 @@ _IDS_AT_ONCE = 10_000
 # that is added later cannot be forgotten here.
 _NOT_DERIVED = {
     "interactions", "quarantine", "personas", "champions", "evidence", "branches", "merges",
-    "exports", "unfinished", "alignments", "workfiles", "preferences", "keys",
+    "exports", "unfinished", "alignments", "workfiles", "preferences", "keys", "changed",
 }  # fmt: skip
 _KEPT = {"exports", "unfinished", "workfiles"}  # needed until the places outside are clean
 
@@ -118,6 +118,8 @@ def erase(
             published += new
             renewed += [task] if new else []
         tombstones.lay(connection, user, tombstones.PERSONA, emptied, 0)  # never restored
+        if not everything:
+            changes.note_loss(store.database, connection, user, (one.task for one in gone))
         derived = {}
         if gone or everything:
             derived = drop_derived(connection, user, everything=everything)
@@ -254,7 +256,7 @@ def _clean(
     empty_entries(connection, hashes)
     champion = line[-1].persona
     assert champion is not None  # the champion is never an emptied one
-    changes: dict[str, Any] = {}
+    without_it: dict[str, Any] = {}
     if champion.hash in hashes:
         kept = {
             row["id"]: encoding.interaction(row)
@@ -267,8 +269,8 @@ def _clean(
         }
         unsaid = _unsaid(connection, chain.user, champion, gone)
         left = _words_left(connection, chain.user, champion)
-        changes = without(champion, gone, kept, unsaid, left)
-    successor = champion.succeed(**changes)
+        without_it = without(champion, gone, kept, unsaid, left)
+    successor = champion.succeed(**without_it)
     rest = {id: at for id, at in made_of[champion.hash].items() if id not in ids}
     reason = f"{len(gone)} interaction{'s' if len(gone) > 1 else ''} erased"
     chain.append(connection, successor, reason, rest)

@@ -1,8 +1,7 @@
-"""FAISS as a cache of the store: one small exact index a user, built when first asked for.
+"""Indexes as a cache of the store: one per user, built when first asked for.
 
-An exact index a user beats a shared one with a filter (16 µs against 1 to 2 ms at a million
-vectors), and no search can cross users. The store is read before every search, for the rows after
-the last one seen, so what other processes add is found at once.
+The store is read before every search, for the rows after the last one seen, so what other processes
+add is found at once. How vectors are searched is a `VectorIndex`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +20,13 @@ from personaagent.errors import StoreError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.encoding import microseconds
 from personaagent.memory.lru import LRU
+from personaagent.memory.stored_vectors import matrix_of
 from personaagent.memory.tombstones import owner_of
 from personaagent.memory.user import UserMemory
+from personaagent.memory.vectors import Seqs, VectorIndex
 
-Seqs = NDArray[np.int64]
+MakeIndex: TypeAlias = Callable[[int], VectorIndex]
+"""Makes an empty index for vectors of so many dimensions."""
 UNDATED = np.iinfo(np.int64).min  # sorts before every time, as in the store
 _NEVER = np.iinfo(np.int64).max
 # Beside its vector, a row costs its seq twice, two times, task, source, a node of IndexIDMap2.
@@ -56,14 +58,14 @@ class UserIndex:
     lock: threading.RLock = field(default_factory=threading.RLock)
     _codes: dict[str, int] = field(default_factory=dict)
     _origins: dict[str, int] = field(default_factory=lambda: {"user": NOWHERE})
-    _faiss: Any = None
+    _vectors: VectorIndex | None = None
     _turned: int = 0
     _numbers: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def bytes(self) -> int:
         """About how much memory this takes."""
-        vectors = self._faiss.ntotal * self._faiss.d * 4 if self._faiss else 0
+        vectors = 0 if self._vectors is None else self._vectors.bytes
         return len(self.seqs) * _ROW_BYTES + vectors
 
     def refresh(self, memory: UserMemory) -> bool:
@@ -83,7 +85,7 @@ class UserIndex:
         if erasure != self.erasure:
             self.seqs, self.times, self.expires = _none(), _none(), _none()
             self.tasks, self.sources = _none(), _none()
-            self._faiss = None
+            self._vectors = None
             rows, self.erasure = memory.after(0)
         if not rows:
             return False
@@ -119,43 +121,29 @@ class UserIndex:
             self._numbers |= dict.fromkeys(new) | memory.seqs(new)
         return [seq for id in ids if (seq := self._numbers[id]) is not None]
 
-    def nearest(self, vector: NDArray[np.float32], k: int, among: Seqs) -> list[tuple[int, float]]:
-        """The k rows of `among` with the largest inner product with `vector` [d], best first."""
-        import faiss
-
-        k = min(k, len(among))  # asked for more than there is, FAISS fills up with -1
-        if k == 0:
-            return []
-        parameters = None
-        if len(among) < self._faiss.ntotal:
-            selector = faiss.IDSelectorBatch(among)
-            parameters = faiss.SearchParameters()
-            parameters.sel = selector
-        scores, seqs = self._faiss.search(vector[None], k, params=parameters)
-        return list(zip(seqs[0].tolist(), scores[0].tolist(), strict=True))
-
     def load(
-        self, memory: UserMemory, embedder: Embedder, embed_missing: Callable[[], object]
-    ) -> bool:
-        """Add the vectors of the rows that have none here yet; whether there were any.
+        self,
+        memory: UserMemory,
+        embedder: Embedder,
+        make: MakeIndex,
+        embed_missing: Callable[[], object],
+    ) -> VectorIndex:
+        """The index, with the vectors of all rows.
 
         Args:
             memory: where they are read from.
             embedder: whose vectors.
+            make: an empty index, where there is none yet.
             embed_missing: called if the store lacks some: puts them there.
 
         Raises:
             StoreError: they are not there even then.
         """
-        import faiss
-
-        if self._faiss is None:
-            faiss.omp_set_num_threads(1)  # several threads lose more than they gain at this size
-            self._faiss = faiss.IndexIDMap2(faiss.IndexFlatIP(embedder.dimensions))
-        loaded = self._faiss.ntotal
+        if self._vectors is None:
+            self._vectors = make(embedder.dimensions)
+        loaded = len(self._vectors)
         if loaded == len(self.seqs):
-            return False
-        # One `add`: FAISS makes room for exactly these, and copies them.
+            return self._vectors
         matrix = np.empty((len(self.seqs) - loaded, embedder.dimensions), dtype=np.float32)
         for first in range(loaded, len(self.seqs), _VECTORS_AT_ONCE):
             part = slice(first - loaded, first - loaded + _VECTORS_AT_ONCE)
@@ -167,8 +155,8 @@ class UserIndex:
                         "are written: another process uses this database with another embedding "
                         "model"
                     )
-        self._faiss.add_with_ids(matrix, self.seqs[loaded:])
-        return True
+        self._vectors.add(self.seqs[loaded:], matrix)
+        return self._vectors
 
     def _read(
         self, memory: UserMemory, fingerprint: str, first: int, matrix: NDArray[np.float32]
@@ -179,15 +167,18 @@ class UserIndex:
         seqs, encoded = memory.vectors(fingerprint, after, limit=len(wanted))
         if not np.array_equal(seqs, wanted):
             return False
-        matrix[:] = np.frombuffer(b"".join(encoded), dtype=np.float32).reshape(matrix.shape)
+        matrix[:] = matrix_of(encoded, matrix.shape[1])
         return True
 
 
 class IndexCache:
     """The indexes of the users asked for last, within `budget` bytes; thread-safe."""
 
-    def __init__(self, budget: int, erased: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, budget: int, make: MakeIndex, erased: Callable[[], None] = lambda: None
+    ) -> None:
         """`erased` is called when something of a user was erased that this may have held."""
+        self._make = make
         self._erased = erased
         self._users: LRU[str, UserIndex] = LRU(budget)
 
@@ -209,10 +200,13 @@ class IndexCache:
         index: UserIndex,
         embedder: Embedder,
         embed_missing: Callable[[], object],
-    ) -> None:
+    ) -> VectorIndex:
         """`UserIndex.load`, and make room for what it took; the caller holds the index's lock."""
-        if index.load(memory, embedder, embed_missing):
+        before = index.bytes
+        vectors = index.load(memory, embedder, self._make, embed_missing)
+        if index.bytes != before:
             self._users.keep(memory.user, index, index.bytes)
+        return vectors
 
     def drop(self, owners: Collection[str]) -> None:
         """Let go of the indexes of these users, as `tombstones.owner_of` names them."""

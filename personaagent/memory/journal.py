@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,17 @@ from personaagent.memory.database import Database
 from personaagent.memory.encoding import microseconds
 from personaagent.memory.schema import journal
 from personaagent.memory.tombstones import latest
+
+# Every answer of the service is written by these, so they are built once.
+_VALUE = sa.select(journal.c.value).where(
+    *(journal.c[name] == sa.bindparam(f"of_{name}") for name in ("user", "run", "key"))
+)
+
+
+@cache
+def _new(insert: Callable[[sa.Table], Any]) -> Any:
+    """Adds an entry unless its key has one, in the words of a database."""
+    return insert(journal).on_conflict_do_nothing()
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class Journal:
     def get(self, key: str) -> Any | None:
         """The value of a key, None where nothing was written."""
         with self.database.glance() as connection:
-            text = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
+            text = self._value(connection, key)
         return None if text is None else json.loads(text)
 
     def put(self, key: str, value: Any) -> Any:
@@ -65,11 +77,10 @@ class Journal:
                 f"run '{self.run}': interactions of user '{self.user}' were erased meanwhile: "
                 "start again, without them"
             )
-        added = connection.execute(self.database.insert(journal).on_conflict_do_nothing(), row)
+        added = connection.execute(_new(self.database.insert), row)
         if added.rowcount == 1:
             return json.loads(text)
-        stands = connection.scalar(sa.select(journal.c.value).where(self._mine(key)))
-        return json.loads(str(stands))
+        return json.loads(str(self._value(connection, key)))
 
     def entries(self, prefix: str = "") -> dict[str, Any]:
         """The values of the keys that start so, by key, in the order of keys."""
@@ -94,6 +105,9 @@ class Journal:
         with self.database.write() as connection:
             connection.execute(journal.delete().where(self._mine()))
 
-    def _mine(self, key: str | None = None) -> sa.ColumnElement[bool]:
-        mine = sa.and_(journal.c.user == self.user, journal.c.run == self.run)
-        return mine if key is None else sa.and_(mine, journal.c.key == key)
+    def _value(self, connection: sa.Connection, key: str) -> str | None:
+        of = {"of_user": self.user, "of_run": self.run, "of_key": key}
+        return connection.scalar(_VALUE, of)
+
+    def _mine(self) -> sa.ColumnElement[bool]:
+        return sa.and_(journal.c.user == self.user, journal.c.run == self.run)

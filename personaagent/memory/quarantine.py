@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from personaagent.data import Interaction
 from personaagent.errors import DataError
-from personaagent.memory import encoding
+from personaagent.memory import changes, encoding
 from personaagent.memory.database import Database
 from personaagent.memory.schema import interactions, quarantine
 from personaagent.memory.user import UserMemory
@@ -67,6 +67,7 @@ def release(memory: UserMemory, id: str) -> Interaction:
                 "in quarantine cannot take its place"
             )
         connection.execute(interactions.insert(), encoding.row(one))
+        changes.note(memory.database, connection, [(one.user, one.task)])
         connection.execute(quarantine.delete().where(mine))
     return one
 

@@ -24,8 +24,9 @@ from typing import Any, Protocol, Self
 import sqlalchemy as sa
 
 from personaagent.errors import BusyError
+from personaagent.memory.changes import settle
 from personaagent.memory.encoding import microseconds, moment, moment_or_none
-from personaagent.memory.schema import alignments, interactions, jobs
+from personaagent.memory.schema import alignments, changed, interactions, jobs
 from personaagent.memory.store import Store
 from personaagent.memory.wakeup import DUE, notify
 
@@ -189,7 +190,7 @@ class Trigger(Protocol):
         ...
 
     def due(self, store: Store) -> Iterable[tuple[str, str]]:
-        """(user, task) of each."""
+        """(user, task) of each; there is something new of all of them."""
         ...
 
 
@@ -215,6 +216,7 @@ class Schedule:
         a = alignments.c
         known = sa.select(a.user, a.task).where(
             a.time <= microseconds(store.now() - self.every),
+            sa.exists().where(_same(changed, alignments)),
             sa.exists().where(_same(interactions, alignments), interactions.c.seq > a.seq),
         )
         with store.database.read() as connection:
@@ -238,7 +240,7 @@ class Queue:
     def trigger(self, triggers: Iterable[Trigger]) -> int:
         """Add what the triggers find due; the number of new jobs."""
         return sum(
-            self.add(user, task, trigger.name)
+            self._add_due(user, task, trigger.name)
             for trigger in triggers
             for user, task in trigger.due(self.store)
         )
@@ -247,6 +249,17 @@ class Queue:
         """Add a job, unless the persona has one already; whether it was added."""
         with self.store.database.write() as connection:
             return add(self.store, connection, self.store.of(user).user, task, trigger)
+
+    def _add_due(self, user: str, task: str, trigger: str) -> bool:
+        """`add`, unless somebody has aligned the persona to all there is since the trigger looked:
+        else its work would be done twice."""
+        i, a = interactions.c, alignments.c
+        known = sa.select(a.seq).where(a.user == user, a.task == task).scalar_subquery()
+        new = sa.exists().where(i.user == user, i.task == task, i.seq > sa.func.coalesce(known, 0))
+        with self.store.database.write() as connection:
+            if not connection.scalar(sa.select(new)):
+                return False
+            return add(self.store, connection, user, task, trigger)
 
     def retry(self) -> int:
         """Give every failed job another chance; how many there were."""
@@ -371,14 +384,29 @@ def newest_of(store: Store, user: str, task: str) -> int:
 def behind(store: Store, new: int = 1) -> list[tuple[str, str, int]]:
     """(user, task, number of the newest interaction) of the personas whose last alignment did not
     know at least `new` interactions; who waits longest first."""
-    i = interactions.c
+    i, c = interactions.c, changed.c
+    unknown = (i.user == c.user, i.task == c.task, i.seq > sa.func.coalesce(alignments.c.seq, 0))
+
+    def of_each(value: sa.ColumnElement[int]) -> sa.ScalarSelect[int]:
+        # Asked for each of the few who have changed: to join them, PostgreSQL may read everyone's.
+        mine = sa.select(value).select_from(interactions).where(*unknown)
+        return mine.correlate(changed, alignments).scalar_subquery()
+
+    each = (
+        sa.select(
+            c.user,
+            c.task,
+            of_each(sa.func.max(i.seq)).label("newest"),
+            of_each(sa.func.min(i.seq)).label("oldest"),
+            of_each(sa.func.count()).label("count"),
+        )
+        .select_from(changed.outerjoin(alignments, _same(changed, alignments)))
+        .subquery()
+    )
     select = (
-        sa.select(i.user, i.task, sa.func.max(i.seq))
-        .outerjoin(alignments, _same(interactions, alignments))
-        .where(i.seq > sa.func.coalesce(alignments.c.seq, 0))
-        .group_by(i.user, i.task)
-        .having(sa.func.count() >= new)
-        .order_by(sa.func.min(i.seq))
+        sa.select(each.c.user, each.c.task, each.c.newest)
+        .where(each.c.count >= max(new, 1))
+        .order_by(each.c.oldest)
     )
     with store.database.read() as connection:
         return [(user, task, newest) for user, task, newest in connection.execute(select)]
@@ -404,6 +432,7 @@ def note_alignment(
     """Note, in the transaction that publishes it, up to which interaction a persona is aligned."""
     row = {"user": user, "task": task, "seq": newest, "time": microseconds(store.now())}
     store.database.upsert(connection, alignments, row)
+    settle(connection, user, task, newest)
 
 
 def _release(connection: sa.Connection, held: sa.ColumnElement[bool]) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from personaagent.data.importers.chat import CHAT
 from personaagent.data.interaction import ABSTRACT, CONVERSATION, UNNUMBERED
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _CHATS = f"task:{CHAT.name}"
 
 metadata = MetaData()
@@ -251,6 +251,15 @@ alignments = Table(
     Column("time", BigInteger, nullable=False),
 )
 
+# Whose interactions have changed since the last alignment knew them: few of many users, so that
+# these are found without a look at all the others.
+changed = Table(
+    "changed",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+)
+
 # Who may call the service: `digest` is the SHA-256 of a key, `user` the one user that it is for.
 keys = Table(
     "keys",
@@ -288,6 +297,14 @@ deliveries = Table(
     Column("due", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
 )
+
+
+def to_version_6(connection: Connection) -> None:
+    """Note all as changed: what has not is found out when somebody asks for the first time
+    (`compile --new`)."""
+    i = interactions.c
+    everyone = select(i.user, i.task).except_(select(changed.c.user, changed.c.task))
+    connection.execute(changed.insert().from_select(["user", "task"], everyone))
 
 
 def from_version_1(connection: Connection) -> None:

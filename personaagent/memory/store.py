@@ -22,7 +22,7 @@ from personaagent.data import LAMP_TASKS, Interaction, Task, validation
 from personaagent.data.normal import normal
 from personaagent.data.screening import Screening
 from personaagent.errors import DataError, StoreError
-from personaagent.memory import encoding, tombstones
+from personaagent.memory import changes, encoding, tombstones
 from personaagent.memory.database import Database
 from personaagent.memory.definitions import saved_tasks
 from personaagent.memory.quarantine import Quarantined, known_digests, put_aside
@@ -69,6 +69,12 @@ class Store:
 
     Raises:
         StoreError: the database cannot be opened, is not ours, or is of a newer schema.
+
+    >>> from personaagent import Interaction
+    >>> with Store("memory.db") as store:
+    ...     added = store.add([Interaction("1", "amira", "inbox", "The car is due", "money")])
+    ...     [(one.id, one.response) for one in store.of("amira").interactions()]
+    [('1', 'money')]
     """
 
     def __init__(
@@ -215,7 +221,7 @@ class Store:
         return UserMemory(self.database, self.now, named)
 
     def save_vectors(self, fingerprint: str, seqs: Sequence[int], encoded: Sequence[bytes]) -> None:
-        """Store or replace the vectors (float32 bytes) of these interactions."""
+        """Store or replace the vectors (`stored_vectors.vector_bytes`) of these interactions."""
         insert = self.database.insert(vectors)
         upsert = insert.on_conflict_do_update(
             index_elements=[vectors.c.seq],
@@ -260,10 +266,12 @@ class Store:
     def _add(self, connection: sa.Connection, batch: Sequence[Interaction]) -> int:
         """Insert one batch; how many of it were new."""
         insert = self.database.insert(interactions).on_conflict_do_nothing()
+        c = interactions.c
         stored = connection.execute(
-            insert.returning(interactions.c.seq), [encoding.row(one) for one in batch]
-        )
-        return len(stored.all())
+            insert.returning(c.user, c.task), [encoding.row(one) for one in batch]
+        ).all()
+        changes.note(self.database, connection, ((user, task) for user, task in stored))
+        return len(stored)
 
     def _differing(
         self, connection: sa.Connection, batch: Sequence[Interaction]

@@ -27,7 +27,7 @@ from personaagent.data import items as noted
 from personaagent.data.persona import merge as joined
 from personaagent.data.persona import resolve
 from personaagent.errors import DataError
-from personaagent.memory import encoding
+from personaagent.memory import changes, encoding
 from personaagent.memory.chain import ERASED
 from personaagent.memory.encoding import difference
 from personaagent.memory.erasure import drop_derived, note_outside
@@ -153,6 +153,9 @@ def write(store: Store, connection: sa.Connection, before: Replica, after: Repli
     ]
     for start in range(0, len(new), _ROWS_AT_ONCE):
         connection.execute(interactions.insert(), new[start : start + _ROWS_AT_ONCE])
+    changes.note(store.database, connection, ((user, row["task"]) for row in new))
+    gone = [one for id, one in before.interactions.items() if id not in after.interactions]
+    changes.note_loss(store.database, connection, user, (one.task for one in gone))
     aside = {id: one for id, one in after.quarantine.items() if before.quarantine.get(id) != one}
     remove(connection, user, {*aside, *before.quarantine.keys() - after.quarantine.keys()})
     put_aside(store.database, connection, list(aside.values()))

@@ -157,14 +157,14 @@ class UserMemory:
         return [(seq, task, time, ends, source) for seq, task, time, ends, source in found], erasure
 
     def vectors(self, fingerprint: str, after: int, limit: int) -> tuple[list[int], list[bytes]]:
-        """The first `limit` seqs after `after` and their float32 vectors of this fingerprint."""
+        """The first `limit` seqs after `after` and their vectors of this fingerprint, as stored."""
         asked = {"of": self.user, "last": after, "model": fingerprint, "most": limit}
         with self.database.read() as connection:
             found = connection.execute(_VECTORS, asked).all()
         return [seq for seq, _ in found], [vector for _, vector in found]
 
     def vectors_of(self, fingerprint: str, ids: Collection[str]) -> dict[str, bytes]:
-        """The float32 vectors of these interactions by id; those without one are left out."""
+        """The stored vectors of these interactions by id; those without one are left out."""
         select = sa.select(interactions.c.id, vectors.c.vector).join(vectors)
         select = select.where(vectors.c.fingerprint == fingerprint)
         found = self._where_in(select, interactions.c.id, ids)

@@ -105,13 +105,23 @@ class AcceptOnReplay:
 
 class EmptyPersonaBetter:
     """Whether the champion does worse than no persona, which is the candidate: its answers are less
-    likely, and not right more often."""
+    likely, and not right more often.
+
+    Args:
+        margin: nats that no persona must save on the whole replay. Where few judge, and each tells
+            little, doubt is the persona's: in general a description of the user helps.
+    """
 
     on_evidence = False
 
+    def __init__(self, *, margin: float = 0.0) -> None:
+        validation.number("margin", margin, 0)
+        self.margin = margin
+
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         saved = sum(trial.saved)
-        return saved > 0 and trial.gained >= 0, f"no persona saves {saved:.1f} nats on replay"
+        better = saved > self.margin and trial.gained >= 0
+        return better, f"no persona saves {saved:.1f} nats on replay"
 
     def undecided(self, champion: Persona) -> list[Persona]:
         return []

@@ -41,6 +41,7 @@ from personaagent.optimizers.log import (
 from personaagent.optimizers.paper import PaperRewrite
 from personaagent.optimizers.prequential import (
     CALLS,
+    DOUBT,
     JUDGES,
     TESTS,
     Counted,
@@ -290,6 +291,7 @@ class PersonaAlignment(Teleprompter):
                 longest,
                 self.writers,
                 replay.record,
+                history=len(known),
             )
 
             def beginning() -> Persona:
@@ -463,7 +465,8 @@ class PersonaAlignment(Teleprompter):
             silent = without(champion)[:1] if sparing else []
             beaten = not sparing or any(helps(one, judged, replay) for one in silent)
             if self.acceptance.on_evidence and judging and beaten:
-                verdict = against_none(first, champion, last, judging, replay, shrinkage)
+                margin = DOUBT * len(judging) if sparing else 0.0
+                verdict = against_none(first, champion, last, judging, replay, shrinkage, margin)
                 if verdict.accepted is not None:
                     last, judged = end(WITHOUT, verdict)
 

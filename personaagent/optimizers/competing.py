@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from personaagent.data import Choice, Persona, Task, Text
 from personaagent.errors import FormError
@@ -59,14 +59,6 @@ def believed(task: Task, *, likelihoods: bool) -> dict[Kind, Tally]:
         }
     written: dict[Kind, Tally] = {"edits": Tally(2, 3), "rewrite": Tally(1, 2)}
     return {"directive": Tally(1, 2), **written} if counted == "directive" else written
-
-
-class Criticizing(Protocol):
-    """An update that has LLM_grad write what it reads."""
-
-    def criticism(self, task: Task, persona: Persona, one: Replayed, writer: GradientWriter) -> str:
-        """The gradient of one simulated response."""
-        ...
 
 
 class Competing:

@@ -16,7 +16,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dspy
 
@@ -27,9 +27,13 @@ from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.replay import Replay
 from personaagent.optimizers.selection import means
 from personaagent.optimizers.setting import Setting
-from personaagent.optimizers.user_pool import side_by_side
+from personaagent.optimizers.user_pool import Done, side_by_side
 from personaagent.optimizers.worklog import Ledger
 from personaagent.programs import PersonaAgent
+
+if TYPE_CHECKING:
+    from personaagent.optimizers.ray_pool import RayPool
+    from personaagent.optimizers.user_pool import Attempt
 
 FOLDS = 5  # what is learned on four of them is judged on the fifth
 
@@ -137,6 +141,7 @@ class HeldOut:
         splits: by user.
         run: names the journals: task, LM and splits must be the same where it is.
         gradient_lm: another LM for gradients and updates; it counts into the same meter.
+        pool: desks with the same judge, that do the work instead of this process.
     """
 
     def __init__(
@@ -147,7 +152,9 @@ class HeldOut:
         run: str,
         *,
         gradient_lm: dspy.LM | None = None,
+        pool: RayPool[HeldOut] | None = None,
     ) -> None:
+        self.pool = pool
         self.task = task
         self.memory = memory
         self.splits = splits
@@ -169,7 +176,12 @@ class HeldOut:
         Raises:
             LMError: the LM failed; what was done is kept.
         """
-        everyone = side_by_side(lambda user: self.of(setting, user), self.users, dspy.settings.lm)
+        judging = Judging(setting)
+        everyone: Generator[Done[str, Outcome]]
+        if self.pool is not None:
+            everyone = self.pool.side_by_side(judging, self.users)
+        else:
+            everyone = side_by_side(lambda user: judging(self, user), self.users, dspy.settings.lm)
         with closing(everyone):
             for done in everyone:
                 if done.error is not None:
@@ -195,3 +207,14 @@ class HeldOut:
             spent.seconds,
             len(learned.directives),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What a setting brings one user, as work of a pool."""
+
+    setting: Setting
+
+    def __call__(self, judge: HeldOut, user: str, attempt: Attempt | None = None, /) -> Outcome:
+        del attempt
+        return judge.of(self.setting, user)

@@ -23,7 +23,9 @@ JUDGES = 8  # interactions held out: with a right and a wrong each is dear, and 
 CALLS = 30  # that learning may take; the paper's own way takes eleven
 UPDATE = 3  # calls of an update: a summary and two proposals
 FIRST = JUDGES + 2  # calls before the first step, which is always made: a profile, and its replay
+DOUBT = 0.6  # nats a judge that no persona must save: of so few, less is chance
 EASY = 0.7  # loss of a text from which it is a lesson
+RIGHT = 7 / 8  # of the task's score: a rating of ten that is off by one teaches noise
 
 
 def states_only(task: Task) -> bool:
@@ -69,10 +71,10 @@ def tested(
 
 
 def is_lesson(one: Replayed) -> bool:
-    """Whether the user answered otherwise: another label, or a text that is far from it."""
+    """Whether the user answered otherwise: another label, a rating or a text that is far off."""
     if one.lm is None:
         return one.loss > EASY
-    return one.answer != one.interaction.response
+    return one.score < RIGHT
 
 
 class Counted:

@@ -220,6 +220,8 @@ def longer_of(
     longest: int,
     writers: Writers,
     record: Record,
+    *,
+    history: int,
 ) -> list[str]:
     """Longer first profiles, where there is no persona yet and the history is long enough for one
     that may be at least twice as long as the short one.
@@ -236,11 +238,12 @@ def longer_of(
         longest: words that it may have at most.
         writers: write it.
         record: keeps it.
+        history: how much there is in all that may write, also what tests the persona first.
     """
     persona, task = agent.persona_of(user), agent.task
     if not fresh(persona) or not task.labels or isinstance(task, Choice):
         return []
-    words = words_for(len(known), longest)
+    words = words_for(history, longest)
     if words < 2 * short:
         return []
     counted = quoted(facts_of(task, known, writers.policy), words)

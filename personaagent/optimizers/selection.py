@@ -191,6 +191,7 @@ def against_none(
     judging: Sequence[Interaction],
     replay: Replay,
     shrinkage: float = SHRINKAGE,
+    margin: float = 0.0,
 ) -> Verdict:
     """No persona for the last one, the settled champion, where that one does worse than none.
 
@@ -202,7 +203,9 @@ def against_none(
         settle(first, one, judging, (one.actions or (),), replay, shrinkage)
         for one in (replace(last, trust=FusionWeights()), *without(champion))
     )
-    verdict = judge([anew, *silent], last, replay(last, judging), EmptyPersonaBetter(), replay)
+    verdict = judge(
+        [anew, *silent], last, replay(last, judging), EmptyPersonaBetter(margin=margin), replay
+    )
     accepted = verdict.accepted - 1 if verdict.accepted else None
     return replace(verdict, candidates=verdict.candidates[1:], accepted=accepted)
 

@@ -11,18 +11,63 @@ import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import dspy
 
+from personaagent.errors import PersonaAgentError
 from personaagent.lm import Budget, PersonaLM
 from personaagent.optimizers.slots import Slots, taking
 
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+P_contra = TypeVar("P_contra", contravariant=True)
 W = TypeVar("W", bound=Hashable)
+W_contra = TypeVar("W_contra", bound=Hashable, contravariant=True)
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+Told = Callable[[Any], None]
+"""Called with what some work tells whoever waits for it."""
+
+
+def ignore(what: Any) -> None:
+    """Told nothing."""
+    del what
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a job. `tell` reaches whoever waits; `again` says that an earlier attempt's
+    process is gone."""
+
+    tell: Told = ignore
+    again: bool = False
+
+
+class Work(Protocol[P_contra, W_contra, R_co]):
+    """What is done for each of many jobs, here or elsewhere."""
+
+    def __call__(self, place: P_contra, job: W_contra, attempt: Attempt, /) -> R_co:
+        """Do a job with what the place has: a store, a model."""
+        ...
+
+
+class Pool(Protocol[P_co]):
+    """Does jobs as they come: one after another here (`OneByOne`), or on Ray (`RayPool`)."""
+
+    @property
+    def free(self) -> int: ...
+
+    @property
+    def busy(self) -> bool: ...
+
+    def begin(self, work: Work[P_co, Any, Any], job: Any, told: Told = ignore) -> None: ...
+
+    def ended(self) -> Iterable[Done[Any, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +78,37 @@ class Done(Generic[W, R]):
     result: R | None
     error: Exception | None
     seconds: float
+
+
+class OneByOne(Generic[P]):
+    """A pool of one place, this one: a job that has begun is done when it is waited for."""
+
+    def __init__(self, place: P) -> None:
+        self._place = place
+        self._begun: list[tuple[Work[P, Any, Any], Any, Told]] = []
+
+    @property
+    def free(self) -> int:
+        return 1 - len(self._begun)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._begun)
+
+    def begin(self, work: Work[P, Any, Any], job: Any, told: Told = ignore) -> None:
+        self._begun.append((work, job, told))
+
+    def ended(self) -> Iterable[Done[Any, Any]]:
+        """The job that has begun, done now."""
+        ((work, job, told),) = self._begun
+        self._begun.clear()
+        started = time.monotonic()
+        result, failure = None, None
+        try:
+            result = work(self._place, job, Attempt(told))
+        except PersonaAgentError as error:
+            failure = error
+        return [Done(job, result, failure, time.monotonic() - started)]
 
 
 def side_by_side(

@@ -28,7 +28,6 @@ from personaagent.data import Task
 from personaagent.errors import DataError, FormError
 from personaagent.lm import PersonaLM, read_answer
 from personaagent.lm.written import json_in, unfenced, written_label
-from personaagent.programs.fusion import stated
 
 ONE_OF = "That is none of the possible answers. Answer with one of them and nothing else: {}"
 JSON_ONLY = (
@@ -287,7 +286,7 @@ class LikelihoodAdapter(PersonaAdapter):
             return said.distribution
         self.stated = True
         label = said.label or self._ask_again(lm, signature, demos, inputs)
-        return stated(label, self.task.labels)
+        return self.task.stated(label)
 
     def _ask_again(
         self,

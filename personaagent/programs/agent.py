@@ -14,7 +14,7 @@ from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
 from personaagent.programs.directive_matching import item_scores, match_directives
-from personaagent.programs.fusion import serve, stated
+from personaagent.programs.fusion import serve
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.scope import QueryScope
@@ -46,6 +46,16 @@ class PersonaAgent(dspy.Module):
 
     Raises:
         DataError: an argument is not what it is to be.
+
+    With an LM that always says "money":
+
+    >>> from dspy.utils import DummyLM
+    >>> from personaagent import Classification, EpisodicMemory, SentenceEmbedder, Store
+    >>> inbox = Classification("inbox", "Which folder?", labels=("money", "family"))
+    >>> with Store("memory.db") as store, dspy.context(lm=DummyLM([{"answer": "money"}])):
+    ...     agent = PersonaAgent(inbox, EpisodicMemory(store, SentenceEmbedder()), rounds=0)
+    ...     agent(query="The car needs new tyres", user="amira").answer
+    'money'
     """
 
     def __init__(
@@ -118,7 +128,7 @@ class PersonaAgent(dspy.Module):
         answer, distribution, habit = said.answer, said.distribution, None
         lm = distribution
         if self.task.labels:
-            lm = lm or stated(answer, self.task.labels)
+            lm = lm or self.task.stated(answer)
             if persona.trust.habit:
                 habit = user_label_prior(self.retrieve, situation, persona.trust.meanings)
             if distribution or persona.trust != FusionWeights():

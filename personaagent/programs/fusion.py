@@ -24,9 +24,6 @@ Answered = tuple[Distribution, Distribution | None, str]
 SHRINKAGE = 2.0  # nats by which a weight one away from the prior must pay off
 POOLED = 32.0  # the same where the prior is a cohort's: a user's few answers seldom know better
 MOST = 4.0  # a weight at most: an LM that is too unsure is sharpened
-STATED = 0.9
-"""How far a label counts that the LM wrote without telling how sure it is. The fitted weight of the
-LM makes it what replay has shown: a weight of 0 leaves it out, one above 1 trusts it more."""
 DECIMALS = 3  # of a weight: what the fit knows, and what reads well in a persona
 
 
@@ -52,12 +49,6 @@ def fuse(lm: Distribution, habit: Distribution | None, trust: FusionWeights) -> 
 def mode(distribution: Distribution) -> str:
     """The likeliest label: what an LM would write."""
     return max(distribution, key=lambda label: distribution[label])
-
-
-def stated(label: str, labels: Sequence[str]) -> dict[str, float]:
-    """The distribution of an answer of which only the label is known."""
-    rest = (1 - STATED) / max(1, len(labels) - 1)
-    return {one: STATED if one == label else rest for one in labels}
 
 
 def serve(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import dspy
 
@@ -22,6 +23,7 @@ from personaagent.signatures import (
     NameReason,
     RewritePersona,
 )
+from personaagent.signatures.alignment import rewrite_in
 
 CUE_TOKENS = 12
 GRADIENT_TOKENS = 60
@@ -29,6 +31,7 @@ CRITIQUE_TOKENS = 160
 REWRITE_TOKENS = 400
 LONGEST_CUE = 40  # characters
 LONGEST_RULE = 160
+TOKENS_A_WORD = 2
 MOST_WORDS = 30  # of a rule
 TOO_LONG = "The rule is too long (at most 30 words and 160 characters): {}"
 
@@ -102,11 +105,13 @@ class PersonaRewriter(dspy.Module):
         with dspy.context(adapter=PersonaAdapter()):
             # Items are added and retired one by one, and never written anew.
             current = replace(persona, items=()).render()
-            new = self.rewrite(current=current, feedback=feedback)
-            if long := _objections(new):
-                new = self.rewrite(current=current, feedback="\n".join([feedback, *long]))
-        self.notes += _objections(new)
-        profile = new.profile if len(new.profile) <= LONGEST_QUOTE else persona.profile
+            room = Room.of(persona.profile)
+            new = self.rewrite(current=current, feedback=feedback, **room.asked)
+            if long := _objections(new, room):
+                told = "\n".join([feedback, *long])
+                new = self.rewrite(current=current, feedback=told, **room.asked)
+        self.notes += _objections(new, room)
+        profile = persona.profile if room.exceeded(new.profile) else new.profile
         known = {directive.text: directive for directive in persona.directives}
         support = tuple(one.id for one in batch)
         rules = dict.fromkeys(" ".join(rule.split()) for rule in new.rules)
@@ -121,7 +126,7 @@ class PersonaRewriter(dspy.Module):
         ]
         return dspy.Prediction(
             persona=persona.succeed(
-                profile=quote(profile), directives=(*kept, *written), whole=False
+                profile=" ".join(profile.split()), directives=(*kept, *written), whole=False
             )
         )
 
@@ -155,11 +160,42 @@ class PersonaRewriter(dspy.Module):
         return list(said.edits)
 
 
-def _objections(new: dspy.Prediction) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How long a rewritten profile may be: two short sentences, or as long as a longer one is."""
+
+    words: int | None = None
+
+    @classmethod
+    def of(cls, profile: str) -> Room:
+        """What the present profile leaves."""
+        return cls(len(profile.split()) if len(profile) > LONGEST_QUOTE else None)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """How the LM is asked for it."""
+        if self.words is None:
+            return {}
+        tokens = REWRITE_TOKENS + TOKENS_A_WORD * self.words
+        return {"signature": rewrite_in(self.words), "config": {"max_tokens": tokens}}
+
+    @property
+    def most(self) -> str:
+        """As the LM is told it."""
+        return f"{self.words} words" if self.words else f"{LONGEST_QUOTE} characters"
+
+    def exceeded(self, profile: str) -> bool:
+        """Whether a profile is too long; an LM counts its words badly."""
+        if self.words is None:
+            return len(profile) > LONGEST_QUOTE
+        return len(profile.split()) > self.words * 3 // 2
+
+
+def _objections(new: dspy.Prediction, room: Room) -> list[str]:
     """What of a rewrite is too long to be taken."""
     long = [TOO_LONG.format(rule) for rule in new.rules if too_long(rule)]
-    if len(new.profile) > LONGEST_QUOTE:
-        long.append(f"The profile is too long (at most {LONGEST_QUOTE} characters).")
+    if room.exceeded(new.profile):
+        long.append(f"The profile is too long (at most {room.most}).")
     return long
 
 

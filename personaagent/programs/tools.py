@@ -37,7 +37,7 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)  # an interaction without a time cou
 LONGEST_QUOTE = 300  # characters of a past query that the LM is shown
 LONGEST_OBSERVATION = 1500  # characters of what a general tool returned
 MOST_MEMORIES = 8  # that the LM may ask for at once
-MOST_RECALLED = 20  # by standing actions and baselines
+MOST_RECALLED = 20  # by standing actions, where the caller's own number is not larger
 LONGEST_SEARCH = 80  # characters of the LM's own search words
 
 
@@ -56,6 +56,7 @@ def personal_tools(
 ) -> list[dspy.Tool]:
     """D: the tools that read this user's data, as far as the situation allows."""
     task = situation.task
+    most = max(MOST_RECALLED, retriever.k)  # a caller's own number stands
 
     # A standing action may also name its `retriever`, and words to search `beside` the query, which
     # the persona has learned; the LM is not told of them.
@@ -64,9 +65,7 @@ def personal_tools(
     ) -> tuple[str, tuple[Memory, ...]]:
         """Search this user's past answers by your own search words; k is how many, mostly 4."""
         searched = f"{query or situation.query} {beside}" if beside else query
-        memories = retriever(
-            situation, text=searched, k=max(1, min(k, MOST_RECALLED)), **standing
-        ).memories
+        memories = retriever(situation, text=searched, k=max(1, min(k, most)), **standing).memories
         lines = [
             task.example(quote(memory.interaction.query), memory.interaction.response)
             for memory in reversed(memories)  # the best one nearest to the question
@@ -104,10 +103,28 @@ def _tool(function: Callable[..., Any], args: dict[str, Any] | None = None) -> d
         read = dict(dspy.Tool(function, args=args))
         del read["func"]  # it holds a user's profile
         said = _SAID[code] = read
-    return dspy.Tool.model_construct(**copy.deepcopy(said), func=function)
+    return _PersonalTool.model_construct(**copy.deepcopy(said), func=function)
 
 
 _SAID: dict[CodeType, dict[str, Any]] = {}
+
+
+class _PersonalTool(dspy.Tool):
+    """Checks the same numbers once: standing actions ask with the same ones every time, and
+    DSPy's check takes longer than the search. Words are a user's, and not kept here."""
+
+    def _validate_and_parse_args(self, **given: Any) -> dict[str, Any]:
+        asked = (self.func.__code__, *given.items())
+        plain = all(type(one) is int for one in given.values())
+        if plain and asked in _CHECKED:
+            return given
+        parsed: dict[str, Any] = super()._validate_and_parse_args(**given)
+        if plain and given.keys() <= (self.args or {}).keys():
+            _CHECKED.add(asked)
+        return parsed
+
+
+_CHECKED: set[tuple[Any, ...]] = set()
 
 
 def general_tools(tools: Sequence[dspy.Tool | Callable[..., Any]]) -> list[dspy.Tool]:

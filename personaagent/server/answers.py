@@ -11,7 +11,6 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from typing import Any, Literal
 
-import anyio
 import sqlalchemy as sa
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, model_validator
@@ -21,7 +20,7 @@ from personaagent.data.interaction import Signal
 from personaagent.memory.encoding import microseconds
 from personaagent.memory.schema import journal
 from personaagent.memory.store import Store
-from personaagent.server.auth import Serving, Writer
+from personaagent.server.auth import Anyone, Serving, Writer
 from personaagent.server.interactions import (
     Remembered,
     RetryKey,
@@ -84,23 +83,22 @@ class Answered(BaseModel):
 
 @router.post("/answers")
 async def answer(
-    asked: Asked, service: Serving, caller: Writer, retry: RetryKey = None
+    asked: Asked, service: Serving, anyone: Anyone, retry: RetryKey = None
 ) -> Answered:
     """Answer a query under the user's published persona.
 
     With an `Idempotency-Key` the same request gets the answer that it got before, and the LM is
     not asked again.
     """
-    user = caller.stored(asked.user)
-    id = f"ans-{made_id(user, retry)}"
 
-    if retry is not None:
-        known = await anyio.to_thread.run_sync(_known, service, user, id, asked)
-        if known is not None:
-            return known
-    return await service.answering_with_lm(  # type: ignore[no-any-return]
-        lambda: _answered(service, user, id, asked)
-    )
+    def work() -> Answered:
+        user = anyone.checked("write").stored(asked.user)
+        id = f"ans-{made_id(user, retry)}"
+        known = None if retry is None else _known(service, user, id, asked)
+        return known or _answered(service, user, id, asked)
+
+    # All on one thread: each change of threads costs as much as reading the persona.
+    return await service.answering_with_lm(work)  # type: ignore[no-any-return]
 
 
 def _known(service: Service, user: str, id: str, asked: Asked) -> Answered | None:

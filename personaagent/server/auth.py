@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from personaagent.errors import DataError
 from personaagent.server import tenants
@@ -138,6 +139,45 @@ def _caller(
     return caller_of(service_of(request), request, given.credentials if given else None)
 
 
+@dataclass(frozen=True, slots=True)
+class Unchecked:
+    """Who calls, not looked up yet: for calls that do all their reading on one thread.
+
+    Attributes:
+        service: that is called.
+        request: theirs.
+        key: the text that was given as one, None without.
+    """
+
+    service: Service
+    request: Request
+    key: str | None
+
+    @classmethod
+    def of(cls, service: Service, request: Request) -> Unchecked:
+        """Whoever sent a request."""
+        scheme, key = get_authorization_scheme_param(request.headers.get("authorization"))
+        return cls(service, request, key if scheme.lower() == "bearer" and key else None)
+
+    def checked(self, scope: Scope | None = None) -> Caller:
+        """Who it is; this reads the database.
+
+        Raises:
+            Problem: as of `caller_of`, or the key lacks the scope.
+        """
+        caller = caller_of(self.service, self.request, self.key)
+        if scope is not None:
+            caller.require(scope)
+        return caller
+
+
+async def _unchecked(
+    request: Request,
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Unchecked:
+    return Unchecked(service_of(request), request, given.credentials if given else None)
+
+
 async def _reading(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
     caller.require("read")
     return caller
@@ -159,6 +199,7 @@ async def _operating(caller: Annotated[Caller, Depends(_administering)]) -> Call
     return caller
 
 
+Anyone = Annotated[Unchecked, Depends(_unchecked)]
 Serving = Annotated[Service, Depends(_serving)]
 Reader = Annotated[Caller, Depends(_reading)]
 Writer = Annotated[Caller, Depends(_writing)]

@@ -25,7 +25,6 @@ from typing import Any
 import anyio
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from fastapi.security.utils import get_authorization_scheme_param
 
 from personaagent.data import CHAT, ImportSummary, Interaction
 from personaagent.data.importers.chat import Message, Replies
@@ -33,7 +32,7 @@ from personaagent.errors import PersonaAgentError
 from personaagent.memory.tasks import load_tasks, save_tasks
 from personaagent.programs.scope import QueryScope
 from personaagent.programs.tools import personal_tools, run
-from personaagent.server.auth import Caller, caller_of, service_of
+from personaagent.server.auth import Unchecked, service_of
 from personaagent.server.problems import Problem, detail_of, log_error, status_of
 from personaagent.server.state import Service
 from personaagent.server.upstream import Reply, Upstream, described, error, event
@@ -89,7 +88,7 @@ def models(request: Request) -> Response:
     """The LM that the server was given; it answers whatever model a client names."""
     service = service_of(request)
     try:
-        _caller(service, request).require("read")
+        Unchecked.of(service, request).checked("read")
     except Problem as refused:
         return _refusal(refused)
     one = {"id": service.lm.spec, "object": "model", "created": 0, "owned_by": "personaagent"}
@@ -102,12 +101,8 @@ async def chat_completions(request: Request) -> Response:
     service = service_of(request)
     upstream: Upstream = request.app.state.upstream
     try:
-        caller = _caller(service, request)
-        caller.require("write")
-        body = _read(await request.body())
-        user = caller.stored(body.get("user"))
-        talk = _talk(body["messages"], _conversation_of(body))
-        personal = await anyio.to_thread.run_sync(_personal, service, user, body["messages"], talk)
+        sent = await request.body()
+        user, body, talk, personal = await anyio.to_thread.run_sync(_asked, service, request, sent)
         keeping = asyncio.create_task(asyncio.to_thread(_keep, service, user, talk, body))
         try:
             reply = await upstream.complete({**body, "messages": personal.messages})
@@ -145,9 +140,20 @@ async def _failed(keeping: asyncio.Task[str]) -> bool:
     return failure is not None
 
 
-def _caller(service: Service, request: Request) -> Caller:
-    scheme, key = get_authorization_scheme_param(request.headers.get("authorization"))
-    return caller_of(service, request, key if scheme.lower() == "bearer" and key else None)
+def _asked(
+    service: Service, request: Request, sent: bytes
+) -> tuple[str, dict[str, Any], _Talk, _Personal]:
+    """Who asks for whom, what, and with what is known of the user; all on one thread, as each
+    change of threads costs as much as reading the persona.
+
+    Raises:
+        Problem: the caller may not, or the body is none.
+    """
+    caller = Unchecked.of(service, request).checked("write")
+    body = _read(sent)
+    user = caller.stored(body.get("user"))
+    talk = _talk(body["messages"], _conversation_of(body))
+    return user, body, talk, _personal(service, user, body["messages"], talk)
 
 
 def _read(sent: bytes) -> dict[str, Any]:

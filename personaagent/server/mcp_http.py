@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import anyio
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.security.utils import get_authorization_scheme_param
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from personaagent.server.auth import caller_of
+from personaagent.server.auth import Unchecked
 from personaagent.server.mcp import Who, mcp_server, speaking_for
 from personaagent.server.problems import Problem, problem
 from personaagent.server.state import Service
@@ -61,7 +61,7 @@ class _ByKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            who = self._who(Request(scope))
+            who = await anyio.to_thread.run_sync(self._who, Request(scope))
         except Problem as refused:
             response = problem(refused.status, refused.detail, refused.headers)
             await response(scope, receive, send)
@@ -70,9 +70,7 @@ class _ByKey:
             await self.app(scope, receive, send)
 
     def _who(self, request: Request) -> Who:
-        scheme, key = get_authorization_scheme_param(request.headers.get("authorization"))
-        bearer = key if scheme.lower() == "bearer" and key else None
-        caller = caller_of(self.service, request, bearer)
+        caller = Unchecked.of(self.service, request).checked()
         if self.user is None and caller.user is None:
             raise Problem(
                 403,

@@ -15,6 +15,7 @@ from personaagent.errors import ConflictError, DataError
 from personaagent.optimizers.conversations import persona_of
 from personaagent.service.chats import keep_unread
 from personaagent.service.publish import publish, same
+from personaagent.table import plain
 
 if TYPE_CHECKING:
     from personaagent.data import Task
@@ -180,8 +181,7 @@ def _line(text: str, longest: int) -> str:
     Raises:
         DataError: nothing is left, or it is too long.
     """
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    line = " ".join(line.split())
+    line = " ".join(plain(text).split())
     if not line:
         raise DataError("an empty text: write one, or drop what it is to replace")
     if len(line) > longest:

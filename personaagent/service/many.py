@@ -17,6 +17,7 @@ from personaagent.data.validation import suggestion
 from personaagent.errors import BudgetError, DataError, PersonaAgentError
 from personaagent.lm import PersonaLM, Usage
 from personaagent.memory import EpisodicMemory, Store
+from personaagent.memory.changes import settle_all
 from personaagent.memory.tasks import task_named, task_of, tasks_of
 from personaagent.optimizers import Setting
 from personaagent.optimizers.estimate import Estimate, Rates
@@ -78,6 +79,7 @@ class Many:
         """Sort users into those with something to do, those that are finished, and those without
         anything to learn from; with `new`, leave out who has no new interactions."""
         todo: dict[Job, Material] = {}
+        seen: list[tuple[str, str, int]] = []
         for job in self._jobs(users):
             user, task = job[0], self.tasks[job[1]]
             try:
@@ -89,11 +91,14 @@ class Many:
             if restart:
                 memo.forget()
             if new and not memo.fresh(trainset):
+                seen.append((user, task.name, material.newest))
                 continue
             if (known := memo.known(trainset)) is not None:
                 self.before[job] = known
             else:
                 todo[job] = material
+        if not self.trainer.memory.store.database.readonly:
+            settle_all(self.trainer.memory.store, seen)
         self.todo = dict(sorted(todo.items(), key=lambda item: -len(item[1].trainset)))
 
     def estimate(self) -> Estimate:

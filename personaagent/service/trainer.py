@@ -84,6 +84,28 @@ class Quiet:
 
 
 @dataclass(frozen=True, slots=True)
+class Telling:
+    """A watcher that passes on what happens, as a value that another process can read."""
+
+    tell: Callable[[object], None]
+
+    def note(self, text: str) -> None:
+        self.tell(("note", text))
+
+    def rolled_back(self, watched: Watched) -> None:
+        self.tell(("rolled_back", watched))
+
+    def step(self, step: Step) -> None:
+        self.tell(("step", step))
+
+
+def tell_on(watcher: Watcher, what: tuple[str, object]) -> None:
+    """Tell a watcher what a `Telling` has passed on."""
+    method, value = what
+    getattr(watcher, method)(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Material:
     """What a persona is to be learned from.
 

@@ -58,6 +58,13 @@ class RewritePersona(dspy.Signature):
     rules: list[str] = dspy.OutputField(desc="how the user answers, one short rule each")
 
 
+def rewrite_in(words: int) -> type[dspy.Signature]:
+    """`RewritePersona` where who the user is takes more than two sentences."""
+    told = f"who the user is, in at most {words} words; numbers of the present text stay"
+    signature: type[dspy.Signature] = RewritePersona.with_updated_fields("profile", desc=told)
+    return signature
+
+
 class CriticizeAnswer(dspy.Signature):
     """You criticize how an assistant answered for one user. Say in at most three short sentences
     how the persona, which is the assistant's system prompt, should change so that it answers as

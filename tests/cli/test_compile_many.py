@@ -17,6 +17,8 @@ from dspy import lm15
 from personaagent.cli.app import app
 from personaagent.data import Action, FusionWeights
 from personaagent.memory import Store
+from personaagent.memory.changes import changed_users
+from personaagent.memory.schema import to_version_6
 from personaagent.optimizers import Prior, Start
 
 TESTS = Path(__file__).parent.parent
@@ -94,6 +96,18 @@ def test_new_takes_those_with_interactions_that_no_compile_has_seen(told, run):
     run("observe", "the car needs part 99", "money", "--user", "bela", "--task", "inbox")
     assert list(by_user(told("compile", "--new", "--no-track"))) == ["bela"]
     assert by_user(told("compile", "--new", "--no-track")) == {}
+
+
+@pytest.mark.usefixtures("three")
+def test_new_looks_at_those_of_an_older_database_once(told, tmp_path):
+    told("compile", "--all", "--no-track")
+    with Store(tmp_path / "memory.db") as store:
+        with store.database.write() as connection:
+            to_version_6(connection)
+        assert len(changed_users(store)) == 3
+    assert by_user(told("compile", "--new", "--no-track")) == {}
+    with Store(tmp_path / "memory.db") as store:
+        assert changed_users(store) == []
 
 
 @pytest.mark.usefixtures("three")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import pairwise
 
 import pytest
 
@@ -94,3 +95,15 @@ def test_a_tasks_file_says_how_many_options_there_are(tmp_path):
     tasks = read_tasks(path)
     assert tasks["pick"] == FOUR
     assert tasks["pair"].labels == ("[1]", "[2]")
+
+
+def test_a_stated_rating_speaks_for_its_neighbours_too():
+    films = Rating("films", "How good?", low=1, high=10)
+    counts = films.stated("7")
+    assert sum(counts.values()) == pytest.approx(1)
+    assert films.decide(counts) == max(counts, key=counts.get) == "7"
+    losses = [films.loss(counts, gold) for gold in ("7", "6", "4", "1")]
+    steps = [after - before for before, after in pairwise(losses)]
+    assert steps == pytest.approx([8 / 9, 16 / 9, 24 / 9])  # by how much further it is off
+    folders = Classification("inbox", "Which?", labels=("a", "b", "c")).stated("b")
+    assert folders["a"] == folders["c"] < folders["b"]

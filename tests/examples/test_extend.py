@@ -14,12 +14,13 @@ from worlds_of_mail import INBOX, book, habitual, remembering
 
 from personaagent import policies
 from personaagent.data import ImportSummary, importers
+from personaagent.memory import EpisodicMemory
 from personaagent.optimizers import Setting
 from personaagent.programs import PersonaAgent
 from personaagent.registry import Registry
 
 FOLDER = Path(__file__).parents[2] / "examples" / "extend"
-NAMES = ["own_importer", "own_retriever", "own_sampler", "own_task", "own_tool"]
+NAMES = ["own_importer", "own_index", "own_retriever", "own_sampler", "own_task", "own_tool"]
 
 
 def run(name: str) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def run(name: str) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def clean(monkeypatch):
     """What an example adds to a registry is gone with its test."""
-    for registry in (policies.SAMPLERS, policies.RETRIEVERS, importers.IMPORTERS):
+    for registry in (policies.SAMPLERS, policies.RETRIEVERS, policies.INDEXES, importers.IMPORTERS):
         assert isinstance(registry, Registry)
         monkeypatch.setattr(registry, "_added", {})
 
@@ -64,6 +65,15 @@ def test_the_retriever_is_known_by_its_name(memory):
     found = memory.recall("ann", "dog of a friend", 2, retriever="beginnings")
     assert found[0].interaction.query == "dog walk"
     assert len(found) == 2
+
+
+def test_the_index_finds_what_the_default_finds(memory):
+    run("own_index")
+    own = EpisodicMemory(memory.store, memory.embedder, index="half")
+    for query in ("dog of a friend", "a train"):
+        ours, theirs = (one.recall("ann", query, 3) for one in (own, memory))
+        assert [one.interaction.id for one in ours] == [one.interaction.id for one in theirs]
+        assert [one.score for one in ours] == pytest.approx([one.score for one in theirs], abs=1e-3)
 
 
 def test_the_tool_is_one_of_the_agents(memory):

@@ -31,10 +31,13 @@ def test_the_commands_about_many_users_run(typed, tmp_path):
     (tmp_path / "tuning").mkdir()
     shutil.copy(DOCS / "tuning" / "setting.json", tmp_path / "tuning")
     shown = commands(MANY)
-    assert {one.split()[0] for one in shown} == {"compile", "pool", "queue", "tune", "worker"}
+    assert {one.split()[0] for one in shown} == {
+        *("compile", "evaluate", "pool", "queue", "tune", "worker")
+    }
     shown.sort(key=lambda one: not one.startswith("pool"))  # it makes what others read
     for one in shown:
-        typed(one)
+        if "--engine ray" not in one:  # tests/cli/test_commands_on_ray.py: in a process of its own
+            typed(one)
 
 
 def test_the_commands_about_experiments_run(typed, own, tmp_path, monkeypatch):

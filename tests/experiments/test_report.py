@@ -15,12 +15,13 @@ from rulebook import stand_in
 from personaagent.errors import DataError
 from personaagent.experiments import document
 from personaagent.experiments.analysis import analyse, summary
-from personaagent.experiments.document import Heading, Items, Paragraph, Quote, Table
+from personaagent.experiments.document import Heading, Items, Paragraph, Quote
 from personaagent.experiments.lineup import entrants
 from personaagent.experiments.persona_map import PersonaMap
 from personaagent.experiments.protocol import Setup, task_from_dict, task_to_dict
 from personaagent.experiments.report import write_report
 from personaagent.experiments.results import Results
+from personaagent.table import Table
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ def test_texts_are_never_read_as_markup():
         Heading(WILD),
         Paragraph(WILD),
         Items([WILD]),
-        Table([WILD], [[WILD]]),
+        Table(columns=[WILD], rows=[[WILD]], note=WILD),
         Quote(WILD, [(WILD, WILD)]),
     ]
     page = document.to_html(WILD, blocks)
@@ -214,7 +215,7 @@ def test_texts_are_never_read_as_markup():
 
 
 def test_a_narrow_window_keeps_numbers_in_view():
-    page = document.to_html("Title", [Table(["System", "n"], [["a-long-name", "1"]])])
+    page = document.to_html("Title", [Table(columns=["System", "n"], rows=[["a-long-name", "1"]])])
     style = re.search(r"<style>(.*?)</style>", page, re.S).group(1)
     plain, _, narrow = style.partition("@media (max-width: 45rem)")
     assert re.search(r"figure svg \{[^}]*width: 100%[^}]*height: auto", plain)  # plots scale

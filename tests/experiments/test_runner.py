@@ -83,14 +83,15 @@ def test_the_personas_of_several_users_are_aligned_at_a_time(here, monkeypatch):
 
 def test_an_error_of_one_users_alignment_is_that_users(here):
     experiment = here.experiment()
-    one = experiment.aligner._align
+    one = experiment.aligner.work
 
-    def fails(user):
+    def fails(memory, user):
         if user == "ann":
             raise LMError("no answer to ann")
-        return one(user)
+        return one(memory, user)
 
-    experiment.aligner._align = fails
+    experiment.aligner.work = fails
+    fails.run = one.run
     personas = experiment.personas(["ann", "bob"])
     assert list(personas.aligned) == ["bob"]
     assert experiment.aligner.failures == {"ann": "no answer to ann"}

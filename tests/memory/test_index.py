@@ -6,6 +6,7 @@ from worlds import interaction
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.index import IndexCache
 from personaagent.memory.lru import LRU
+from personaagent.memory.vectors import FaissIndex
 
 
 def test_the_cache_drops_who_was_asked_for_longest_ago() -> None:
@@ -43,7 +44,7 @@ def test_indexes_stay_within_their_budget_and_come_back_when_asked_for(store: St
 
 
 def test_a_refresh_reads_only_what_is_new(store: Store) -> None:
-    cache, mine = IndexCache(10**6), store.of("ann")
+    cache, mine = IndexCache(10**6, FaissIndex), store.of("ann")
     store.add([interaction(n) for n in range(3)])
     index = cache.of(mine)
     assert not index.refresh(mine)

@@ -285,3 +285,19 @@ def test_many_workers_at_once_take_each_job_once_and_no_user_twice(queue: Queue)
     assert twice == []
     assert len(taken) == len(set(taken)) == len(users)
     assert queue.jobs() == []
+
+
+def test_who_was_aligned_since_a_trigger_looked_is_not_due_again(queue):
+    queue.store.add([interaction(1)])
+    newest = newest_of(queue.store, "ann", "films")
+
+    class Slow:
+        name = "slow"
+
+        def due(self, store):
+            with store.database.write() as connection:
+                note_alignment(store, connection, "ann", "films", newest)
+            return [("ann", "films")]
+
+    assert queue.trigger([Slow()]) == 0
+    assert queue.jobs() == []

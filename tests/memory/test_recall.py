@@ -52,8 +52,9 @@ def test_dense_recall_equals_brute_force(
         cosine = {one.id: float(embedder.encode([one.query])[0] @ wanted) for one in history}
         best = sorted(cosine.values(), reverse=True)[:k]
         assert len(set(ids(found))) == len(found)
-        np.testing.assert_allclose([one.score for one in found], best, atol=1e-5)
-        np.testing.assert_allclose([cosine[id] for id in ids(found)], best, atol=1e-5)
+        half = 5e-4  # vectors are kept in half precision
+        np.testing.assert_allclose([one.score for one in found], best, atol=half)
+        np.testing.assert_allclose([cosine[id] for id in ids(found)], best, atol=half)
 
 
 @pytest.mark.parametrize("retriever", RETRIEVERS)
@@ -202,6 +203,23 @@ def test_another_embedding_model_re_embeds(database: str) -> None:
         assert sorted(new.embedder.encoded)[:3] == [f"film number {n}" for n in range(3)]
         assert new.ready("ann") == 0
         assert EpisodicMemory(store, HashEmbedder("old")).ready("ann") == 3
+
+
+def test_vectors_of_an_older_version_give_the_same_scores(database: str) -> None:
+    with Store(database) as store:
+        memory = EpisodicMemory(store, HashEmbedder())
+        memory.add([interaction(n) for n in range(5)])
+        made = [one.score for one in memory.recall("ann", "film number 2", 5)]
+        with store.database.read() as connection:
+            stored = connection.execute(sa.select(vectors.c.seq, vectors.c.vector)).all()
+        assert {len(vector) for _, vector in stored} == {2 * memory.embedder.dimensions}
+        seqs = store.of("ann").seqs([f"i{n}" for n in range(3)])
+        for id, seq in seqs.items():
+            single = HashEmbedder().encode([f"film number {id[1:]}"])[0]
+            store.save_vectors(memory.embedder.fingerprint, [seq], [single.tobytes()])
+        both = EpisodicMemory(store, HashEmbedder())
+        assert [one.score for one in both.recall("ann", "film number 2", 5)] == made
+        assert both.embedder.encoded == ["film number 2"]
 
 
 def test_the_texts_of_many_users_are_embedded_under_one_bar(database: str, capsys) -> None:

@@ -13,7 +13,7 @@ from personaagent.data import Action, Directive, Persona
 from personaagent.optimizers import Gradient, Replayed
 from personaagent.optimizers.competing import Competing, Tally, believed, judged, kind_of
 from personaagent.optimizers.log import Candidate
-from personaagent.optimizers.prequential import CALLS, parted
+from personaagent.optimizers.prequential import CALLS, is_lesson, parted
 from personaagent.optimizers.prose import ProseEdits, sorted_out
 from personaagent.optimizers.update import Proposal
 from personaagent.programs import PersonaAgent, PersonaRewriter
@@ -91,6 +91,16 @@ def test_the_first_persona_is_written_from_the_older_part_and_the_rest_tests_it(
     order = [one.id for one in newer]
     assert tests
     assert [order.index(id) for id in tests] == sorted(order.index(id) for id in tests)
+
+
+def test_how_long_a_first_profile_may_be_goes_by_the_whole_history(tmp_path):
+    history = habitual(count=60)
+    with remembering(tmp_path, *history) as memory:
+        rules = Capable(INBOX, READINGS)
+        log = learned(memory, history, rules, iterations=1)
+    (profile,) = [one for one in rules.asked if "past answers of the user" in one.text]
+    assert len(log.judged) == 8
+    assert "at most 102 words" in profile.system  # of 51; the older part alone is 31, and short
 
 
 def test_nothing_is_shown_to_a_writer_before_it_was_a_test(long):
@@ -231,6 +241,33 @@ def test_an_edit_that_cannot_be_taken_says_why(given, problem):
     taken, refused = sorted_out([Edit(**given)], Persona("ann", "inbox"), LESSONS)
     assert taken == []
     assert problem in refused[0]
+
+
+@pytest.mark.parametrize(
+    ("score", "teaches"), [(1.0, False), (1 - 1 / 9, False), (1 - 2 / 9, True), (0.75, True)]
+)
+def test_a_rating_of_ten_that_is_off_by_one_is_no_lesson(score, teaches):
+    one = Replayed(mail(1, "a film", "7"), "6", {"6": 1.0}, None, 1.0, score, False, stated=True)
+    assert is_lesson(one) is teaches
+
+
+@pytest.mark.parametrize(
+    ("present", "written", "kept", "told"),
+    [
+        ("Short.", "word " * 100, False, "at most two short sentences"),
+        ("word " * 120, "other " * 110, True, "in at most 120 words"),
+        ("word " * 120, "other " * 200, False, "in at most 120 words"),
+    ],
+)
+def test_a_long_profile_is_rewritten_as_a_long_one(present, written, kept, told):
+    rules = book(says={"profile": written, "rules": ["Dogs are travel."]})
+    rewriter, old = PersonaRewriter(), Persona("ann", "inbox", profile=present.strip())
+    with dspy.context(lm=stand_in(rules, likelihoods=False)):
+        new = rewriter(old, [LESSONS[0].interaction], ["Dogs."]).persona
+    assert new.profile == (written if kept else present).strip()
+    assert [one.text for one in new.directives] == ["Dogs are travel."]
+    assert told in rules.asked[0].everything
+    assert bool(rewriter.notes) is not kept
 
 
 # Kinds

@@ -23,6 +23,7 @@ from personaagent.optimizers import (
     Step,
     Trial,
 )
+from personaagent.optimizers.acceptance import EmptyPersonaBetter
 from personaagent.optimizers.sampling import simulated
 from personaagent.optimizers.thresholds import LEAST
 from personaagent.optimizers.update import Proposal
@@ -306,6 +307,13 @@ def test_only_what_lowers_the_loss_on_replay_is_accepted(before, after, accepted
     verdict, reason = AcceptOnReplay().accepts(trial(before, after))
     assert verdict is accepted
     assert reason
+
+
+@pytest.mark.parametrize(("margin", "accepted"), [(0.0, True), (1.5, True), (2.5, False)])
+def test_no_persona_must_save_more_than_its_margin(margin, accepted):
+    rule = EmptyPersonaBetter(margin=margin)
+    assert rule.accepts(trial([2.0, 2.0], [1.0, 1.0]))[0] is accepted
+    assert not rule.accepts(trial([1.0, 1.0], [2.0, 2.0]))[0]
 
 
 @given(st.lists(st.tuples(st.floats(0, 14), st.floats(0, 14))), st.floats(0, 5))

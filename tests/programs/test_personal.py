@@ -12,7 +12,6 @@ from worlds_of_mail import INBOX, book, mail
 from personaagent.data import Choice, Directive, FusionWeights, Persona, Rating
 from personaagent.errors import DataError, LMError
 from personaagent.programs import PersonaAgent, Personal
-from personaagent.programs.fusion import stated
 from personaagent.programs.user_label_prior import named, vote
 
 ASK = dspy.Signature("persona, query -> answer", "File it.")
@@ -66,7 +65,7 @@ def test_a_program_may_make_something_else_of_what_was_read(memory):
             return dspy.Prediction(answer="WORK")
 
     said = ask(personal(memory, Contrary()), book())
-    assert (said.answer, said.lm, said.distribution) == ("work", stated("work", INBOX.labels), None)
+    assert (said.answer, said.lm, said.distribution) == ("work", INBOX.stated("work"), None)
 
 
 def test_habit_has_the_say_that_the_persona_gives_it(memory):

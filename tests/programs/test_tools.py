@@ -67,6 +67,13 @@ def test_an_unknown_tool_and_wrong_arguments_are_observations(action):
     assert action.tool in seen.text
 
 
+def test_numbers_that_were_fine_once_let_no_others_pass(memory):
+    tools = personal_tools(MemoryRetriever(memory), QueryScope("ann", INBOX, "dog"), "")
+    for k, failed in ((1, False), (1, False), (True, True), (99, True), ("1", True), (1, False)):
+        (seen,) = run([Action("recall", {"k": k})], tools)
+        assert seen.failed is failed
+
+
 def test_an_async_tool_is_called_like_any_other():
     (one,) = run([Action("waits", {"name": "a"})], TOOLS)
     two = run([Action("waits", {"name": n}) for n in "bc"], TOOLS)

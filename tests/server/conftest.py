@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +18,6 @@ from personaagent.server import Settings, create_app
 from personaagent.server.keys import Keys
 
 __all__ = ["database", "new_database"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The service's tests run on PostgreSQL where a server is named: each takes its time there."""
-    here = Path(__file__).parent
-    if not os.environ.get("PERSONAAGENT_TEST_POSTGRES"):
-        items[:] = [
-            one for one in items if not (here in one.path.parents and "[postgresql" in one.nodeid)
-        ]
 
 
 INBOX = Classification("inbox", "Which folder?", labels=("money", "travel", "family"))

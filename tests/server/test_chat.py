@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -289,6 +290,10 @@ def test_every_call_is_counted(tmp_path: Path, provider: Provider):
         ask(model="m", messages=[HI], user="a")
         more: Any = {"stream": True, "stream_options": {"include_usage": True}}
         list(ask(model="m", messages=[HI], user="a", **more))
+        end = time.monotonic() + 10
+        while lm.meter.snapshot().calls < 2:  # a stream is counted when its client has all of it
+            assert time.monotonic() < end
+            time.sleep(0.01)
         used = lm.meter.snapshot()
         assert (used.calls, used.input_tokens, used.cached_tokens) == (2, 14, 8)
         provider.refuses = Refusal(500, "Down.")

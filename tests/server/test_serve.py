@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,42 +44,6 @@ def one(number: int) -> dict[str, str]:
         "query": f"the car needs part {number}" if car else f"a ferry sails at {number}",
         "response": "money" if car else "travel",
     }
-
-
-def test_what_was_acknowledged_survives_kill_9_and_is_not_there_twice(database):
-    acknowledged: list[str] = []
-    with served(database, *LM, "--api-base", "http://127.0.0.1:9/v1") as (process, address):
-        go_on = threading.Event()
-
-        def write(start: int) -> None:
-            with httpx.Client(base_url=address, timeout=60) as client:
-                for number in range(start, 10_000, 8):
-                    try:
-                        said = client.post("/v1/interactions", json=one(number))
-                    except httpx.HTTPError:
-                        return
-                    if said.status_code == 201:
-                        acknowledged.extend(said.json()["ids"])
-                    if len(acknowledged) > 60:
-                        go_on.set()
-
-        with ThreadPoolExecutor(8) as pool:
-            for start in range(8):
-                pool.submit(write, start)
-            assert go_on.wait(60)
-            process.send_signal(signal.SIGKILL)
-    with served(database, *LM, "--api-base", "http://127.0.0.1:9/v1") as (process, address):
-        with Store(database) as store:
-            there = {known.id for known in store.of("amira").interactions()}
-        assert set(acknowledged) <= there
-        again = [one(int(id.partition("-")[2])) for id in acknowledged]
-        said = httpx.post(f"{address}/v1/interactions", json=again, timeout=60).json()
-        assert (said["new"], said["known"]) == (0, len(again))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 143
-    log = (database.parent / "log").read_text()
-    assert "Traceback" not in log
-    assert "ferry" not in log
 
 
 def test_a_worker_beside_the_server_does_what_is_queued_while_answers_go_on(database):

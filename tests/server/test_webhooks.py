@@ -7,7 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from personaagent.client import webhook_event
 from personaagent.data import Interaction, Persona
+from personaagent.errors import DataError
 from personaagent.memory import waiting
 from personaagent.memory.schema import deliveries
 from personaagent.server import tenants, webhooks
@@ -76,6 +78,30 @@ def test_what_is_published_is_told_once_signed_and_without_a_text(client, store,
     assert v1 == signature(made["secret"], int(t), body)
     assert v1 != signature(made["secret"], int(t) + 1, body)
     assert abs(time.time() - int(t)) < 60
+    assert webhook_event(body, headers["Personaagent-Signature"], made["secret"]) == event
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "later"),
+    [
+        ("t=1000,v1={}", b"{}", 301),  # sent again by somebody who has seen it
+        ("t=1200,v1={}", b"{}", 301),  # with a newer time
+        ("t=1000,v1={}", b'{"id": 2}', 1),
+        ("t=1000,v1=", b"{}", 1),
+        ("t=1000", b"{}", 1),
+        ("v1={}", b"{}", 1),
+        ("", b"{}", 1),
+        ("t=1000,v1=\u00e9", b"{}", 1),
+    ],
+)
+def test_a_webhook_that_is_forged_changed_or_replayed_is_refused(header, body, later):
+    signed = signature("whsec_x", 1_000, b"{}")
+    good = f"t=1000,v1={signed}"
+    assert webhook_event(b"{}", good, "whsec_x", now=1_001) == {}
+    with pytest.raises(DataError, match="refuse it"):
+        webhook_event(b"{}", good, "whsec_y", now=1_001)
+    with pytest.raises(DataError, match="refuse it"):
+        webhook_event(body, header.format(signed), "whsec_x", now=1_000 + later)
 
 
 def test_what_waits_and_what_is_rejected_are_told_where_that_is_wanted(client, store, receiver):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from personaagent.lm.meter import Meter
 from personaagent.lm.model import Identity, PersonaLM
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.optimizers import Setting
+from personaagent.optimizers.crossval import HeldOut, Split
 from personaagent.service import Trainer
 
 SETTING = Setting(1, replay=6)
@@ -54,7 +56,12 @@ class Make:
     latency: float
     spec: str = "slow"
 
-    def __call__(self, slots: int) -> Trainer:
+    def __call__(self, slots: int) -> tuple[PersonaLM, Trainer]:
+        lm, memory = self.parts(slots)
+        return lm, Trainer(memory, lm, SETTING)
+
+    def parts(self, slots: int) -> tuple[PersonaLM, EpisodicMemory]:
+        """What evaluations need."""
         identity = Identity(self.spec, None, "slow", slots, 60.0, 0, 0.0)
         lm: Any = PersonaLM(
             "sim/slow",
@@ -65,8 +72,12 @@ class Make:
             cache=False,
             engine=Slow(self.folder, self.latency),
         )
-        memory = EpisodicMemory(Store(self.database), HashEmbedder(dimensions=512))
-        return Trainer(memory, lm, SETTING)
+        return lm, EpisodicMemory(Store(self.database), HashEmbedder(dimensions=512))
+
+    def judge(self, splits: Mapping[str, Split], slots: int) -> tuple[PersonaLM, HeldOut]:
+        """What tries settings."""
+        lm, memory = self.parts(slots)
+        return lm, HeldOut(INBOX, memory, splits, "run")
 
 
 def processes(folder: Path) -> int:

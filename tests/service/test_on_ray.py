@@ -8,22 +8,32 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import dspy
 import pytest
-from ray_world import Make, most_at_once, processes
+from ray_world import SETTING, Make, most_at_once, processes
 from worlds_of_mail import INBOX, habitual
 
+from personaagent.data import Query
 from personaagent.errors import DataError
+from personaagent.experiments.cohort import EvaluationData, Sample
+from personaagent.experiments.lineup import entrants
+from personaagent.experiments.results import Results
+from personaagent.experiments.runner import Experiment
 from personaagent.lm import Budget
 from personaagent.memory import Store
-from personaagent.memory.queue import Queue
+from personaagent.memory.queue import NewInteractions, Queue
 from personaagent.memory.tasks import save_tasks
-from personaagent.optimizers import Step
-from personaagent.service import on_ray
+from personaagent.optimizers import Step, ray_pool
+from personaagent.optimizers.crossval import Split
+from personaagent.service import Compiled, Trainer, on_ray
 from personaagent.service.many import Many
 from personaagent.service.trainer import Quiet
+from personaagent.service.worker import Worker
 
 pytestmark = pytest.mark.xdist_group("cluster")  # one cluster for all tests of it
 
@@ -81,7 +91,7 @@ def filled(folder: Path) -> str:
 
 
 def chosen(make: Make) -> Many:
-    many = Many(make(SLOTS), {INBOX.name: INBOX})
+    many = Many(make(SLOTS)[1], {INBOX.name: INBOX})
     many.choose(USERS)
     return many
 
@@ -136,6 +146,73 @@ def test_a_budget_is_refused_before_anything_is_asked(nodes, tmp_path):
     assert processes(tmp_path) == 0
 
 
+def test_a_workers_queue_is_worked_off_by_a_cluster(nodes, alone, tmp_path):
+    database = filled(tmp_path / "db")
+    make = Make(database, tmp_path, 0.02)
+    lm, trainer = make(SLOTS)
+    with Store(database) as store:
+        jobs = Queue(store)
+
+        def pool(_: Trainer) -> ray_pool.RayPool[Trainer]:
+            return ray_pool.RayPool(make, lm, store)
+
+        worker = Worker(jobs, [NewInteractions(5)], lambda: trainer, tracked=False, pool=pool)
+        done = [(job.user, outcome) for job, outcome in worker.work(lambda _: Quiet(), once=True)]
+        assert jobs.jobs() == []
+    assert sorted(user for user, _ in done) == sorted(USERS)
+    assert all(isinstance(outcome, Compiled) for _, outcome in done)
+    assert hashes(database) == alone[0]
+    assert processes(tmp_path) == 2
+
+
+def test_settings_cost_and_bring_the_same_on_a_cluster(nodes, tmp_path):
+    splits = {user: Split.latest(habitual(user, 20, 3), 6) for user in USERS[:4]}
+    make = Make(str(tmp_path / "here.db"), tmp_path, 0.0)
+    lm, here = make.judge(splits, SLOTS)
+    with dspy.context(lm=lm):
+        expected = dict(here(SETTING))
+        elsewhere = replace(make, database=str(tmp_path / "there.db"))
+        lm, there = elsewhere.judge(splits, SLOTS)
+        with ray_pool.RayPool(partial(elsewhere.judge, splits), lm, there.memory.store) as pool:
+            there.pool = pool
+            found = dict(there(SETTING))
+            for _ in there(replace(SETTING, iterations=2)):
+                break  # one that is dropped is stopped, and the desks are free again
+            assert not pool.busy
+    assert {user: replace(one, seconds=0) for user, one in found.items()} == {
+        user: replace(one, seconds=0) for user, one in expected.items()
+    }
+    assert lm.meter.snapshot().calls >= sum(one.calls for one in expected.values())
+
+
+def test_an_evaluation_gives_the_same_answers_on_a_cluster(nodes, tmp_path):
+    lives = {user: habitual(user, 18, 3) for user in USERS[:2]}
+    samples = tuple(
+        Sample(Query(f"q-{one.id}", user, one.task, one.query, one.response, one.time), user)
+        for user, life in lives.items()
+        for one in life[12:]
+    )
+    past = [one for life in lives.values() for one in life[:12]]
+    data = EvaluationData(INBOX, "inbox", "d" * 64, samples, lambda _: iter(past))
+    rows = {}
+    for where in ("here", "there"):
+        make = Make(str(tmp_path / f"{where}.db"), tmp_path, 0.0)
+        lm, memory = make.parts(SLOTS)
+        with Results(tmp_path / f"{where}-results.db") as results, ExitStack() as stack:
+            pool = None
+            if where == "there":
+                pool = stack.enter_context(ray_pool.RayPool(make.parts, lm, memory.store))
+            systems = entrants(["non-personalized", "rag", "personaagent"])
+            experiment = Experiment(data, systems, lm, memory, results, pool=pool)
+            experiment()
+            rows[where] = {
+                (one.system, one.sample): (one.answer, one.loss, one.calls, one.error)
+                for one in results.rows(experiment.run, [one.query.id for one in samples])
+            }
+    assert len(rows["here"]) == 3 * len(samples)
+    assert rows["there"] == rows["here"]
+
+
 @pytest.mark.cluster
 def test_an_lm_of_the_machine_has_a_desk_on_each_node_with_all_its_slots(nodes, alone, tmp_path):
     database = filled(tmp_path / "db")
@@ -149,8 +226,8 @@ def test_an_lm_of_the_machine_has_a_desk_on_each_node_with_all_its_slots(nodes, 
 
 
 def test_slots_are_divided_as_equally_as_they_go():
-    assert on_ray.shares(64, 3) == [22, 21, 21]
-    assert on_ray.shares(2, 8) == [1, 1]
+    assert ray_pool.shares(64, 3) == [22, 21, 21]
+    assert ray_pool.shares(2, 8) == [1, 1]
 
 
 def parent(process: int) -> int:
@@ -186,4 +263,4 @@ def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
     assert many.failed == {}
     assert hashes(database) == alone[0]
     assert sorted(board.ended) == sorted(USERS)
-    assert processes(tmp_path) == 3  # a desk was started anew
+    assert processes(tmp_path) >= 2  # a desk that is started anew may find all users done

@@ -113,6 +113,7 @@ def test_any_text_comes_back_as_it_was(text: str):
 def test_names_are_allowed_and_tell_users_and_tasks_apart(a: str, b: str, c: str, d: str):
     from mlflow.prompt.constants import PROMPT_NAME_RULE
 
-    one, other = prompt_name(Persona(a, b)), prompt_name(Persona(c, d))
+    first, second = Persona(a, b), Persona(c, d)  # which takes spaces off their names
+    one, other = prompt_name(first), prompt_name(second)
     assert PROMPT_NAME_RULE.match(one)
-    assert (one == other) == ((a, b) == (c, d))
+    assert (one == other) == ((first.user, first.task) == (second.user, second.task))

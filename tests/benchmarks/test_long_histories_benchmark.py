@@ -1,0 +1,114 @@
+"""The benchmark of long histories: what is kept gives the table, every arm is what it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dspy
+import pytest
+from rulebook import stand_in
+from worlds_of_mail import INBOX, book, habitual, remembering
+
+from benchmarks.kept import Kept, OverUsers
+from benchmarks.long_histories import AFTER, ARMS, BEFORE, MEMORIES, Arms, ask, learn, table
+from personaagent.data import Persona, Query
+from personaagent.experiments.cohort import Sample
+
+ROOT = Path(__file__).parents[2]
+LATER = [Sample(Query(f"q{n}", "ann", "inbox", f"dog {n}", "travel"), "ann") for n in range(3)]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """By name, the files of a run."""
+    return {
+        name: Kept(tmp_path / f"{name}.jsonl")
+        for name in ("answers", "learned", "personas", "texts")
+    }
+
+
+@pytest.mark.parametrize("folder", ["films", "embedded"])
+def test_the_published_tables_are_computed_from_what_is_kept(folder):
+    kept = ROOT / "results" / "long-histories" / folder
+    made = table(Kept(kept / "answers.jsonl"), Kept(kept / "learned.jsonl"))
+    assert made in (ROOT / "docs" / "results-long-histories.md").read_text(encoding="utf-8")
+
+
+def run(tmp_path, kept, lms, arms=ARMS[:-1]):
+    with remembering(tmp_path, *habitual()) as memory:
+        learn("ours", memory, INBOX, ["ann"], lms[0], kept["learned"], kept["personas"])
+        answer = Arms(INBOX, memory, kept["personas"])
+        ask(arms, answer, INBOX, LATER, lms, kept["answers"], kept["texts"], side_by_side=2)
+
+
+def test_every_arm_answers_under_what_it_is_called(tmp_path, kept):
+    shown = {}
+    with remembering(tmp_path, *habitual()) as memory:
+        lm = stand_in(book())
+        learn("ours", memory, INBOX, ["ann"], lm, kept["learned"], kept["personas"])
+        answer = Arms(INBOX, memory, kept["personas"])
+        for arm in ARMS[:-1]:  # the paper's was not learned
+            rules = book()
+            with dspy.context(lm=stand_in(rules)):
+                answer(arm, LATER[0])
+            (asked,) = rules.asked
+            shown[arm] = (asked.text.count("the folder for the message"), asked.everything)
+    counts = [shown[arm][0] for arm in ("none", "rag, k=4", "rag, k=16", "latest 60", BEFORE)]
+    assert counts == [0, 4, 16, 36, 0]
+    assert shown[MEMORIES][0] == 16
+    assert ("answer travel" in shown[BEFORE][1], "answer travel" in shown[AFTER][1]) == (
+        False,
+        True,
+    )
+    assert not answer.knows("the paper's", "ann")
+
+
+def test_the_table_says_what_arms_are_worth_and_what_an_update_was_worth_later(tmp_path, kept):
+    run(tmp_path, kept, [stand_in(book())])
+    made = table(kept["answers"], kept["learned"])
+    assert made.startswith("3 questions of 1 users")
+    assert "| none | 3 | 0.000 [0.000, 0.000] |" in made
+    assert f"| {AFTER} | 3 | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] |" in made
+    assert "| directive | 2 | 1 | 1 | 0 | +0.500 |" in made  # of dogs, and of cars
+    assert "| ours | 1 |" in made
+
+
+def test_whoever_answers_a_question_under_one_arm_answers_it_under_no_other(tmp_path, kept):
+    books = [book() for _ in range(5)]
+    arms = ("none", "rag, k=4", "rag, k=16", "latest 60")
+    run(tmp_path, kept, [stand_in(one) for one in books], arms)
+    for one in books[1:]:  # the first one has written the persona
+        asked = [word for each in one.asked for word in ("dog 0", "dog 1", "dog 2")
+                 if word in each.text]  # fmt: skip
+        assert len(asked) == len(set(asked))
+    assert sum(len(one.asked) for one in books[1:]) >= 9
+
+
+def test_a_run_goes_on_where_it_was(tmp_path, kept):
+    run(tmp_path, kept, [stand_in(book())])
+    again = {name: Kept(tmp_path / f"{name}.jsonl") for name in kept}
+    assert again["answers"].rows == kept["answers"].rows
+    rules = book()
+    run(tmp_path, again, [stand_in(rules)])
+    assert rules.asked == []
+
+
+def test_where_alignment_changed_nothing_the_answer_before_it_stands(tmp_path, kept):
+    chain = [Persona("ann", "inbox", profile="Loves dogs.", actions=()).to_dict()]
+    kept["personas"].add({"arm": "ours", "id": "ann", "chain": chain})
+    rules = book()
+    with remembering(tmp_path, *habitual()) as memory:
+        answer = Arms(INBOX, memory, kept["personas"])
+        lms = [stand_in(rules, likelihoods=False)]
+        ask((BEFORE, AFTER), answer, INBOX, LATER, lms, kept["answers"], kept["texts"], 2)
+    assert len(rules.asked) == len(LATER)
+    rows = kept["answers"].rows
+    assert all(rows[AFTER, f"q{n}"] == rows[BEFORE, f"q{n}"] | {"arm": AFTER} for n in range(3))
+
+
+def test_means_are_of_questions_and_intervals_of_users():
+    over = OverUsers(["a"] * 3 + ["b"])
+    assert over.mean([1.0, 1.0, 1.0, 0.0])[0] == 0.75
+    low, high = over.mean([1.0, 1.0, 1.0, 0.0])[1:]
+    assert (low, high) == (0.0, 1.0)  # a resample may hold one user alone
+    assert OverUsers(["a", "b"]).said([2, 2]) == "2.00 [2.00, 2.00]"
