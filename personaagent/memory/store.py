@@ -73,8 +73,9 @@ class Store:
     >>> from personaagent import Interaction
     >>> with Store("memory.db") as store:
     ...     added = store.add([Interaction("1", "amira", "inbox", "The car is due", "money")])
-    ...     [(one.id, one.response) for one in store.of("amira").interactions()]
-    [('1', 'money')]
+    ...     (kept,) = store.of("amira").interactions()
+    >>> kept.response
+    'money'
     """
 
     def __init__(
