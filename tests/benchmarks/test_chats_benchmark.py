@@ -25,7 +25,7 @@ def test_the_table_counts_what_every_arm_was_judged_on(tmp_path):
     verdicts.add({"arm": "none", "id": "q3", "honoured": True})  # no other arm was judged on it
     made = table(answers, verdicts)
     assert made.startswith("2 questions of 2 users")
-    assert "| persona | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 200 |" in made
+    assert "| persona | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] | 300 |" in made
     assert "| none | 0.00 [0.00, 0.00] | 0.00 [0.00, 0.00] | 0 |" in made
 
 
