@@ -315,8 +315,9 @@ def _line(text: str) -> str:
 
 
 def _small(text: str) -> str:
-    """One line in small letters, stable: what is read back is what was written."""
-    while (small := _line(text.casefold())) != text:
+    """One line in small letters that looks like no item of a list; stable: what is read back is
+    what was written."""
+    while (small := _line(text.casefold()).lstrip("-*\u2022# ")) != text:
         text = small
     return text
 

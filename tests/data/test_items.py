@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from personaagent.data.items import (
@@ -268,6 +268,7 @@ def test_what_more_speaks_against_is_shown_last_and_dated() -> None:
     st.none() | st.integers(0, 200),
     st.none() | st.lists(st.floats(-1, 1), min_size=12, max_size=12),
 )
+@example([item("x", topic="- 0")], None, None)
 def test_a_budget_is_never_exceeded_and_no_item_is_ever_cut(
     found: list[Item], words: int | None, values: list[float] | None
 ) -> None:

@@ -66,9 +66,14 @@ def served(path: Path, provider: Provider) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def client(served: str, provider: Provider) -> Iterator[OpenAI]:
+@pytest.fixture(autouse=True)
+def _willing(provider: Provider) -> None:
+    """No test leaves its refusals to the next."""
     provider.refuses, provider.breaks_off = None, False
+
+
+@pytest.fixture
+def client(served: str) -> Iterator[OpenAI]:
     with OpenAI(base_url=f"{served}/v1", api_key="none", max_retries=0) as client:
         yield client
 
@@ -300,7 +305,6 @@ def test_every_call_is_counted(tmp_path: Path, provider: Provider):
         with pytest.raises(openai.InternalServerError):
             ask(model="m", messages=[HI], user="a")
         assert lm.meter.snapshot().failed == 1
-    provider.refuses = None
 
 
 def test_a_provider_that_cannot_be_reached_is_named(tmp_path: Path):
@@ -315,7 +319,6 @@ def test_a_provider_that_cannot_be_reached_is_named(tmp_path: Path):
 
 
 def test_a_key_for_one_user_needs_no_user_and_reaches_no_other(tmp_path: Path, provider: Provider):
-    provider.refuses = None
     store = Store(tmp_path / "m.db")
     key, _ = Keys(store).add(tenant="acme", user="amira")
     lm = connect("stand-in", api_base=provider.address)
