@@ -13,9 +13,9 @@ test: export TMPDIR := $(shell test -w /dev/shm && echo /dev/shm || echo $${TMPD
 demo: $(VENV)/.installed  ## learn personas on the sample with the embedded LM
 	$(BIN)/personaagent demo
 
-# Four processes on two cores: many tests wait for a server, a clock or a process that was killed.
+# Three processes on two cores: many tests wait for a server, a clock or a process that was killed.
 test: $(VENV)/.installed  ## all tests; those of the embedded LM, and of a Ray cluster, in one process
-	$(BIN)/python -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
