@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from inbox import INBOX, mail, until
 from openai_server import serving
 from rulebook import RuleBook
 from running import served
@@ -20,14 +20,13 @@ from serving import listening
 from standins import HashEmbedder
 from upstreams import providing
 
-from personaagent.data import CHAT, Classification, Persona, Text
+from personaagent.data import CHAT, Persona, Text
 from personaagent.lm import connect
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.queue import Holder, Queue
 from personaagent.memory.tasks import save_tasks
 from personaagent.server import create_app
 
-INBOX = Classification("inbox", "Which folder?", labels=("money", "travel", "family"))
 REPLY = Text("reply", "What does the user reply?")
 LM = ("--lm", "openai/stand-in", "--likelihoods", "--rate", "0")
 NO_LM = (*LM, "--api-base", "http://127.0.0.1:9/v1")
@@ -41,24 +40,6 @@ def database(tmp_path: Path) -> Path:
         travels = Persona("bela", "reply", profile="Travels by train.", actions=())
         store.of("bela").publish(travels, expected=None, reason="first")
     return path
-
-
-def until(condition) -> None:
-    end = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def mail(number: int) -> dict[str, str]:
-    car = number % 2
-    return {
-        "user": "amira",
-        "task": "inbox",
-        "id": f"mail-{number}",
-        "query": f"the car needs part {number}" if car else f"a ferry sails at {number}",
-        "response": "money" if car else "travel",
-    }
 
 
 def test_interactions_that_were_acknowledged_are_there_and_not_there_twice(database):
@@ -145,7 +126,7 @@ def test_messages_of_streams_and_answers_are_there_once_after_a_kill_in_between(
                 working = [pool.submit(stream, start) for start in range(6)]
                 working.append(pool.submit(answer))
                 try:
-                    until(lambda: len(done) > 15 and len(told) > 5)
+                    until(lambda: len(done) > 15 and len(told) > 5, 40)
                 finally:
                     process.send_signal(signal.SIGKILL)
             for one in working:
@@ -186,11 +167,11 @@ def test_an_alignment_goes_on_when_its_worker_and_then_its_server_are_killed(dat
         with served(database, *options) as (process, address):
             httpx.post(f"{address}/v1/interactions", json=[mail(n) for n in range(16)], timeout=60)
             assert httpx.post(f"{address}/v1/alignments", json=mine).status_code == 202
-            until(lambda: len(book.asked) > 5)
+            until(lambda: len(book.asked) > 5, 40)
             first = working()
             os.kill(first, signal.SIGKILL)
             soon = len(book.asked) + 5
-            until(lambda: len(book.asked) > soon)
+            until(lambda: len(book.asked) > soon, 40)
             second = working()
             assert second not in (None, first)
             process.send_signal(signal.SIGKILL)

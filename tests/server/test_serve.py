@@ -13,17 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from inbox import INBOX, mail
 from openai_server import serving
 from rulebook import RuleBook, stand_in
 from running import served
 from standins import HashEmbedder
 
-from personaagent.data import Classification
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.tasks import save_tasks
 from personaagent.server import Settings, create_app
 
-INBOX = Classification("inbox", "Which folder?", labels=("money", "travel", "family"))
 LM = ("--lm", "openai/stand-in", "--likelihoods")
 
 
@@ -35,24 +34,13 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
-def one(number: int) -> dict[str, str]:
-    car = number % 2
-    return {
-        "user": "amira",
-        "task": "inbox",
-        "id": f"mail-{number}",
-        "query": f"the car needs part {number}" if car else f"a ferry sails at {number}",
-        "response": "money" if car else "travel",
-    }
-
-
 def test_a_worker_beside_the_server_does_what_is_queued_while_answers_go_on(database):
     book = RuleBook(INBOX, {"ferry": "travel"})
     with serving(book) as lm:
         options = (*LM, "--api-base", lm, "--workers", "1", "--threshold", "1000")
         with served(database, *options) as (process, address):
             client = httpx.Client(base_url=address, timeout=60)
-            client.post("/v1/interactions", json=[one(number) for number in range(16)])
+            client.post("/v1/interactions", json=[mail(number) for number in range(16)])
             mine = {"user": "amira", "task": "inbox"}
             assert client.post("/v1/alignments", json=mine).status_code == 202
             told = []
@@ -97,7 +85,7 @@ def test_clients_that_send_slowly_are_cut_off_and_hold_nobody_up(database):
             )
             slow.append(begun)
         started = time.monotonic()
-        said = httpx.post(f"http://127.0.0.1:{port}/v1/interactions", json=one(1))
+        said = httpx.post(f"http://127.0.0.1:{port}/v1/interactions", json=mail(1))
         assert said.status_code == 201
         assert time.monotonic() - started < 1
         slow[0].settimeout(10)

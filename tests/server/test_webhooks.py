@@ -6,6 +6,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from inbox import until
 
 from personaagent.client import webhook_event
 from personaagent.data import Interaction, Persona
@@ -48,13 +49,6 @@ def publish(store, user: str) -> Persona:
     return persona
 
 
-def until(condition) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def states(store) -> list[str]:
     with store.database.read() as connection:
         return list(connection.scalars(deliveries.select().with_only_columns(deliveries.c.state)))
@@ -66,7 +60,7 @@ def test_what_is_published_is_told_once_signed_and_without_a_text(client, store,
     made = client.post("/v1/webhooks", json={"url": url}).json()
     persona = publish(store, "amira")
     publish(store, tenants.stored("acme", "amira"))  # another tenant's
-    until(lambda: "told" in states(store))
+    until(lambda: "told" in states(store), 10)
     time.sleep(0.2)
     ((headers, body),) = told
     event = json.loads(body)
@@ -114,9 +108,9 @@ def test_what_waits_and_what_is_rejected_are_told_where_that_is_wanted(client, s
     waiting.put_to_wait(
         memory, proposed, over=None, reason="x", made_of=["mail-1"], answers=[], days=1
     )
-    until(lambda: states(store) == ["told"])
+    until(lambda: states(store) == ["told"], 10)
     waiting.reject(memory, "inbox", "Amira")
-    until(lambda: states(store) == ["told", "told"])
+    until(lambda: states(store) == ["told", "told"], 10)
     events = [json.loads(body) for _, body in told]
     assert [one["type"] for one in events] == ["persona.waiting", "persona.rejected"]
     assert {(one["user"], one["task"]) for one in events} == {("amira", "inbox")}
@@ -131,7 +125,7 @@ def test_what_is_not_taken_is_told_again_with_the_same_id(client, store, receive
     refuse[0] = 2
     client.post("/v1/webhooks", json={"url": url})
     publish(store, "amira")
-    until(lambda: states(store) == ["told"])
+    until(lambda: states(store) == ["told"], 10)
     assert len(told) == 3
     assert len({json.loads(body)["id"] for _, body in told}) == 1
 
@@ -145,7 +139,7 @@ def test_what_is_never_taken_is_given_up(client, store, receiver, monkeypatch):
     refuse[0] = 99
     client.post("/v1/webhooks", json={"url": url})
     publish(store, "amira")
-    until(lambda: states(store) == ["given up"])
+    until(lambda: states(store) == ["given up"], 10)
     assert len(told) == 3
 
 
