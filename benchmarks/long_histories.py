@@ -7,6 +7,7 @@ an alignment accepted several updates, the personas in between answer, too: so e
 is judged by what came later.
 
     python -m benchmarks.long_histories --data FOLDER --out FOLDER --learn ours --writer LM
+    python -m benchmarks.long_histories --data FOLDER --out FOLDER --learn pag --writer LM
     python -m benchmarks.long_histories --data FOLDER --out FOLDER --arms all --answerer LM
     python -m benchmarks.long_histories --out FOLDER         the table again, from what was kept
 
@@ -35,7 +36,7 @@ from benchmarks.kept import Kept, OverUsers
 from personaagent import EpisodicMemory, PersonaAgentError, SentenceEmbedder, Store, connect
 from personaagent.data import Action, FusionWeights, Interaction, Persona, Task, read_tasks
 from personaagent.data.lamp_tasks import LAMP_TASKS
-from personaagent.experiments.baselines import ICL, RAG, NonPersonalized
+from personaagent.experiments.baselines import ICL, PAG, RAG, NonPersonalized
 from personaagent.experiments.cohort import (
     Cohort,
     EvaluationData,
@@ -49,8 +50,9 @@ from personaagent.lm import PersonaLM
 from personaagent.optimizers import AlignmentLog, Setting
 from personaagent.optimizers.competing import kind_of
 from personaagent.optimizers.log import BARE, LONGER, STYLE, WITHOUT
+from personaagent.optimizers.log import MEMORIES as RECALLED
 from personaagent.optimizers.setting import PAPER
-from personaagent.programs import PersonaAgent
+from personaagent.programs import PersonaAgent, QueryScope
 from personaagent.service import Trainer
 
 SETTINGS = {"ours": Setting(), "paper": PAPER}
@@ -58,9 +60,15 @@ FLOORS = ("user's mean", "user's mode")
 BEFORE, AFTER, MEMORIES = "ours before alignment", "ours", "ours, k=16"
 ALONE = "ours, the LM alone"  # without the habit that its answers are fused with
 PAPERS = "the paper's"
-ARMS = ("none", "rag, k=4", "rag, k=16", "latest 60", BEFORE, ALONE, AFTER, MEMORIES, PAPERS)
+SUMMARY = "pag, k=4"
+ARMS = (
+    "none", "rag, k=4", "rag, k=16", "latest 60", SUMMARY, BEFORE, ALONE, AFTER, MEMORIES, PAPERS,
+)  # fmt: skip
 RIVALS = ("rag, k=16", "rag, k=4")
-OTHERS = {BARE: "no profile", LONGER: "longer profile", STYLE: "style", WITHOUT: "no persona"}
+OTHERS = {
+    BARE: "no profile", LONGER: "longer profile", STYLE: "style", RECALLED: "memories",
+    WITHOUT: "no persona",
+}  # fmt: skip
 TITLES = {
     "accuracy": "accuracy",
     "mae": "mean absolute error",
@@ -133,6 +141,35 @@ def learn(way: str, memory: EpisodicMemory, task: Task, users: Iterable[str], lm
         list(pool.map(one, todo))
 
 
+def summarize(
+    memory: EpisodicMemory, task: Task, users: Iterable[str], lm: PersonaLM, personas: Kept
+) -> None:
+    """Everybody's profile that PAG shows beside its memories, by somebody who answers nothing."""
+    pag = PAG(task, memory)
+
+    def one(user: str) -> None:
+        with dspy.context(lm=lm):
+            profile = pag.profile(QueryScope(user, task, ""))
+        told = Persona(user, task.name, profile=profile)
+        personas.add({"arm": "pag", "id": user, "chain": [told.to_dict()]})
+
+    todo = [user for user in users if ("pag", user) not in personas.rows]
+    with ThreadPoolExecutor(max(1, len(todo))) as pool:
+        list(pool.map(one, todo))
+
+
+class Summarized(RAG):
+    """PAG with a profile that stands ready."""
+
+    def __init__(self, task: Task, memory: EpisodicMemory, profiles: Mapping[str, str]) -> None:
+        super().__init__(task, memory)
+        self._profiles = profiles
+
+    def profile(self, situation: QueryScope) -> str:
+        """The user's."""
+        return self._profiles[situation.user]
+
+
 def chain_of(log: AlignmentLog) -> tuple[list[Persona], list[str]]:
     """The personas of an alignment from the first to the last, and the kind of update between."""
     chain, updates = [log.first], []
@@ -174,6 +211,10 @@ class Arms:
             "rag, k=16": RAG(task, memory, k=16),
             "latest 60": ICL(task, memory, k=60),
         }
+        self._summarized = Summarized(
+            task, memory,
+            {user: chain[0].profile for (way, user), chain in self._chains.items() if way == "pag"},
+        )  # fmt: skip
         self._agent, self._recalling = PersonaAgent(task, memory), PersonaAgent(task, memory, k=16)
 
     def between(self, user: str) -> list[str]:
@@ -182,7 +223,7 @@ class Arms:
 
     def knows(self, arm: str, user: str) -> bool:
         """Whether there is what the arm needs."""
-        way = "paper" if arm == PAPERS else "ours"
+        way = {PAPERS: "paper", SUMMARY: "pag"}.get(arm, "ours")
         return arm in self._plain or (way, user) in self._chains
 
     def same(self, arm: str, user: str) -> bool:
@@ -193,6 +234,8 @@ class Arms:
         asked = {"query": one.query.query, "user": one.query.user, "before": one.query.time}
         if plain := self._plain.get(arm):
             return plain(**asked)
+        if arm == SUMMARY:
+            return self._summarized(**asked)
         if arm == PAPERS:
             return self._agent(**asked, persona=self._chains["paper", one.query.user][-1])
         chain = self._chains["ours", one.query.user]
@@ -376,7 +419,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side-by-side", type=int, default=64)
     parser.add_argument("--likelihoods", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--learn", choices=SETTINGS)
+    parser.add_argument("--learn", choices=(*SETTINGS, "pag"))
     parser.add_argument("--writer", help="an LM, as `connect` takes it")
     parser.add_argument("--writer-base", help="its address")
     parser.add_argument("--arms", default="", help="with semicolons between them, or all")
@@ -396,12 +439,16 @@ def main() -> None:
         asked, task = drawn(data, given), data.task
         users = list(dict.fromkeys(one.query.user for one in asked))
         with ExitStack() as open_:
-            store = open_.enter_context(Store(given.out / f"{given.learn or 'ours'}.db"))
+            way = "paper" if given.learn == "paper" else "ours"  # its personas stay its own
+            store = open_.enter_context(Store(given.out / f"{way}.db"))
             memory = EpisodicMemory(store, SentenceEmbedder())
             remember(memory, data, asked)
             if given.learn:
                 lm = connected(given.writer, given.writer_base, given)
-                learn(given.learn, memory, task, users, lm, learned, personas)
+                if given.learn == "pag":
+                    summarize(memory, task, users, lm, personas)
+                else:
+                    learn(given.learn, memory, task, users, lm, learned, personas)
             if given.arms:
                 if metrics_of(task)[0].name == "mae":
                     floors(memory, task, asked, answers, texts)

@@ -29,7 +29,8 @@ def pool(
     starts: Annotated[
         str,
         typer.Option(
-            help="What to try, commas between: query, memories, profile (a long call a sample)."
+            help="What to try, commas between: query, memories, many-memories (16), "
+            "profile (a long call a sample)."
         ),
     ] = "query,memories",
 ) -> None:

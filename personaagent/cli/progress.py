@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from personaagent.cli import render
-from personaagent.optimizers.log import BARE, EARLIER, LONGER, STYLE, WITHOUT
+from personaagent.optimizers.log import BARE, EARLIER, LONGER, MEMORIES, STYLE, WITHOUT
 from personaagent.progress import bars
 from personaagent.table import Table
 
@@ -80,6 +80,7 @@ class Display:
             BARE: "starts without a profile",
             EARLIER: "undecided before",
             LONGER: "a longer profile",
+            MEMORIES: "memories",
             STYLE: "how the user writes",
             WITHOUT: "answers without a persona",
         }

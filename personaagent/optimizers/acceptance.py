@@ -104,8 +104,8 @@ class AcceptOnReplay:
 
 
 class EmptyPersonaBetter:
-    """Whether the champion does worse than no persona, which is the candidate: its answers are less
-    likely, and not right more often.
+    """Whether the champion does worse than no persona, or than memories alone, which is the
+    candidate: its answers are less likely, and not right more often.
 
     Args:
         margin: nats that no persona must save on the whole replay. Where few judge, and each tells
@@ -121,7 +121,9 @@ class EmptyPersonaBetter:
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         saved = sum(trial.saved)
         better = saved > self.margin and trial.gained >= 0
-        return better, f"no persona saves {saved:.1f} nats on replay"
+        alone = trial.candidate.actions and trial.candidate.actions != trial.champion.actions
+        other = "memories alone save" if alone else "no persona saves"
+        return better, f"{other} {saved:.1f} nats on replay"
 
     def undecided(self, champion: Persona) -> list[Persona]:
         return []

@@ -32,6 +32,7 @@ from personaagent.optimizers.log import (
     BARE,
     EARLIER,
     LONGER,
+    MEMORIES,
     STYLE,
     WITHOUT,
     AlignmentLog,
@@ -44,6 +45,7 @@ from personaagent.optimizers.prequential import (
     DOUBT,
     JUDGES,
     TESTS,
+    TRIAL,
     Counted,
     affordable,
     helps,
@@ -67,6 +69,7 @@ from personaagent.optimizers.sampling import (
 )
 from personaagent.optimizers.selection import (
     POLICIES,
+    RECALL_MANY,
     SETTLING,
     Policies,
     Verdict,
@@ -76,6 +79,7 @@ from personaagent.optimizers.selection import (
     judge,
     lend,
     means,
+    recalling,
     settle,
     settling,
     split,
@@ -317,7 +321,7 @@ class PersonaAlignment(Teleprompter):
             champion = first
             judged = replay(champion, judging)
             first_loss, first_score = means(judged)
-            policies = self.policies if hasattr(agent, "act") else ((),)
+            policies = recalling(self.policies, len(trainset)) if hasattr(agent, "act") else ((),)
             cross = valset is None and self.acceptance.on_evidence and not in_order
             lending = self.replay if cross else 0
             sampler, passed = self.sampler or HardBatch(), 0
@@ -375,6 +379,22 @@ class PersonaAlignment(Teleprompter):
             if waiting := undecided(self.acceptance, champion, replay.record):
                 verdict = judge(waiting, champion, judged, self.acceptance, replay, writing)
                 champion, judged = end(EARLIER, verdict)
+
+            # STEP 2e: memories alone may be worth more than what was written of a long history;
+            # then both together may. Where answers are dear that goes before lessons
+            if sparing and judging and new and RECALL_MANY in policies:
+                alone, beside = (
+                    without(champion, policies)[-1],
+                    champion.succeed(actions=RECALL_MANY),
+                )
+                for other, rule in ((alone, EmptyPersonaBetter()), (beside, self.acceptance)):
+                    if not helps(other, judged, replay, TRIAL):
+                        break
+                    verdict = judge([other], champion, judged, rule, replay)
+                    champion, judged = end(MEMORIES, verdict)
+                    if verdict.accepted is None:
+                        break
+
             for iteration in range(1, self.iterations + 1):
                 # STEP 3: lend some of the writing interactions to the judges of this step; simulate
                 # more of the others, until they make a batch
@@ -454,7 +474,8 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 7: what the persona may do without asking, and how far habit is trusted
             shrinkage = POOLED if self.prior else SHRINKAGE
-            none = without(champion)[:1] if floor else []
+            tried_alone = () if sparing else policies
+            none = without(champion, tried_alone) if floor else []
             held_against = [(one, past) for one in none for past in judging]
             if sparing and judging:
                 policies = policies if room(judged, counted.calls) else ()
@@ -463,10 +484,13 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 8: no persona rather than one that does worse than none
             silent = without(champion)[:1] if sparing else []
-            beaten = not sparing or any(helps(one, judged, replay) for one in silent)
+            left = max(1, CALLS - counted.calls)
+            beaten = not sparing or any(helps(one, judged, replay, left) for one in silent)
             if self.acceptance.on_evidence and judging and beaten:
                 margin = DOUBT * len(judging) if sparing else 0.0
-                verdict = against_none(first, champion, last, judging, replay, shrinkage, margin)
+                verdict = against_none(
+                    first, champion, last, judging, replay, shrinkage, margin, tried_alone
+                )
                 if verdict.accepted is not None:
                     last, judged = end(WITHOUT, verdict)
 

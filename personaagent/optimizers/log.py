@@ -9,7 +9,7 @@ from typing import Any
 
 from personaagent.data import Persona
 
-EARLIER, WITHOUT, BARE, LONGER, STYLE = 0, -1, -2, -3, -4  # in place of an iteration
+EARLIER, WITHOUT, BARE, LONGER, STYLE, MEMORIES = range(0, -6, -1)  # in place of an iteration
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,10 @@ class Candidate:
 class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
-    Five kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
+    Six kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
     did worse than none, `LONGER` holds longer ones against it, `STYLE` says how the user writes or
-    leaves it out, and `EARLIER` judges the challengers that earlier alignments left undecided;
+    leaves it out, `MEMORIES` holds memories alone against it and then both together, and `EARLIER`
+    judges the challengers that earlier alignments left undecided;
     after them `WITHOUT` puts no persona in the place of a champion that did worse than none. `loss`
     and `score` are the champion's on the judging interactions after the step; `score` is the
     task's, 1 is best. `lent` are the ids of writing interactions that judged in this step; `notes`

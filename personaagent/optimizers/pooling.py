@@ -51,7 +51,8 @@ def pool(
     the users' journals, so a stopped run goes on.
 
     Args:
-        agent: with the memory of the queries' users; needs DSPy's LM, which reads likelihoods.
+        agent: with the memory of the queries' users. Where DSPy's LM reads no likelihoods an answer
+            counts for what it states, see `Task.stated`.
         queries: with `gold`.
         owners: by user of the memory, whose it is; by default everyone is somebody else. What is
             learned of somebody is never judged on the same.
@@ -59,7 +60,7 @@ def pool(
         watch: called with how many answers there are, and how many there will be.
 
     Raises:
-        DataError: fewer than two users, or an LM that reads no likelihoods.
+        DataError: fewer than two users, or a task of texts.
         LMError: the LM failed.
     """
     asked = [(owners or {}).get(one.user, one.user) for one in queries]
@@ -67,8 +68,8 @@ def pool(
     if len(users) < 2:
         raise DataError(f"a prior is pooled over users, and there are {len(users)}: name more")
     task, lm = agent.task, dspy.settings.lm
-    if not (task.labels and lm.reads_likelihoods):
-        raise DataError(f"task '{task.name}' with this LM gives no likelihoods: nothing to pool")
+    if not task.labels:
+        raise DataError(f"task '{task.name}' is one of texts: a prior is pooled from labels")
     done, total = itertools.count(1), len(queries) * len(starts)
     summarize = HistoryProfile()
 

@@ -20,9 +20,11 @@ from personaagent.optimizers.worklog import Record, once
 
 TESTS = 20  # of the latest interactions; never more than half
 JUDGES = 8  # interactions held out: with a right and a wrong each is dear, and says little
-CALLS = 30  # that learning may take; the paper's own way takes eleven
+CALLS = 28  # that learning may take, and a trial; the paper's own way takes eleven
 UPDATE = 3  # calls of an update: a summary and two proposals
-FIRST = JUDGES + 2  # calls before the first step, which is always made: a profile, and its replay
+TRIAL = 2  # judges, of those that the persona was wrong on, that memories are tried on first
+# Calls before the first step, which is always made: a profile, its replay, and a trial of memories.
+FIRST = JUDGES + 2 + TRIAL
 DOUBT = 0.6  # nats a judge that no persona must save: of so few, less is chance
 EASY = 0.7  # loss of a text from which it is a lesson
 RIGHT = 7 / 8  # of the task's score: a rating of ten that is off by one teaches noise
@@ -133,10 +135,12 @@ def room(judged: Sequence[Replayed], calls: int) -> bool:
     return calls + 2 * sum(is_lesson(one) for one in judged) <= CALLS
 
 
-def helps(persona: Persona, before: Sequence[Replayed], replay: Replay) -> bool:
-    """Whether a persona does better where another one was wrong; only there can it, and only if it
-    does is it worth the calls to replay the rest."""
-    wrong = [one for one in before if is_lesson(one)]
+def helps(
+    persona: Persona, before: Sequence[Replayed], replay: Replay, most: int | None = None
+) -> bool:
+    """Whether a persona does better where another one was wrong (on the first so many of these);
+    only there can it, and only if it does is it worth the calls to replay the rest."""
+    wrong = [one for one in before if is_lesson(one)][:most]
     after = replay(persona, [one.interaction for one in wrong])
     return sum(old.loss - new.loss for old, new in zip(wrong, after, strict=True)) > 0
 

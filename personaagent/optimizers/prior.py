@@ -23,6 +23,7 @@ from personaagent.optimizers.writers import Writers
 from personaagent.programs.profile import words_for
 from personaagent.programs.scope import derived_from
 
+MANY = 16  # memories that a standing recall may show of a long history
 _MEASURED = ("loss", "error", "score", "seconds")
 
 
@@ -39,6 +40,7 @@ class Start:
 STARTS = {
     "query": Start(profile=False),
     "memories": Start(profile=False, actions=(Action("recall"),)),
+    "many-memories": Start(profile=False, actions=(Action("recall", {"k": MANY}),)),
     "profile": Start(),
 }
 

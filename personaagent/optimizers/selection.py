@@ -15,14 +15,17 @@ from personaagent.data.style import EXAMPLE
 from personaagent.optimizers.acceptance import Acceptance, EmptyPersonaBetter, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.prequential import helps
+from personaagent.optimizers.prior import MANY
 from personaagent.optimizers.replay import Asked, Replay, Replayed
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
+LONG = 3 * MANY  # interactions from which so many are a choice among them
 WORTH = 1.0  # nats in all that must be saved to fit the trust of a published persona anew
 Policies = Sequence[tuple[Action, ...] | None]
 POLICIES: Policies = ((), (Action("recall"),))
+RECALL_MANY = (Action("recall", {"k": MANY}),)
 
 
 def evidence_of(persona: Persona) -> frozenset[str]:
@@ -167,11 +170,22 @@ def judge(
     return replace(verdict, candidates=tuple(candidates))
 
 
-def without(champion: Persona) -> list[Persona]:
+def recalling(policies: Policies, history: int) -> Policies:
+    """What may be recalled without asking, of so many interactions: of many, more."""
+    return (*policies, RECALL_MANY) if len(policies) > 1 and history >= LONG else policies
+
+
+def without(champion: Persona, policies: Policies = ()) -> list[Persona]:
     """Successors that tell the LM nothing but what a person pinned: with the champion's trust in
-    habit, and with none, where the LM answers as it would answer anyone."""
+    habit, and with none, where the LM answers as it would answer anyone.
+
+    Args:
+        champion: who is in place.
+        policies: of these the one that recalls the most is tried without a word of the user.
+    """
     silent = champion.succeed(**barest(champion), actions=())
-    return [silent, replace(silent, trust=FusionWeights())]
+    memories = [replace(silent, actions=RECALL_MANY)] if RECALL_MANY in policies else []
+    return [silent, replace(silent, trust=FusionWeights()), *memories]
 
 
 def undecided(acceptance: Acceptance, champion: Persona, record: Record) -> list[Persona]:
@@ -192,16 +206,19 @@ def against_none(
     replay: Replay,
     shrinkage: float = SHRINKAGE,
     margin: float = 0.0,
+    policies: Policies = (),
 ) -> Verdict:
-    """No persona for the last one, the settled champion, where that one does worse than none.
+    """No persona for the last one, the settled champion, where that one does worse than none, or
+    than memories alone.
 
     Each is judged as it would be served. The champion's text with newly fitted trust is compared
     first, so that a difference in trust is not taken for one in the text. It is not a candidate.
     """
-    replay.ask((one, past) for one in (last, *without(champion)) for past in judging)
+    others = without(champion, policies)
+    replay.ask((one, past) for one in (last, *others) for past in judging)
     anew, *silent = (
         settle(first, one, judging, (one.actions or (),), replay, shrinkage)
-        for one in (replace(last, trust=FusionWeights()), *without(champion))
+        for one in (replace(last, trust=FusionWeights()), *others)
     )
     verdict = judge(
         [anew, *silent], last, replay(last, judging), EmptyPersonaBetter(margin=margin), replay

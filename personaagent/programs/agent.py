@@ -154,7 +154,9 @@ class PersonaAgent(dspy.Module):
     def act(self, situation: QueryScope, persona: Persona, prompt: str) -> list[Observation]:
         """Standing actions where the persona has them; else π_P chooses, round by round."""
         tools = [
-            *personal_tools(self.retrieve, situation, persona.profile),
+            *personal_tools(
+                self.retrieve, situation, persona.profile, standing=persona.actions is not None
+            ),
             *self.tools,
         ]
         if persona.actions is not None:

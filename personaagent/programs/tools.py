@@ -52,20 +52,23 @@ class Observation:
 
 
 def personal_tools(
-    retriever: MemoryRetriever, situation: QueryScope, profile: str
+    retriever: MemoryRetriever, situation: QueryScope, profile: str, *, standing: bool = False
 ) -> list[dspy.Tool]:
-    """D: the tools that read this user's data, as far as the situation allows."""
+    """D: the tools that read this user's data, as far as the situation allows.
+
+    Standing actions may recall more than an LM may ask for.
+    """
     task = situation.task
     most = max(MOST_RECALLED, retriever.k)  # a caller's own number stands
 
     # A standing action may also name its `retriever`, and words to search `beside` the query, which
     # the persona has learned; the LM is not told of them.
     def recall(
-        query: str = "", k: int = retriever.k, beside: str = "", **standing: str
+        query: str = "", k: int = retriever.k, beside: str = "", **other: str
     ) -> tuple[str, tuple[Memory, ...]]:
         """Search this user's past answers by your own search words; k is how many, mostly 4."""
         searched = f"{query or situation.query} {beside}" if beside else query
-        memories = retriever(situation, text=searched, k=max(1, min(k, most)), **standing).memories
+        memories = retriever(situation, text=searched, k=max(1, min(k, most)), **other).memories
         lines = [
             task.example(quote(memory.interaction.query), memory.interaction.response)
             for memory in reversed(memories)  # the best one nearest to the question
@@ -85,7 +88,8 @@ def personal_tools(
         """Read the summary of this user."""
         return profile, ()
 
-    bounded = {"type": "integer", "minimum": 1, "maximum": MOST_MEMORIES}
+    bound = most if standing else MOST_MEMORIES
+    bounded = {"type": "integer", "minimum": 1, "maximum": bound}
     words = {"type": "string", "maxLength": LONGEST_SEARCH}
     tools = [_tool(recall, args={"query": words, "k": bounded})]
     if task.labels and not isinstance(task, Choice):
@@ -98,15 +102,15 @@ def personal_tools(
 def _tool(function: Callable[..., Any], args: dict[str, Any] | None = None) -> dspy.Tool:
     """`dspy.Tool(function, args=args)` of a function that is made anew for every query: what its
     signature says takes longer to read than the rest of an answer, so it is read once."""
-    code: CodeType = function.__code__
-    if (said := _SAID.get(code)) is None:
+    kind = function.__code__, json.dumps(args)
+    if (said := _SAID.get(kind)) is None:
         read = dict(dspy.Tool(function, args=args))
         del read["func"]  # it holds a user's profile
-        said = _SAID[code] = read
+        said = _SAID[kind] = read
     return _PersonalTool.model_construct(**copy.deepcopy(said), func=function)
 
 
-_SAID: dict[CodeType, dict[str, Any]] = {}
+_SAID: dict[tuple[CodeType, str], dict[str, Any]] = {}
 
 
 class _PersonalTool(dspy.Tool):
@@ -114,7 +118,7 @@ class _PersonalTool(dspy.Tool):
     DSPy's check takes longer than the search. Words are a user's, and not kept here."""
 
     def _validate_and_parse_args(self, **given: Any) -> dict[str, Any]:
-        asked = (self.func.__code__, *given.items())
+        asked = (self.func.__code__, json.dumps(self.args), *given.items())
         plain = all(type(one) is int for one in given.values())
         if plain and asked in _CHECKED:
             return given

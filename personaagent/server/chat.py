@@ -257,7 +257,9 @@ def _personal(
         # What stands in the conversation anyway is no memory of it.
         known = tuple(f"{SOURCE}-{one.id}" for one in talk.messages if one.role == "user")
         situation = QueryScope.of(talk.latest, user, CHAT, exclude=known)
-        tools = personal_tools(service.agent(CHAT).retrieve, situation, persona.profile)
+        tools = personal_tools(
+            service.agent(CHAT).retrieve, situation, persona.profile, standing=True
+        )
         found = [seen for seen in run(recalls, tools) if not seen.failed and seen.text]
         if found:
             told = _with_memories(told, "\n".join(seen.text for seen in found))

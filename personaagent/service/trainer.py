@@ -30,7 +30,7 @@ from personaagent.optimizers import (
 )
 from personaagent.optimizers.competing import KINDS, Tally, of_log
 from personaagent.optimizers.drift import Drift
-from personaagent.optimizers.log import BARE, WITHOUT
+from personaagent.optimizers.log import BARE, MEMORIES, WITHOUT
 from personaagent.programs import PersonaAgent
 from personaagent.programs.scope import derived_from
 from personaagent.service.chats import lesson
@@ -586,10 +586,13 @@ def reason(log: AlignmentLog) -> str:
     """Why the persona is published, as its history keeps it."""
     if not log.judged:
         return "aligned, with nothing to judge by"
-    without = [step for step in log.steps if step.iteration in (BARE, WITHOUT)]
+    without = [
+        step.candidates[step.accepted]
+        for step in log.steps
+        if step.iteration in (BARE, MEMORIES, WITHOUT) and step.accepted is not None
+    ]
     if without and log.last.blank:
-        step = without[-1]
-        return f"answers without a persona: {step.candidates[step.accepted or 0].reason}"
+        return f"answers without a persona: {without[-1].reason}"
     return (
         f"aligned: loss {log.first_loss:.3f} to {log.last_loss:.3f}, score {log.first_score:.0%} "
         f"to {log.last_score:.0%} on {len(log.judged)} replayed"

@@ -10,7 +10,7 @@ import pytest
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, mail, remembering
 
-from personaagent.data import Action, FusionWeights, Query
+from personaagent.data import Action, FusionWeights, Query, Text
 from personaagent.errors import DataError
 from personaagent.optimizers import PersonaAlignment, Prior, Start, pool
 from personaagent.programs import PersonaAgent
@@ -145,12 +145,29 @@ def test_one_user_is_no_cohort(cohort, queries):
         pool(cohort, queries[:6])
 
 
-def test_an_lm_without_likelihoods_has_nothing_to_pool(cohort, queries):
+def test_of_an_lm_that_tells_its_answer_alone_the_answers_are_pooled(cohort, queries):
+    """It answers rightly only where it is shown memories."""
+
+    def says(asked):
+        shown = "the folder for the message" in asked.text
+        label = next(one.gold for one in queries if f"message: {one.query}" in asked.text)
+        return label if shown else INBOX.labels[0]
+
+    with dspy.context(lm=stand_in(book(says={"answer": says}), likelihoods=False)):
+        prior = pool(cohort, queries, starts=[PLAIN, RECALLS])
+    recalling, plain = sorted(prior.tried, key=lambda one: one.loss)
+    assert (recalling.start.actions, plain.start.actions) == (RECALLS.actions, ())
+    assert recalling.score == 1
+    assert recalling.start.trust.lm > plain.start.trust.lm
+
+
+def test_texts_are_not_pooled(cohort, queries):
+    letters = PersonaAgent(Text("letters", "Write it."), cohort.memory)
     with (
-        dspy.context(lm=stand_in(book(), likelihoods=False)),
-        pytest.raises(DataError, match="no likelihoods"),
+        dspy.context(lm=stand_in(book())),
+        pytest.raises(DataError, match="one of texts"),
     ):
-        pool(cohort, queries)
+        pool(letters, queries)
 
 
 def test_a_prior_survives_json(cohort, queries):

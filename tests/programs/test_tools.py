@@ -74,6 +74,17 @@ def test_numbers_that_were_fine_once_let_no_others_pass(memory):
         assert seen.failed is failed
 
 
+def test_a_standing_action_may_recall_more_than_an_lm_may_ask_for(memory):
+    memory.add([mail(n, f"dog {n}", "family") for n in range(100, 120)])
+    situation, recalled = QueryScope("ann", INBOX, "dog"), [Action("recall", {"k": 16})]
+    asked, standing = (
+        run(recalled, personal_tools(MemoryRetriever(memory), situation, "", standing=one))[0]
+        for one in (False, True)
+    )
+    assert asked.failed
+    assert len(standing.memories) == 16
+
+
 def test_an_async_tool_is_called_like_any_other():
     (one,) = run([Action("waits", {"name": "a"})], TOOLS)
     two = run([Action("waits", {"name": n}) for n in "bc"], TOOLS)
