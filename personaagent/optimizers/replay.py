@@ -190,6 +190,8 @@ def together(*works: Callable[[], Any]) -> list[Any]:
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:
     """Work on items side by side, each in a copy of this context (LM, adapter, meters)."""
+    if len(items) == 1:  # a thread would do no more
+        return [contextvars.copy_context().run(work, items[0])]
     contexts = [contextvars.copy_context() for _ in items]
     with ThreadPoolExecutor(max(1, min(threads, len(items) or 1))) as pool:
         return list(pool.map(lambda context, item: context.run(work, item), contexts, items))

@@ -41,7 +41,21 @@ class MemoryWorkLog:
         return {key: self._values[key] for key in sorted(self._values) if key.startswith(prefix)}
 
 
-def once(self, key: str, work: Callable[[], Any]) -> Any: ...
+class ReadOnce:
+    """A record that is read once, at first: for whoever writes it alone, as under a lease."""
+
+    def __init__(self, record: Record, values: dict[str, Any]) -> None:
+        """`values` is all that the record holds."""
+        self._record = record
+        self._values = values
+
+    def get(self, key: str) -> Any | None:
+        return self._values.get(key)
+
+    def put(self, key: str, value: Any) -> Any:
+        """Into the record too; the value that stands there."""
+        stands = self._values[key] = self._record.put(key, value)
+        return stands
 
 
 def once(record: Record, key: str, work: Callable[[], T]) -> T:
