@@ -52,9 +52,9 @@ class Chance:
 
 
 @contextmanager
-def server(given: str | None, data: Path | None) -> Iterator[str]:
+def server(given: str | None, data: Path | None = None, settings: str = "") -> Iterator[str]:
     """The URL of a database: the given one, or of a server in a folder, which goes on running, or
-    of a server for the block."""
+    of a server for the block; a new server has these settings."""
     if given:
         yield given
         return
@@ -67,8 +67,8 @@ def server(given: str | None, data: Path | None) -> Iterator[str]:
         is_new = not (at / "PG_VERSION").exists()
         own.ensure_pgdata_inited()
         if is_new:
-            with (at / "postgresql.conf").open("a") as settings:
-                settings.write(SETTINGS)
+            with (at / "postgresql.conf").open("a") as file:
+                file.write(settings)
         own.start()
         try:
             yield own.get_uri()
@@ -146,7 +146,7 @@ def main() -> None:
     part.add_argument("--measure", action="store_true", help="measure what is loaded")
     options = parser.parse_args()
     users, imported = (400, 200) if options.quick else (options.users, options.imported)
-    with server(options.db, options.data and options.data.resolve()) as url:
+    with server(options.db, options.data and options.data.resolve(), SETTINGS) as url:
         if not options.measure:
             with Store(url) as store:
                 began = time.perf_counter()

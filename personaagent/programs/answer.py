@@ -96,5 +96,7 @@ class Answerer(dspy.Module):
 @lru_cache(maxsize=64)
 def _asking(instructions: str, kind: Any) -> type[dspy.Signature]:
     """The signature of a task, of which each user has a program: it takes milliseconds to make."""
-    signature = AnswerQuery.with_instructions(instructions)
-    return signature if kind is None else signature.with_updated_fields("answer", type_=kind)
+    signature: type[dspy.Signature] = AnswerQuery.with_instructions(instructions)
+    if kind is not None:
+        signature = signature.with_updated_fields("answer", type_=kind)
+    return signature

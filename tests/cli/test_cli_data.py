@@ -444,7 +444,7 @@ def test_without_an_embedder_an_import_stores_and_says_so(
 
     path = write(tmp_path / "history.jsonl", rows(count=3))
     with monkeypatch.context() as patched:
-        patched.setattr("personaagent.memory.SentenceEmbedder", Missing)
+        patched.setattr("personaagent.memory.named_embedder", Missing)
         said = run("import", path, "--tasks", tasks)
     assert "3 new interactions" in said.stdout
     assert "cannot be searched yet: no such model" in said.stderr
