@@ -28,7 +28,8 @@ PREFIX = "openai/"
 OPENAI = "https://api.openai.com/v1"
 _BATCH = 128  # texts of a request, at most
 _SLOTS = 8  # requests side by side
-_RETRIES = 5
+_RETRIES = 5  # of a batch
+_RETRIES_OF_ONE = 2  # somebody waits for the answer to a query
 _LONGEST_PAUSE = 60.0
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 529})
 _TOO_MUCH = frozenset({400, 413, 422})  # of texts or of letters; servers differ
@@ -178,7 +179,8 @@ class EndpointEmbedder:
         body: dict[str, Any] = {"model": self.model, "input": texts, "encoding_format": "float"}
         if self._wanted is not None:
             body["dimensions"] = self._wanted
-        for attempt in range(_RETRIES + 1):
+        retries = _RETRIES if len(texts) > 1 else _RETRIES_OF_ONE
+        for attempt in range(retries + 1):
             pause = min(2.0**attempt, _LONGEST_PAUSE)
             try:
                 answer = self._client.post("embeddings", json=body)
@@ -190,9 +192,9 @@ class EndpointEmbedder:
                 problem = f"answered {answer.status_code}: {self._said(answer)}"
                 with suppress(KeyError, ValueError):  # none, or a date
                     pause = min(max(float(answer.headers["Retry-After"]), 0.0), _LONGEST_PAUSE)
-            if attempt < _RETRIES:
+            if attempt < retries:
                 time.sleep(pause)
-        raise self._failed(f"{problem} ({_RETRIES + 1} attempts)")
+        raise self._failed(f"{problem} ({retries + 1} attempts)")
 
     @cached_property
     def _client(self) -> httpx.Client:

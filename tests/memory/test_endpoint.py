@@ -154,13 +154,18 @@ def test_what_may_pass_is_asked_again_when_the_server_says(
     assert slept == [7.0, 2.0]
 
 
-def test_a_server_that_stays_down_is_named_after_six_attempts(
+def test_a_server_that_stays_down_is_named_sooner_where_a_query_waits(
     server: Server, slept: list[float]
 ) -> None:
-    server.answers = [(503, {})] * 6
-    with pytest.raises(EmbeddingError, match=r"127\.0\.0\.1.*'tiny'.*503.*6 attempts.*goes on"):
-        EndpointEmbedder("tiny", api_base=server.base).encode(["a"])
-    assert slept == [1.0, 2.0, 4.0, 8.0, 16.0]
+    embedder = EndpointEmbedder("tiny", api_base=server.base)
+    assert embedder.dimensions == 4
+    for texts, pauses in (["a"], [1.0, 2.0]), (["a", "b"], [1.0, 2.0, 4.0, 8.0, 16.0]):
+        server.answers = [(503, {})] * (1 + len(pauses))
+        told = rf"127\.0\.0\.1.*'tiny'.*503.*{1 + len(pauses)} attempts.*goes on"
+        slept.clear()
+        with pytest.raises(EmbeddingError, match=told):
+            embedder.encode(texts)
+        assert slept == pauses
     with pytest.raises(EmbeddingError, match="cannot be reached"):
         EndpointEmbedder("tiny", api_base="http://127.0.0.1:9/v1").encode(["a"])
 
