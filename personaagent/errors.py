@@ -42,6 +42,10 @@ class WeightsError(PersonaAgentError):
     """Model weights that are missing, incomplete or not the ones that were pinned."""
 
 
+class EmbeddingError(PersonaAgentError):
+    """An embedding endpoint failed after its retries, or answered in a form that cannot be used."""
+
+
 class LMError(PersonaAgentError):
     """The LM failed after its retries, or answered in a form that cannot be used."""
 

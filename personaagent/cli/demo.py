@@ -164,7 +164,7 @@ def _workplace(
     """A memory of the sample in a folder, what is asked of each user, and the tasks."""
     from personaagent.data import read_interactions, read_queries, read_tasks
     from personaagent.errors import DataError
-    from personaagent.memory import EpisodicMemory, SentenceEmbedder, Store
+    from personaagent.memory import EpisodicMemory, Store, named_embedder
 
     tasks = read_tasks(SAMPLE / "tasks.json")
     held_out = list(read_queries(SAMPLE / "queries.jsonl", tasks))
@@ -172,7 +172,7 @@ def _workplace(
     if unknown := [user for user in users if user not in known]:
         raise DataError(f"the sample has no user '{unknown[0]}'; it has: {', '.join(known)}")
     folder.mkdir(parents=True, exist_ok=True)
-    memory = EpisodicMemory(Store(folder / "memory.db"), SentenceEmbedder())
+    memory = EpisodicMemory(Store(folder / "memory.db"), named_embedder())
     memory.add(read_interactions(SAMPLE / "history.jsonl", tasks), progress=True)
     asked = {user: [one for one in held_out if one.user == user][:queries] for user in users}
     return memory, asked, tasks

@@ -155,7 +155,7 @@ def answer(
     choice = replace(given.choice, likelihoods=False) if given.sampled else given.choice
     lm = session.connect(choice)
     settle(lm)
-    embedder = memory.SentenceEmbedder()
+    embedder = memory.named_embedder()
     session.note_work(data.names, database.path)
 
     @contextmanager
@@ -208,7 +208,7 @@ def _elsewhere(where: str, choice: LMChoice, slots: int) -> tuple[PersonaLM, Epi
 
     lm, _ = session.uncached(choice)(slots)
     settle(lm)
-    recalling = memory.EpisodicMemory(memory.Store(where), memory.SentenceEmbedder())
+    recalling = memory.EpisodicMemory(memory.Store(where), memory.named_embedder())
     recalling.embed("warm up")
     return lm, recalling
 

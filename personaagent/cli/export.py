@@ -144,7 +144,7 @@ def _save_program(store: Store, task: Task, persona: Persona, out: Path) -> dict
     from personaagent.memory import exports
     from personaagent.programs import PersonaAgent
 
-    remembered = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+    remembered = memory.EpisodicMemory(store, memory.named_embedder())
     agent = PersonaAgent(task, remembered, persona=persona)
     name = artifacts.name_of(persona, ".dspy.json")
     target = out if out.suffix.lower() == ".json" else out / name

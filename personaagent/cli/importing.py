@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from personaagent.data.importers import IMPORTERS
-from personaagent.errors import DataError, WeightsError
+from personaagent.errors import DataError, EmbeddingError, WeightsError
 from personaagent.progress import bars
 
 _SHOWN = 5  # of the records that were left
@@ -169,10 +169,10 @@ def embed(store: Store, users: Collection[str]) -> int | None:
     """
     from personaagent import memory
 
-    episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+    episodic = memory.EpisodicMemory(store, memory.named_embedder())
     try:
         return episodic.ready(*users, progress=True)
-    except (WeightsError, ImportError) as error:
+    except (WeightsError, EmbeddingError, ImportError) as error:
         typer.echo(
             f"note: everything is stored, but it cannot be searched yet: {error}; the first "
             "command that searches it, or the same import again, does the rest",

@@ -50,7 +50,7 @@ def mcp(
     from personaagent.cli import session
 
     with session.open_store(db, create=True) as store:
-        episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+        episodic = memory.EpisodicMemory(store, memory.named_embedder())
         if port is not None:
             _over_http(episodic, store.of(user).user, task, port, choice)
             return

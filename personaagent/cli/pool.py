@@ -66,7 +66,7 @@ def pool(
         memory.Store(where) as store,
         bars(on=screen) as progress,
     ):
-        episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+        episodic = memory.EpisodicMemory(store, memory.named_embedder())
         experiment = Experiment(data, [], lm, episodic, results, cohort=given.cohort())
         session.note_work(data.names, given.results)
         experiment.remember()

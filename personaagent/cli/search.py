@@ -219,7 +219,7 @@ class Search:
             dspy.context(lm=self.lm),
             ExitStack() as stack,
         ):
-            episodic = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+            episodic = memory.EpisodicMemory(store, memory.named_embedder())
             judge = HeldOut(self.task, episodic, splits, run, gradient_lm=self.gradient_lm)
             if self.elsewhere is not None:
                 where = str(path.absolute())
@@ -258,7 +258,7 @@ def _judge_elsewhere(
     from personaagent import memory
 
     lm, gradient_lm = connect(slots)
-    episodic = memory.EpisodicMemory(memory.Store(where), memory.SentenceEmbedder())
+    episodic = memory.EpisodicMemory(memory.Store(where), memory.named_embedder())
     return lm, HeldOut(task, episodic, splits, run, gradient_lm=gradient_lm)
 
 

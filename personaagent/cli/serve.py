@@ -92,7 +92,7 @@ def serve(
             )
         lm = session.connect(choice)
         settings = Settings(body=max_body, rate=rate, origins=tuple(origin or ()))
-        app = create_app(memory.EpisodicMemory(store, memory.SentenceEmbedder()), lm, settings)
+        app = create_app(memory.EpisodicMemory(store, memory.named_embedder()), lm, settings)
         config = uvicorn.Config(
             app,
             host=host,
@@ -153,7 +153,7 @@ def _beside(count: int, db: str | None, choice: LMChoice, threshold: int) -> Ite
 def _work(db: str | None, choice: LMChoice, threshold: int) -> None:
     """A worker in a process of its own; it gives its job back when it is stopped."""
     from personaagent.cli import session
-    from personaagent.memory import SentenceEmbedder
+    from personaagent.memory import named_embedder
     from personaagent.memory.queue import NewInteractions, Queue
     from personaagent.optimizers import HabitsChanged, Setting
     from personaagent.service.trainer import Quiet
@@ -162,7 +162,7 @@ def _work(db: str | None, choice: LMChoice, threshold: int) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's; it tells its workers
     _stop_with_parent()
-    triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
+    triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(named_embedder())]
     with session.open_store(db) as store:
         work = Worker(
             Queue(store),

@@ -117,7 +117,7 @@ def agent_of(store: Store, task: Task, lm: PersonaLM) -> Iterator[PersonaAgent]:
     from personaagent.programs import PersonaAgent
 
     with dspy.context(lm=lm):
-        yield PersonaAgent(task, memory.EpisodicMemory(store, memory.SentenceEmbedder()))
+        yield PersonaAgent(task, memory.EpisodicMemory(store, memory.named_embedder()))
 
 
 def trainer_of(
@@ -131,7 +131,7 @@ def trainer_of(
     from personaagent import memory
     from personaagent.service import Trainer
 
-    recalling = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+    recalling = memory.EpisodicMemory(store, memory.named_embedder())
     return Trainer(recalling, lm, setting, gradient_lm, prior)
 
 

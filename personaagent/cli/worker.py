@@ -80,12 +80,12 @@ def worker(
     """
     from personaagent.cli import render, session
     from personaagent.cli.progress import Line
-    from personaagent.memory import SentenceEmbedder
+    from personaagent.memory import named_embedder
     from personaagent.memory.queue import NewInteractions, Queue, Schedule
     from personaagent.optimizers import HabitsChanged, Setting, ray_pool, read_prior
     from personaagent.service.worker import Worker
 
-    triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(SentenceEmbedder())]
+    triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(named_embedder())]
     if every is not None:
         triggers.append(Schedule(timedelta(hours=every)))
     setting = Setting.read(config) if config else Setting()

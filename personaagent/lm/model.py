@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -38,6 +38,9 @@ from personaagent.lm.written import apart
 
 logger = logging.getLogger(__name__)
 
+TURN = "personaagent_turn"
+"""The setting of DSPy, and so of a context, that gives a block in which a call has its turn: where
+many share an LM's slots (`personaagent.optimizers.slots`)."""
 LONGEST_PAUSE = 60.0
 REST = 60.0
 """Seconds that an LM which is down is left alone, where there is another to fall back to."""
@@ -209,6 +212,11 @@ class PersonaLM(dspy.LM):
             LMError: the call failed after its retries.
             BudgetError: the budget does not allow another call.
         """
+        turn = dspy.settings.get(TURN, nullcontext)
+        with turn():
+            return self._call(prompt, messages, kwargs)
+
+    def _call(self, prompt: Any, messages: Any, kwargs: dict[str, Any]) -> Any:
         if self.fallback is not None and self.known.resting:
             return self._instead(prompt, messages, kwargs)
         try:

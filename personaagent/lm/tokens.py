@@ -16,6 +16,7 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f"
 _DECORATION = " \t\r\n\f\v\u00a0\u3000" + _QUOTES + "*_#>~(:-\uff08\uff09\uff1a\u2013\u2014"
 """What stands around a written answer and is none of it: space, quotes, markdown, brackets."""
+_KEPT = 4096  # tokens whose bytes are kept as they are compared: labels begin with few
 _ENDING = _DECORATION + ".,;!?\u2026)\u3001\u3002\uff01\uff0c\uff1f\u061f\u0964"
 
 
@@ -35,18 +36,21 @@ def spellings(token: str, given: Any = None) -> tuple[bytes, ...]:
     return (plain,)
 
 
+@lru_cache(maxsize=_KEPT)
 def folded(text: bytes) -> bytes:
     """Without case and in NFC, as far as the bytes are characters; a part of one stays as it is."""
     whole, rest = _whole(text)
     return unicodedata.normalize("NFC", whole).casefold().encode() + rest
 
 
+@lru_cache(maxsize=_KEPT)
 def begun(text: bytes) -> bytes:
     """Without what may stand before an answer."""
     whole, rest = _whole(text)
     return whole.lstrip(_DECORATION).encode() + rest
 
 
+@lru_cache(maxsize=_KEPT)
 def bare(text: bytes) -> bytes:
     """Without what may stand around an answer."""
     whole, rest = _whole(text)

@@ -6,7 +6,8 @@ from personaagent.lazy import lazy
 
 if TYPE_CHECKING:
     from personaagent.memory.chain import Published
-    from personaagent.memory.embedder import Embedder, SentenceEmbedder
+    from personaagent.memory.embedder import Embedder, SentenceEmbedder, named_embedder
+    from personaagent.memory.endpoint import EndpointEmbedder
     from personaagent.memory.episodic import EpisodicMemory, Memory
     from personaagent.memory.journal import Journal
     from personaagent.memory.quarantine import Quarantined, quarantined, release
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Added",
     "Embedder",
+    "EndpointEmbedder",
     "EpisodicMemory",
     "Journal",
     "Memory",
@@ -29,6 +31,7 @@ __all__ = [
     "UserMemory",
     "UserSummary",
     "VectorIndex",
+    "named_embedder",
     "quarantined",
     "release",
 ]
@@ -36,6 +39,7 @@ __all__ = [
 _HOME = {
     "Added": "store",
     "Embedder": "embedder",
+    "EndpointEmbedder": "endpoint",
     "EpisodicMemory": "episodic",
     "Journal": "journal",
     "Memory": "episodic",
@@ -47,6 +51,7 @@ _HOME = {
     "UserMemory": "user",
     "UserSummary": "store",
     "VectorIndex": "vectors",
+    "named_embedder": "embedder",
     "quarantined": "quarantine",
     "release": "quarantine",
 }

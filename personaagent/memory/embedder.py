@@ -46,6 +46,23 @@ class Embedder(Protocol):
         ...
 
 
+def named_embedder(name: str | None = None) -> Embedder:
+    """The embedder of a name: "openai/NAME" is a model behind an OpenAI-compatible server, anything
+    else a sentence-transformers model.
+
+    Args:
+        name: by default what the environment variable PERSONAAGENT_EMBEDDER names, else
+            `DEFAULT_MODEL`.
+
+    Raises:
+        EmbeddingError: the endpoint's address is none, or its dimensions no number.
+    """
+    from personaagent.memory.endpoint import PREFIX, EndpointEmbedder
+
+    name = name or os.environ.get("PERSONAAGENT_EMBEDDER") or DEFAULT_MODEL
+    return EndpointEmbedder(name) if name.startswith(PREFIX) else SentenceEmbedder(name)
+
+
 class SentenceEmbedder:
     """A sentence-transformers model; loading it (and torch) waits until it is needed, for the
     default model until many texts come at once: `MiniLM` has the same vectors for a few.

@@ -94,6 +94,7 @@ class Replay:
         self.record = record
         self._said: dict[str, dict[str, Any]] = {}
         self._habits: dict[tuple[str, Meanings | None], dict[str, float] | None] = {}
+        self._views: dict[tuple[str, str], str] = {}
 
     def __call__(self, persona: Persona, past: Sequence[Interaction]) -> list[Replayed]:
         """The interactions in their order, answered under the persona."""
@@ -119,7 +120,16 @@ class Replay:
         return [one for key, one in needed[0].items() if all(key in other for other in needed)]
 
     def view(self, persona: Persona, past: Interaction) -> str:
-        """What the LM would be shown; equal views give equal answers."""
+        """What the LM would be shown; equal views give equal answers.
+
+        Of the memory that was before the query, so it stays the same for as long as we work.
+        """
+        of = persona.hash, past.id
+        if of not in self._views:
+            self._views[of] = self._view(persona, past)
+        return self._views[of]
+
+    def _view(self, persona: Persona, past: Interaction) -> str:
         situation = QueryScope.replaying(self.agent.task, past)
         shown = [
             persona.standing_prompt(),
@@ -180,6 +190,8 @@ def together(*works: Callable[[], Any]) -> list[Any]:
 
 def parallel(work: Callable[[Any], T], items: Sequence[Any], threads: int) -> list[T]:
     """Work on items side by side, each in a copy of this context (LM, adapter, meters)."""
+    if len(items) == 1:  # a thread would do no more
+        return [contextvars.copy_context().run(work, items[0])]
     contexts = [contextvars.copy_context() for _ in items]
     with ThreadPoolExecutor(max(1, min(threads, len(items) or 1))) as pool:
         return list(pool.map(lambda context, item: context.run(work, item), contexts, items))

@@ -23,6 +23,8 @@ from typing import Any, Self, TypeVar, overload
 import dspy
 from dspy.utils.callback import BaseCallback
 
+from personaagent.lm.model import TURN, PersonaLM
+
 
 class Slots:
     """So many calls at once. A free slot goes to the user with the fewest calls under way, of
@@ -61,41 +63,69 @@ class Slots:
         turn.set()
 
 
-class _Taking(BaseCallback):
-    """Takes a slot for every LM call of a context, as DSPy tells of their begin and end. A call
-    that is made within another one (an LM that falls back on a second one) has that one's slot."""
+class _Turns:
+    """Takes a slot for every LM call of a context. A call that is made within another one (an LM
+    that falls back on a second one) has that one's slot."""
 
     def __init__(self, slots: Slots, user: Hashable) -> None:
         self._slots = slots
         self._user = user
         self._mine = threading.local()  # `call`: which one of this thread holds a slot
 
-    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        del instance, inputs
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Have a slot for the block."""
+        call = object()
+        self.begin(call)
+        try:
+            yield
+        finally:
+            self.end(call)
+
+    def begin(self, call: object) -> None:
         if not (getattr(self._mine, "call", None) or _in_event_loop()):
             self._slots.take(self._user)
-            self._mine.call = call_id
+            self._mine.call = call
+
+    def end(self, call: object) -> None:
+        if getattr(self._mine, "call", None) == call:
+            self._mine.call = None
+            self._slots.give(self._user)
+
+
+class _Telling(BaseCallback):
+    """Tells of the calls of an LM that is not ours and does not ask for a slot itself."""
+
+    def __init__(self, turns: _Turns) -> None:
+        self._turns = turns
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        del instance, inputs
+        self._turns.begin(call_id)
 
     def on_lm_end(
         self, call_id: str, outputs: Any | None, exception: BaseException | None = None
     ) -> None:
         del outputs, exception
-        if getattr(self._mine, "call", None) == call_id:
-            self._mine.call = None
-            self._slots.give(self._user)
+        self._turns.end(call_id)
 
 
 @contextmanager
 def taking(slots: Slots, user: Hashable) -> Iterator[None]:
     """In this block, and wherever its context goes, each LM call takes one of these slots."""
-    with dspy.context(callbacks=[_Taking(slots, user), *dspy.settings.get("callbacks", [])]):
+    turns = _Turns(slots, user)
+    own: dict[str, Any] = {TURN: turns}
+    # Callbacks cost every module, adapter and tool that is called half as much as their work.
+    if not isinstance(dspy.settings.lm, PersonaLM):
+        own["callbacks"] = [_Telling(turns), *dspy.settings.get("callbacks", [])]
+    with dspy.context(**own):
         yield
 
 
 @contextmanager
 def within_slots() -> Iterator[None]:
     """The same for the slots of DSPy's LM, unless the block is within `taking` already."""
-    if any(isinstance(one, _Taking) for one in dspy.settings.get("callbacks", [])):
+    if dspy.settings.get(TURN) is not None:
         yield
         return
     with taking(Slots(getattr(dspy.settings.lm, "slots", 1)), ""):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypeVar, cast
 
 from personaagent.lm import Meter, Usage
 
@@ -41,17 +41,28 @@ class MemoryWorkLog:
         return {key: self._values[key] for key in sorted(self._values) if key.startswith(prefix)}
 
 
-@runtime_checkable
-class MeteredWorkLog(Record, Protocol):
-    """A record that makes its values itself, because it counts what they cost (see `Ledger`)."""
+class ReadOnce:
+    """A record that is read once, at first: for whoever writes it alone, as under a lease."""
 
-    def once(self, key: str, work: Callable[[], Any]) -> Any: ...
+    def __init__(self, record: Record, values: dict[str, Any]) -> None:
+        """`values` is all that the record holds."""
+        self._record = record
+        self._values = values
+
+    def get(self, key: str) -> Any | None:
+        return self._values.get(key)
+
+    def put(self, key: str, value: Any) -> Any:
+        """Into the record too; the value that stands there."""
+        stands = self._values[key] = self._record.put(key, value)
+        return stands
 
 
 def once(record: Record, key: str, work: Callable[[], T]) -> T:
-    """The recorded value of a key; the work is done only where there is none."""
-    if isinstance(record, MeteredWorkLog):
-        return cast(T, record.once(key, work))
+    """The recorded value of a key; the work is done only where there is none. A record that counts
+    what values cost makes them itself (`Ledger`)."""
+    if (metered := getattr(record, "once", None)) is not None:
+        return cast(T, metered(key, work))
     value: T | None = record.get(key)
     if value is None:
         value = record.put(key, work())

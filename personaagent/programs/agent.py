@@ -153,6 +153,8 @@ class PersonaAgent(dspy.Module):
 
     def act(self, situation: QueryScope, persona: Persona, prompt: str) -> list[Observation]:
         """Standing actions where the persona has them; else π_P chooses, round by round."""
+        if persona.actions == ():
+            return []
         tools = [
             *personal_tools(
                 self.retrieve, situation, persona.profile, standing=persona.actions is not None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import Any
+
 import dspy
 
 from personaagent.data import Task
@@ -21,10 +24,7 @@ class Answerer(dspy.Module):
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task = task
-        signature = AnswerQuery.with_instructions(task.system)
-        if task.labels:
-            signature = signature.with_updated_fields("answer", type_=task.output_type)
-        self.predict = dspy.Predict(signature)
+        self.predict = dspy.Predict(_asking(task.system, task.output_type if task.labels else None))
 
     def forward(
         self, query: str, persona: str = "", evidence: str = "", directive: str = ""
@@ -91,3 +91,12 @@ class Answerer(dspy.Module):
             {**filled, "question": self.task.question(query)},
         )
         return messages
+
+
+@lru_cache(maxsize=64)
+def _asking(instructions: str, kind: Any) -> type[dspy.Signature]:
+    """The signature of a task, of which each user has a program: it takes milliseconds to make."""
+    signature: type[dspy.Signature] = AnswerQuery.with_instructions(instructions)
+    if kind is not None:
+        signature = signature.with_updated_fields("answer", type_=kind)
+    return signature

@@ -25,7 +25,7 @@ import dspy
 
 from personaagent.data import Action, Choice
 from personaagent.data.screening import withheld
-from personaagent.errors import DataError
+from personaagent.errors import DataError, EmbeddingError, WeightsError
 from personaagent.lm.model import ContextError
 from personaagent.memory import Memory
 from personaagent.programs.retriever import MemoryRetriever
@@ -174,7 +174,11 @@ def wikipedia(query: str) -> str:
 
 
 def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observation]:
-    """Call the tools side by side; one that fails is an observation, not a crash."""
+    """Call the tools side by side; one that fails is an observation, not a crash.
+
+    Raises:
+        EmbeddingError, WeightsError: nothing can be searched in memory.
+    """
     by_name = {tool.name: tool for tool in tools}
 
     def call(action: Action) -> Observation:
@@ -183,6 +187,8 @@ def run(actions: Sequence[Action], tools: Sequence[dspy.Tool]) -> list[Observati
         try:
             with dspy.context(allow_tool_async_sync_conversion=True):  # MCP tools are async
                 result = by_name[action.tool](**action.arguments)
+        except (EmbeddingError, WeightsError):
+            raise  # without its memory the answer would be another, and nobody would know
         except Exception as error:  # a user's tool may raise anything
             return Observation(action, withheld(f"{action.tool} failed: {error}"), failed=True)
         match result:

@@ -21,6 +21,7 @@ from personaagent.errors import (
     BudgetError,
     ConflictError,
     DataError,
+    EmbeddingError,
     LMError,
     PersonaAgentError,
     StoreError,
@@ -35,6 +36,7 @@ _STATUS: tuple[tuple[type[PersonaAgentError], int], ...] = (
     (DataError, 422),
     (BudgetError, 503),
     (LMError, 502),
+    (EmbeddingError, 502),
     (StoreError, 503),
     (PersonaAgentError, 500),
 )
@@ -64,7 +66,9 @@ def status_of(error: PersonaAgentError) -> int:
 
 
 def detail_of(request: Request, error: PersonaAgentError) -> str:
-    """What the error says, in the caller's own names: no tenant, no path of the server's."""
+    """What the error says, in the caller's own names: no tenant, no path or address of ours."""
+    if isinstance(error, EmbeddingError):
+        return "the embedding model cannot be asked now"
     said = tenants.told(getattr(request.state, "tenant", ""), str(error))
     service = request.app.state.service
     return said.replace(service.store.name, "the store")

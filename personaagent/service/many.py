@@ -382,18 +382,18 @@ def _one(
 @contextmanager
 def _memory(given: EpisodicMemory | Store | str | Path | None) -> Iterator[EpisodicMemory]:
     """The memory that is meant; a database that was opened for it is closed."""
-    from personaagent.memory import SentenceEmbedder
+    from personaagent.memory import named_embedder
 
     if isinstance(given, EpisodicMemory):
         yield given
     elif isinstance(given, Store):
-        yield EpisodicMemory(given, SentenceEmbedder())
+        yield EpisodicMemory(given, named_embedder())
     else:
         validation.instance(
             "memory", given, (str, Path, type(None)), "give an EpisodicMemory, a Store or a path"
         )
         with Store(given, create=False) as store:
-            yield EpisodicMemory(store, SentenceEmbedder())
+            yield EpisodicMemory(store, named_embedder())
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from personaagent.optimizers import (
 from personaagent.optimizers.competing import KINDS, Tally, of_log
 from personaagent.optimizers.drift import Drift
 from personaagent.optimizers.log import BARE, MEMORIES, WITHOUT
+from personaagent.optimizers.worklog import ReadOnce
 from personaagent.programs import PersonaAgent
 from personaagent.programs.scope import derived_from
 from personaagent.service.chats import lesson
@@ -462,7 +463,7 @@ class Trainer:
             )
         if restart:
             journal.clear()
-        alignment.record = journal
+        alignment.record = ReadOnce(journal, journal.entries())  # ours alone, by our lease
         try:
             aligned = alignment.compile(agent, trainset=interactions)
         except LMError as error:

@@ -126,7 +126,7 @@ def load_agent(folder: Path) -> tuple[PersonaAgent, dict[str, Persona], PersonaL
     api_base = os.environ.get("PERSONAAGENT_API_BASE") or settings["api_base"]
     named = os.environ.get("PERSONAAGENT_DB")
     store = memory.Store(named, create=False) if named else memory.Store(_nowhere())
-    remembered = memory.EpisodicMemory(store, memory.SentenceEmbedder())
+    remembered = memory.EpisodicMemory(store, memory.named_embedder())
     agent = PersonaAgent(task_from(settings["task"]), remembered)
     return agent, {one.user: one for one in found}, connect(lm, api_base=api_base)
 

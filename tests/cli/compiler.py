@@ -24,6 +24,6 @@ def complete(self, request):
 
 Engine.complete = complete
 personaagent.lm.connect = connect
-personaagent.memory.SentenceEmbedder = HashEmbedder
+personaagent.memory.named_embedder = HashEmbedder
 sys.argv[0] = "personaagent"
 main()

@@ -23,7 +23,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr("personaagent.lm.connect", connect)
-    monkeypatch.setattr("personaagent.memory.SentenceEmbedder", HashEmbedder)
+    monkeypatch.setattr("personaagent.memory.named_embedder", HashEmbedder)
     runner = CliRunner()
 
     def run(*arguments: object, ok: bool | None = True) -> Result:

@@ -11,7 +11,7 @@ from cli_world import TASKS, Run, rows, write
 from standins import HashEmbedder
 
 from personaagent.data import LAMP_TASKS
-from personaagent.errors import WeightsError
+from personaagent.errors import EmbeddingError, WeightsError
 from personaagent.memory import Store
 
 CONVERSATION = {
@@ -431,8 +431,9 @@ def test_an_import_ends_searchable_and_embeds_only_what_is_new(
     assert told("import", path)["vectors"] == 0
 
 
+@pytest.mark.parametrize("kind", [WeightsError, EmbeddingError])
 def test_without_an_embedder_an_import_stores_and_says_so(
-    run: Run, told, tasks, tmp_path, monkeypatch
+    run: Run, told, tasks, tmp_path, monkeypatch, kind
 ):
     class Missing(HashEmbedder):
         def __init__(self) -> None:
@@ -440,11 +441,11 @@ def test_without_an_embedder_an_import_stores_and_says_so(
 
         @property
         def fingerprint(self) -> str:
-            raise WeightsError("no such model")
+            raise kind("no such model")
 
     path = write(tmp_path / "history.jsonl", rows(count=3))
     with monkeypatch.context() as patched:
-        patched.setattr("personaagent.memory.SentenceEmbedder", Missing)
+        patched.setattr("personaagent.memory.named_embedder", Missing)
         said = run("import", path, "--tasks", tasks)
     assert "3 new interactions" in said.stdout
     assert "cannot be searched yet: no such model" in said.stderr

@@ -46,7 +46,7 @@ def test_the_commands_of_the_readme_run_in_their_order(typed: Run):
 
 def test_the_commands_of_usage_run_in_their_order(typed: Run):
     shown = [one for one in commands(USAGE) if "NAME" not in one and "lamp" not in one]
-    assert len(shown) == 19
+    assert len(shown) == 20
     for command in shown:
         typed(*shlex.split(command))
 

@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
     few = {"iterations": 1, "batch": 2, "replay": 2}
     Setting.__init__.__defaults__ = tuple(few.get(one.name, one.default) for one in fields(Setting))
     personaagent.lm.connect = cli_world.connect
-    personaagent.memory.SentenceEmbedder = HashEmbedder
+    personaagent.memory.named_embedder = HashEmbedder
     undisturbed = folder / "undisturbed"
     undisturbed.mkdir()
     forked(lambda: begin(undisturbed))

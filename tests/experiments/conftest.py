@@ -84,7 +84,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("PERSONAAGENT_DB", str(tmp_path / "memory" / "memory.db"))
     monkeypatch.setenv("COLUMNS", "180")
     monkeypatch.setattr("personaagent.lm.connect", connect)
-    monkeypatch.setattr("personaagent.memory.SentenceEmbedder", HashEmbedder)
+    monkeypatch.setattr("personaagent.memory.named_embedder", HashEmbedder)
 
     def run(*arguments: object, code: int = 0) -> Result:
         result = CliRunner().invoke(app, [str(one) for one in arguments])

@@ -113,6 +113,14 @@ def test_one_user_s_own_calls_never_exceed_the_slots_whatever_the_number_of_thre
     assert (len(rules.asked), rules.most) == (12, 2)
 
 
+def test_an_lm_of_dspy_s_own_gets_one_call_at_a_time():
+    rules = Crowded(INBOX, 1)
+    lm = dspy.LM("sim/rules", engine=rules, cache=False)
+    with dspy.context(lm=lm), within_slots():
+        parallel(lambda text: lm(text), [str(n) for n in range(6)], 6)
+    assert (len(rules.asked), rules.most) == (6, 1)
+
+
 def test_an_lm_that_asks_another_one_needs_no_second_slot():
     second = stand_in(RuleBook(INBOX))
 

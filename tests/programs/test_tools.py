@@ -8,6 +8,7 @@ from rulebook import calls, stand_in
 from worlds_of_mail import INBOX, book, mail
 
 from personaagent.data import Action, Choice, Rating, Text
+from personaagent.errors import EmbeddingError, WeightsError
 from personaagent.lm import Meter
 from personaagent.programs import ActionChooser, MemoryRetriever, QueryScope
 from personaagent.programs.tools import LONGEST_OBSERVATION, personal_tools, quote, run
@@ -50,6 +51,16 @@ def test_a_tool_that_fails_is_an_observation():
     )
     assert [one.failed for one in seen] == [True, False]
     assert "the disk is full" in seen[0].text
+
+
+@pytest.mark.parametrize("kind", [EmbeddingError, WeightsError])
+def test_a_memory_that_cannot_be_searched_is_an_error(kind):
+    def recall() -> str:
+        """Search."""
+        raise kind("the server is down")
+
+    with pytest.raises(kind, match="the server is down"):
+        run([Action("recall"), Action("speaks", {"length": 3})], [dspy.Tool(recall), *TOOLS])
 
 
 @pytest.mark.parametrize(

@@ -5,5 +5,5 @@ from standins import HashEmbedder
 import personaagent.memory
 from personaagent.cli import main
 
-personaagent.memory.SentenceEmbedder = HashEmbedder  # type: ignore[assignment,misc]
+personaagent.memory.named_embedder = HashEmbedder  # type: ignore[assignment,misc]
 main()

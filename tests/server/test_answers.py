@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from standins import HashEmbedder
 
-from personaagent.data import Directive, Persona
+from personaagent.data import Action, Directive, Interaction, Persona
+from personaagent.errors import EmbeddingError
 
 ASKED = {"user": "amira", "task": "inbox", "query": "the car needs tyres"}
 
@@ -39,6 +41,21 @@ def test_an_lm_that_fails_is_said_and_the_server_goes_on(client, book):
     failed = client.post("/v1/answers", json=ASKED)
     assert failed.status_code == 502
     assert client.get("/readyz").text == "ready"
+
+
+def test_no_answer_is_given_without_the_memories_that_an_embedding_server_would_find(
+    client, store, monkeypatch
+):
+    def down(*_: object, **__: object) -> None:
+        raise EmbeddingError("embedding endpoint http://inside/v1 is down")
+
+    store.add([Interaction("1", "amira", "inbox", "new tyres", "money")])
+    first = Persona("amira", "inbox", actions=(Action("recall"),))
+    store.of("amira").publish(first, expected=None, reason="by hand")
+    monkeypatch.setattr(HashEmbedder, "encode", down)
+    failed = client.post("/v1/answers", json=ASKED)
+    assert failed.status_code == 502
+    assert "inside" not in failed.text
 
 
 @pytest.mark.parametrize(
