@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import cli_world
+import faiss  # noqa: F401 - once here, not in every fork, like the next one
+import scipy.optimize  # noqa: F401
 from fault_loop import at_every_point, forked
 from standins import HashEmbedder
 
