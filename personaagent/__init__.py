@@ -24,28 +24,6 @@ if TYPE_CHECKING:
     from personaagent.programs import PersonaAgent, Personal
     from personaagent.service import Trainer, train
 
-_HOME = {
-    "Artifact": "artifacts",
-    "AsyncClient": "client",
-    "Choice": "data",
-    "Classification": "data",
-    "Client": "client",
-    "EpisodicMemory": "memory",
-    "Interaction": "data",
-    "Persona": "data",
-    "PersonaAgent": "programs",
-    "PersonaAgentError": "errors",
-    "PersonaAlignment": "optimizers",
-    "Personal": "programs",
-    "Rating": "data",
-    "SentenceEmbedder": "memory",
-    "Store": "memory",
-    "Text": "data",
-    "Trainer": "service",
-    "connect": "lm",
-    "train": "service",
-}
-
 __all__ = [
     "Artifact",
     "AsyncClient",
@@ -68,5 +46,4 @@ __all__ = [
     "train",
 ]
 
-
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__ = lazy(__name__)

@@ -18,8 +18,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import httpx
 
@@ -28,6 +27,7 @@ from personaagent.errors import DataError, PersonaAgentError
 AGAIN = frozenset({429, 502, 503, 504})
 """Statuses after which a request is sent again."""
 LONGEST_PAUSE = 30.0
+_Http = TypeVar("_Http", httpx.Client, httpx.AsyncClient)
 
 
 class ServiceError(PersonaAgentError):
@@ -39,17 +39,7 @@ class ServiceError(PersonaAgentError):
         self.detail = detail
 
 
-@dataclass(slots=True)
-class _Request:
-    method: str
-    path: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    json: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    as_text: bool = False
-
-
-class _Calls:
+class _Calls(Generic[_Http]):
     """Every call, as the request that it makes; how that is sent, the two clients decide.
 
     Args:
@@ -80,8 +70,13 @@ class _Calls:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings['base_url']!r}, user={self.user!r})"
 
-    def _send(self, request: _Request) -> Any:
+    _http: _Http
+
+    def _send(self, request: httpx.Request) -> Any:
         raise NotImplementedError
+
+    def _ask(self, method: str, path: str, **parts: Any) -> Any:
+        return self._send(self._http.build_request(method, path, **parts))
 
     # Memory
 
@@ -157,10 +152,7 @@ class _Calls:
     ) -> Any:
         """The same as a text for people."""
         params = self._named({"task": task, "version": version}, user)
-        accept = {"Accept": "text/markdown"}
-        return self._send(
-            _Request("GET", "/v1/persona", params=params, headers=accept, as_text=True)
-        )
+        return self._ask("GET", "/v1/persona", params=params, headers={"Accept": "text/markdown"})
 
     def history(self, *, user: str | None = None, task: str | None = None) -> Any:
         """The versions of a persona, the first one first."""
@@ -202,7 +194,7 @@ class _Calls:
 
     def waiting(self, *, user: str | None = None) -> Any:
         """What waits for approval; of all users where none is named."""
-        return self._send(_Request("GET", "/v1/waiting", params=_said({"user": user})))
+        return self._ask("GET", "/v1/waiting", params=_said({"user": user}))
 
     def approve(
         self, by: str, *, hash: str | None = None, user: str | None = None, task: str | None = None
@@ -224,22 +216,21 @@ class _Calls:
 
     def alignments(self, *, user: str | None = None) -> Any:
         """The alignments that are due or under way; of all users where none is named."""
-        return self._send(_Request("GET", "/v1/alignments", params=_said({"user": user})))
+        return self._ask("GET", "/v1/alignments", params=_said({"user": user}))
 
     # Users
 
     def users(self) -> Any:
         """The users with interactions, of those that the key reaches."""
-        return self._send(_Request("GET", "/v1/users"))
+        return self._ask("GET", "/v1/users")
 
     def tasks(self) -> Any:
         """The tasks that the server knows."""
-        return self._send(_Request("GET", "/v1/tasks"))
+        return self._ask("GET", "/v1/tasks")
 
     def export(self, *, user: str | None = None) -> Any:
         """All data of a user, as the text of a file that `personaagent import` reads."""
-        params = self._named({}, user)
-        return self._send(_Request("GET", "/v1/export", params=params, as_text=True))
+        return self._get("/v1/export", user)
 
     def erase(
         self,
@@ -257,45 +248,48 @@ class _Calls:
         return _said({**values, "user": self.user if user is None else user})
 
     def _get(self, path: str, user: str | None, **params: Any) -> Any:
-        return self._send(_Request("GET", path, params=self._named(params, user)))
+        return self._ask("GET", path, params=self._named(params, user))
 
     def _post(self, path: str, body: Any, user: str | None = None) -> Any:
         whole = self._named(body, user) if isinstance(body, dict) else body
         once = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._send(_Request("POST", path, json=whole, headers=once))
+        return self._ask("POST", path, json=whole, headers=once)
 
     def _watching(self, user: str | None, task: str | None) -> tuple[str, str, dict[str, Any]]:
         return "GET", "/v1/alignments/events", self._named({"task": task}, user)
 
-    def _pause(self, attempt: int, response: httpx.Response | None) -> float | None:
+    def _pause(self, attempt: int, answer: httpx.Response | Exception) -> float | None:
         """Seconds until a request is sent again; None where it is not."""
-        if attempt >= self.retries or (response is not None and response.status_code not in AGAIN):
+        hint = ""
+        if isinstance(answer, httpx.Response):
+            if answer.status_code not in AGAIN:
+                return None
+            hint = answer.headers.get("retry-after", "")
+        if attempt >= self.retries:
             return None
-        hint = response.headers.get("retry-after", "") if response is not None else ""
         wait = float(hint) if hint.isdigit() else 0.5 * 2.0**attempt
         return min(wait, LONGEST_PAUSE)
 
 
-class Client(_Calls):
+class Client(_Calls[httpx.Client]):
     """The service, with calls that wait."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self._http = httpx.Client(**self._settings)
 
-    def _send(self, request: _Request) -> Any:
+    def _send(self, request: httpx.Request) -> Any:
+        answer: httpx.Response | Exception
         attempt = 0
         while True:
-            response, lost = None, None
             try:
-                response = self._http.request(**_sent(request))
+                answer = self._http.send(request)
             except httpx.TransportError as error:
-                lost = error
-            wait = self._pause(attempt, response)
-            if (response is not None and response.is_success) or wait is None:
-                return _read(request, response, lost)
-            attempt += 1
+                answer = error
+            if (wait := self._pause(attempt, answer)) is None:
+                return _read(request, answer)
             time.sleep(wait)
+            attempt += 1
 
     def progress(
         self, *, user: str | None = None, task: str | None = None
@@ -321,26 +315,25 @@ class Client(_Calls):
         self.close()
 
 
-class AsyncClient(_Calls):
+class AsyncClient(_Calls[httpx.AsyncClient]):
     """The service, with calls that are awaited; `progress` is an asynchronous iterator."""
 
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self._http = httpx.AsyncClient(**self._settings)
 
-    async def _send(self, request: _Request) -> Any:
+    async def _send(self, request: httpx.Request) -> Any:
+        answer: httpx.Response | Exception
         attempt = 0
         while True:
-            response, lost = None, None
             try:
-                response = await self._http.request(**_sent(request))
+                answer = await self._http.send(request)
             except httpx.TransportError as error:
-                lost = error
-            wait = self._pause(attempt, response)
-            if (response is not None and response.is_success) or wait is None:
-                return _read(request, response, lost)
-            attempt += 1
+                answer = error
+            if (wait := self._pause(attempt, answer)) is None:
+                return _read(request, answer)
             await asyncio.sleep(wait)
+            attempt += 1
 
     async def progress(
         self, *, user: str | None = None, task: str | None = None
@@ -414,30 +407,21 @@ def _said(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _sent(request: _Request) -> dict[str, Any]:
-    return {
-        "method": request.method,
-        "url": request.path,
-        "params": request.params,
-        "json": request.json,
-        "headers": request.headers,
-    }
-
-
-def _read(request: _Request, response: httpx.Response | None, lost: Exception | None) -> Any:
-    """What a response says.
+def _read(request: httpx.Request, answer: httpx.Response | Exception) -> Any:
+    """What a response says: JSON as data, anything else as text.
 
     Raises:
         ServiceError: the server refused, or none was reached.
     """
-    if response is None:
-        said = f"{request.method} {request.path}: the server cannot be reached"
-        raise ServiceError(0, f"{said} ({type(lost).__name__}): is it running?") from lost
-    if not response.is_success:
-        raise _refusal(response)
-    if request.as_text:
-        return response.text
-    return response.json() if response.content else None
+    if isinstance(answer, Exception):
+        said = f"{request.method} {request.url.path}: the server cannot be reached"
+        raise ServiceError(0, f"{said} ({type(answer).__name__}): is it running?") from answer
+    if not answer.is_success:
+        raise _refusal(answer)
+    if not answer.content:
+        return None
+    kind = answer.headers.get("content-type", "application/json").partition(";")[0]
+    return answer.json() if kind == "application/json" else answer.text
 
 
 def _refusal(response: httpx.Response) -> ServiceError:

@@ -3,6 +3,7 @@ seconds, and `personaagent --help` needs none of them."""
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -11,14 +12,16 @@ from typing import Any
 
 
 def lazy(
-    package: str, homes: Mapping[str, str]
+    package: str, homes: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package.
 
     Args:
         package: its `__name__`.
-        homes: by public name the module of the package that has it.
+        homes: by public name the module of the package that has it; by default what the package
+            imports for type checkers only.
     """
+    homes = _imported(package) if homes is None else homes
 
     def get(name: str) -> Any:
         if name not in homes:
@@ -31,3 +34,17 @@ def lazy(
         return sorted(own | homes.keys())
 
     return get, names
+
+
+def _imported(package: str) -> dict[str, str]:
+    """By name the module of a package that its `if TYPE_CHECKING:` imports it from."""
+    spec = sys.modules[package].__spec__
+    source = spec.loader.get_source(package) if spec and spec.loader else None  # type: ignore[attr-defined]
+    return {
+        name.name: (statement.module or "").removeprefix(f"{package}.")
+        for block in ast.parse(source or "").body
+        if isinstance(block, ast.If)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for name in statement.names
+    }

@@ -15,8 +15,8 @@ import personaagent
 from personaagent import EpisodicMemory, Persona, PersonaAgent, PersonaAlignment, Store
 from personaagent.data import Meanings
 
-LAZY = ["personaagent", "personaagent.lm", "personaagent.memory"]
-EAGER = ["personaagent.data", "personaagent.optimizers", "personaagent.programs"]
+LAZY = [f"personaagent{one}" for one in ("", ".data", ".lm", ".memory", ".programs", ".signatures")]
+EAGER = ["personaagent.optimizers"]
 
 
 @pytest.mark.parametrize("package", [*LAZY, *EAGER])

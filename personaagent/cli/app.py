@@ -100,7 +100,7 @@ def main() -> None:
     A third of a command's start and end went to the garbage collector, which looks at the libraries
     again and again as they are loaded, and once more as they are let go.
     """
-    gc.set_threshold(200_000)
+    gc.set_threshold(300_000)
     atexit.register(gc.freeze)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGINT, _stop)

@@ -22,7 +22,8 @@ def forecast(estimate: Estimate, many: Many) -> str:
     """The estimate in words."""
     slots = many.trainer.lm.slots
     parts = [
-        f"about {render.counted(estimate.calls, 'LM call')} (at most {estimate.most:,})",
+        f"about {render.counted(estimate.calls, 'LM call')} "
+        f"(at least {estimate.least:,}, at most {estimate.most:,})",
         f"about {render.counted(estimate.tokens, 'token')}",
         "time unknown before the first user is done"
         if estimate.seconds is None

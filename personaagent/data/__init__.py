@@ -64,39 +64,4 @@ __all__ = [
     "to_dataset",
 ]
 
-_HOME = {
-    "read_roles": "importers.roles",
-    "Chat": "task",
-    "Item": "items",
-    "CHAT": "importers.chat",
-    "LAMP_TASKS": "lamp_tasks",
-    "ImportSummary": "import_summary",
-    "Action": "persona",
-    "Choice": "task",
-    "Classification": "task",
-    "Directive": "persona",
-    "Interaction": "interaction",
-    "Meanings": "meanings",
-    "Persona": "persona",
-    "Query": "interaction",
-    "Rating": "task",
-    "Task": "task",
-    "Text": "task",
-    "FusionWeights": "persona",
-    "contradict": "persona",
-    "merge": "persona",
-    "net": "persona",
-    "read_chatgpt": "importers.chatgpt",
-    "read_claude": "importers.claude",
-    "read_gemini": "importers.gemini",
-    "read_interactions": "jsonl",
-    "read_mem0": "importers.mem0",
-    "read_queries": "jsonl",
-    "read_tasks": "jsonl",
-    "resolve": "persona",
-    "self_supervised_pairs": "lamp_tasks",
-    "to_dataset": "tables",
-}
-
-
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__ = lazy(__name__)

@@ -75,13 +75,7 @@ def faded(later: int, half_life: float) -> float:
     return float(2.0 ** (-later / half_life))
 
 
-def capped(
-    interactions: Sequence[Interaction],
-    *,
-    per_source: float = PER_SOURCE,
-    per_day: float = PER_DAY,
-    least: int = LEAST,
-) -> list[Interaction]:
+def capped(interactions: Sequence[Interaction], *, least: int = LEAST) -> list[Interaction]:
     """The interactions thinned out so that no source and no day makes up more than its share.
 
     Of a source or a day that has too many, evenly spaced ones stay. The user's own acts
@@ -90,12 +84,10 @@ def capped(
 
     Args:
         interactions: oldest first; so is the result.
-        per_source: the share of all that a source may be, in (0, 1].
-        per_day: the share of all that a day (in UTC) may be, in (0, 1].
         least: what a source or a day may have whatever its share.
     """
-    rest = _thinned(interactions, _day, max(least, per_day * len(interactions)))
-    return _thinned(rest, _source, max(least, per_source * len(rest)))
+    rest = _thinned(interactions, _day, max(least, PER_DAY * len(interactions)))
+    return _thinned(rest, _source, max(least, PER_SOURCE * len(rest)))
 
 
 def measured(interactions: Sequence[Interaction]) -> list[Interaction]:

@@ -23,6 +23,7 @@ FEWEST = 3  # texts that a habit is told from
 OFTEN = 0.4  # of the texts that a greeting, a sign-off or a mark must be in to be a habit
 USUAL = 0.6  # of them, to be said of all
 NEVER = 8  # texts that none of them may have, to say that this user never writes it
+FAVOURITES = 8  # words that are said to come back
 EXAMPLES = 3
 EXAMPLE = "example"  # the topic of an item that quotes a text
 TOPICS = ("length", "form", "greeting", "sign-off", "punctuation", "emoji", "words", EXAMPLE)
@@ -89,16 +90,13 @@ def traits_of(texts: Sequence[Interaction], policy: Policy = "keep") -> tuple[Tr
     return tuple(Trait(one.topic, text, one.support) for one, text in allowed if text)
 
 
-def examples_of(
-    texts: Sequence[Interaction], policy: Policy = "keep", most: int = EXAMPLES
-) -> tuple[Interaction, ...]:
+def examples_of(texts: Sequence[Interaction], policy: Policy = "keep") -> tuple[Interaction, ...]:
     """The user's own texts that show best how the user writes: those of the most usual length, the
     latest first, each said once; none with a secret, nor what the policy leaves out or masks.
 
     Args:
         texts: oldest first.
         policy: for what is sensitive.
-        most: how many at most.
     """
     written = [one for one in texts if one.response.strip()]
     if len(written) < FEWEST:
@@ -112,7 +110,7 @@ def examples_of(
         fits = len(words_of(said)) <= LONGEST_EXAMPLE and not secrets_in(one.response)
         if fits and statement(said, policy) == said:
             chosen.setdefault(said.casefold(), one)
-        if len(chosen) == most:
+        if len(chosen) == EXAMPLES:
             break
     return tuple(chosen.values())
 
@@ -236,7 +234,7 @@ def _emoji(written: Sequence[Interaction]) -> list[Trait]:
     return []
 
 
-def _words(written: Sequence[Interaction], edges: str, most: int = 8) -> list[Trait]:
+def _words(written: Sequence[Interaction], edges: str) -> list[Trait]:
     """Words that come back although the query does not have them."""
     known = set(map(str.lower, words_of(edges)))
     users: dict[str, list[str]] = {}
@@ -249,7 +247,7 @@ def _words(written: Sequence[Interaction], edges: str, most: int = 8) -> list[Tr
     often = sorted(
         ((word, ids) for word, ids in users.items() if len(ids) >= least),
         key=lambda pair: (-len(pair[1]), pair[0]),
-    )[:most]
+    )[:FAVOURITES]
     if not often:
         return []
     n = len(written)

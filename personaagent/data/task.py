@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from personaagent.data import validation
 from personaagent.data.normal import form, same
+from personaagent.data.words import one_line
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
@@ -410,14 +411,9 @@ class Chat(Text):
 
     def example(self, query: str, response: str) -> str:
         """A past message of the user in one line, with what the assistant had said before it."""
-        said = _line(response)
+        # People paste whole documents into a chat.
+        said, heard = (one_line(text, LONGEST_MESSAGE) for text in (response, query))
         if not said:
-            return f'"{_line(query)}"'
-        before = "" if query == OPENING else f' (to the assistant\'s: "{_line(query)}")'
+            return f'"{heard}"'
+        before = "" if query == OPENING else f' (to the assistant\'s: "{heard}")'
         return f'earlier this user wrote: "{said}"{before}'
-
-
-def _line(text: str) -> str:
-    """On one line, and cut where it is long: people paste whole documents into a chat."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1].rstrip()}…"

@@ -1,4 +1,4 @@
-"""Words and sentences of a text, as they are counted and as they are left out."""
+"""Words, sentences and the one line of a text, as they are counted, shown and left out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ _LANGUAGES = (
 def words_of(text: str) -> list[str]:
     """All words of a text, as they are written."""
     return _WORD.findall(text)
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """A text on one line, cut where it has more than `most` characters."""
+    line = " ".join(text.split())
+    return line if most is None or len(line) <= most else f"{line[: most - 1].rstrip()}…"
 
 
 def sentences_of(text: str) -> list[str]:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         Reading,
         label_distribution,
         read_answer,
-        read_labels,
         read_text,
         truncation_expected,
     )
@@ -22,24 +21,6 @@ if TYPE_CHECKING:
     from personaagent.lm.model import PersonaLM
     from personaagent.lm.weights import ensure_weights, verify_gguf
     from personaagent.lm.written import written_label
-
-_HOME = {
-    "Budget": "meter",
-    "Capabilities": "capabilities",
-    "Meter": "meter",
-    "PersonaLM": "model",
-    "Reading": "likelihood",
-    "Usage": "meter",
-    "connect": "connection",
-    "ensure_weights": "weights",
-    "label_distribution": "likelihood",
-    "read_answer": "likelihood",
-    "read_labels": "likelihood",
-    "written_label": "written",
-    "read_text": "likelihood",
-    "truncation_expected": "likelihood",
-    "verify_gguf": "weights",
-}
 
 __all__ = [
     "Budget",
@@ -52,12 +33,10 @@ __all__ = [
     "ensure_weights",
     "label_distribution",
     "read_answer",
-    "read_labels",
     "read_text",
     "truncation_expected",
     "verify_gguf",
     "written_label",
 ]
 
-
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__ = lazy(__name__)

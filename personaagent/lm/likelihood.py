@@ -68,31 +68,27 @@ class Reading:
     text: str
 
 
-def label_distribution(
-    logprobs: Any, labels: Sequence[str], *, floor: float | None = None
-) -> dict[str, float] | None:
+def label_distribution(logprobs: Any, labels: Sequence[str]) -> dict[str, float] | None:
     """How probable each label is as the answer that begins with the scored tokens.
 
     A token belongs to a label when, without case and what may stand around an answer, it is not
     empty and begins the label, or, where it begins no label, when the label begins it (of several,
     the longest). A token that is a label belongs to it alone; one that begins several labels is
-    divided by the tokens after it where it was written, else equally.
+    divided by the tokens after it where it was written, else equally. A label that no token
+    belongs to has the smallest listed probability, which bounds what is not listed, or an equal
+    part of what is left to such labels, where that is less.
 
     Args:
         logprobs: the scored tokens of an answer: the `logprobs` of a DSPy output or of a Response,
             or one position's list of alternatives; entries with `token` and `logprob`, and `bytes`
             where they are known, as attributes or keys.
         labels: the possible answers, at least one.
-        floor: the least probability of a label before normalising; by default the smallest listed
-            one, which bounds what is not listed, or an equal part of what is left to the labels
-            that are not listed, where that is less.
 
     Returns:
         A probability for every label, in the labels' order, summing to 1; None when no listed token
         belongs to any label, for then nothing has been learned.
     """
-    keys = _keys(_distinct(labels))
-    return _distribution(_positions(logprobs), keys, floor, {})
+    return _distribution(_positions(logprobs), _keys(_distinct(labels)), {})
 
 
 def ambiguities(logprobs: Any, labels: Sequence[str], *, plain: bool = False) -> list[Ambiguity]:
@@ -113,20 +109,6 @@ def ambiguities(logprobs: Any, labels: Sequence[str], *, plain: bool = False) ->
         for owners, tokens in shared.items()
     ]
     return sorted(groups, key=lambda group: -group.mass)
-
-
-def read_labels(
-    lm: PersonaLM, messages: Sequence[Mapping[str, str]], labels: Sequence[str]
-) -> dict[str, float] | None:
-    """The LM's distribution over the labels as the next message of the conversation: `read_answer`
-    for those who want nothing else.
-
-    Raises:
-        LMError: the LM gives no log-probabilities, or failed.
-    """
-    if not lm.reads_likelihoods:
-        raise LMError(f"{lm.spec} gives no log-probabilities; ask it for an answer instead")
-    return read_answer(lm, messages, labels).distribution
 
 
 def read_answer(
@@ -157,7 +139,7 @@ def read_answer(
                 begun_ = [*messages, {"role": "assistant", "content": group.prefix}]
                 divisions[group.labels] = _division(_ask(lm, begun_, 1).logprobs, group)
         # What personas trust in such an LM was fitted on its plain tokens.
-        read = _distribution(_positions(said.logprobs), keys, None, divisions, plain=True)
+        read = _distribution(_positions(said.logprobs), keys, divisions, plain=True)
         return Reading(read, None, said.text or "")
     said = _ask(lm, messages, max(len(label.encode()) for label in labels) + SLACK)
     text = said.text or ""
@@ -165,7 +147,7 @@ def read_answer(
     positions = _positions(said.logprobs)
     if label is None or not _leads_to(label, positions, keys):
         return Reading(None, label, text)
-    read = _distribution(positions, keys, None, {})
+    read = _distribution(positions, keys, {})
     listed = _masses(_from_answer(positions), keys, {})
     return Reading(read and _with_first(read, label, listed), label, text)
 
@@ -242,7 +224,6 @@ def _keys(labels: Sequence[str]) -> dict[str, bytes]:
 def _distribution(
     positions: Sequence[_Position],
     keys: _Keys,
-    floor: float | None,
     divisions: _Divisions,
     *,
     plain: bool = False,
@@ -252,12 +233,10 @@ def _distribution(
     mass = _masses(positions, keys, divisions, plain=plain)
     if not any(mass.values()):
         return None
-    if floor is None:
-        listed = [one.probability for one in positions[0].alternatives]
-        floor = min(listed)
-        missing = sum(not value for value in mass.values())
-        if missing:
-            floor = min(floor, max((1 - sum(listed)) / missing, IMPOSSIBLE))
+    listed = [one.probability for one in positions[0].alternatives]
+    floor = min(listed)
+    if missing := sum(not value for value in mass.values()):
+        floor = min(floor, max((1 - sum(listed)) / missing, IMPOSSIBLE))
     mass = {label: max(value, floor) for label, value in mass.items()}
     total = sum(mass.values())
     return {label: value / total for label, value in mass.items()}

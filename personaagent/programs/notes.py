@@ -22,6 +22,7 @@ from personaagent.data.items import KINDS, Item, merged
 from personaagent.data.screening import withheld
 from personaagent.data.sensitive import Policy, guarded
 from personaagent.data.task import OPENING
+from personaagent.data.words import one_line
 from personaagent.errors import DataError, FormError
 from personaagent.lm import truncation_expected
 from personaagent.lm.model import ContextError
@@ -157,7 +158,7 @@ class NoteTaker(dspy.Module):
                 dropped[NO_NOTE] += 1
         left = guarded(items, self.sensitive)
         dropped[WITHHELD] += len(items) - len(left)
-        cut = [one.id for one in turns if len(_line(one.response)) > LONGEST_MESSAGE]
+        cut = [one.id for one in turns if len(one_line(one.response)) > LONGEST_MESSAGE]
         return Noted(merged(left), dict(+dropped), tuple(cut))
 
 
@@ -194,12 +195,8 @@ def shown(turns: Sequence[Interaction]) -> str:
     return "\n".join(lines)
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _cut(text: str, most: int) -> str:
-    line = _line(text)
+    line = one_line(text)
     return line if len(line) <= most else f"{line[:most].rstrip()} … (and more)"
 
 

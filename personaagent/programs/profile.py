@@ -86,15 +86,13 @@ def words_for(interactions: int, most: int = LONGEST) -> int:
 
 
 class UserDescriber(dspy.Module):
-    """The longer profile: facts of all interactions and the latest `shown` of them, in one call
+    """The longer profile: facts of all interactions and the latest of them, in one call
     where the LM's context holds them, else in parts that are merged."""
 
-    def __init__(self, *, words: int, shown: int = SHOWN, policy: Policy = "keep") -> None:
+    def __init__(self, *, words: int, policy: Policy = "keep") -> None:
         super().__init__()
         validation.whole("words", words, 1)
-        validation.whole("shown", shown, 1)
         self.words = words
-        self.shown = shown
         self.policy = policy
         # Room to end a sentence: an LM counts its words badly.
         tokens = TOKENS_A_WORD * words * 3 // 2
@@ -106,7 +104,7 @@ class UserDescriber(dspy.Module):
         if not interactions:
             return dspy.Prediction(profile="")
         facts = as_lines(facts_of(task, interactions, self.policy))
-        lines = _lines(task, interactions[-self.shown :])
+        lines = _lines(task, interactions[-SHOWN:])
         with dspy.context(adapter=PersonaAdapter()), truncation_expected():
             said = self._described(facts, lines)
         return dspy.Prediction(profile=prose(self._whole(said), self.policy))

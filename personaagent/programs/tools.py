@@ -25,6 +25,7 @@ import dspy
 
 from personaagent.data import Action, Choice
 from personaagent.data.screening import withheld
+from personaagent.data.words import one_line
 from personaagent.errors import DataError, EmbeddingError, WeightsError
 from personaagent.lm.model import ContextError
 from personaagent.memory import Memory
@@ -260,5 +261,4 @@ def _without(seen: Observation, dropped: Collection[str]) -> Observation:
 
 def quote(text: str) -> str:
     """A text on one line, cut at `LONGEST_QUOTE` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1].rstrip() + "…"
+    return one_line(text, LONGEST_QUOTE)

@@ -20,7 +20,7 @@ from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.changes import settle_all
 from personaagent.memory.tasks import task_named, task_of, tasks_of
 from personaagent.optimizers import Setting
-from personaagent.optimizers.estimate import Estimate, Rates
+from personaagent.optimizers.estimate import Calls, Estimate, Rates
 from personaagent.optimizers.user_pool import side_by_side
 from personaagent.service.chats import unread
 from personaagent.service.publish import Compiled
@@ -103,13 +103,19 @@ class Many:
 
     def estimate(self) -> Estimate:
         """What the work ahead will cost, by what compilations with this LM did cost so far."""
-        lm = self.trainer.lm
+        trainer, lm = self.trainer, self.trainer.lm
         spent = [Usage(**one.usage) for one in self.before.values()]  # type: ignore[arg-type]
-        ahead = [(self.tasks[job[1]], self._ahead(job)) for job in self.todo]
-        texts = [one for task, mine in ahead for one in mine if not task.conversational]
-        chats = [one for task, mine in ahead for one in mine if task.conversational]
+        calls: list[Calls] = []
+        texts: list[Interaction] = []
+        chats: list[Interaction] = []
+        for user, name in self.todo:
+            task, past = self.tasks[name], self._ahead((user, name))
+            (chats if task.conversational else texts).extend(past)
+            champion = trainer.memory.store.of(user).persona(name)
+            profile = trainer.prior is None or trainer.prior.start.profile
+            calls.append(Calls.ahead(task, past, trainer.setting, lm, champion, profile=profile))
         rates = Rates.measured(spent) or Rates.guessed(lm, texts, chats)
-        return Estimate.of(ahead, self.trainer.setting, rates, lm.slots)
+        return Estimate.of(calls, rates, lm.slots)
 
     def _ahead(self, job: Job) -> Sequence[Interaction]:
         """What there is to learn from; of conversations, what was not read yet."""

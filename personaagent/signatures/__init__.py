@@ -1,21 +1,26 @@
 """What an LM is asked: one signature a role, its docstring is the prompt."""
 
-from personaagent.signatures.action import ChooseActions
-from personaagent.signatures.alignment import (
-    CondenseCritiques,
-    CriticizeAnswer,
-    CriticizeText,
-    Edit,
-    EditPersona,
-    NameCue,
-    NameReason,
-    RewritePersona,
-)
-from personaagent.signatures.answer import AnswerQuery
-from personaagent.signatures.membank import DrawPortrait, SummarizeDay
-from personaagent.signatures.notes import NoteDown, RelateNotes
-from personaagent.signatures.profile import MergeProfiles, SummarizeProfile
-from personaagent.signatures.react import TakeStep
+from typing import TYPE_CHECKING
+
+from personaagent.lazy import lazy
+
+if TYPE_CHECKING:
+    from personaagent.signatures.action import ChooseActions
+    from personaagent.signatures.alignment import (
+        CondenseCritiques,
+        CriticizeAnswer,
+        CriticizeText,
+        Edit,
+        EditPersona,
+        NameCue,
+        NameReason,
+        RewritePersona,
+    )
+    from personaagent.signatures.answer import AnswerQuery
+    from personaagent.signatures.membank import DrawPortrait, SummarizeDay
+    from personaagent.signatures.notes import NoteDown, RelateNotes
+    from personaagent.signatures.profile import MergeProfiles, SummarizeProfile
+    from personaagent.signatures.react import TakeStep
 
 __all__ = [
     "AnswerQuery",
@@ -36,3 +41,5 @@ __all__ = [
     "SummarizeProfile",
     "TakeStep",
 ]
+
+__getattr__, __dir__ = lazy(__name__)

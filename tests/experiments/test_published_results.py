@@ -1,4 +1,4 @@
-"""What docs/results says is what the answers under results/ give."""
+"""The pages of results say what the kept answers give, and the first page what the pages say."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,10 @@ from personaagent.experiments.predictions import Predictions
 from personaagent.experiments.report import write_report
 
 ROOT = Path(__file__).parents[2]
-RESULTS = (ROOT / "docs" / "results.md").read_text()
-REPORT = (ROOT / "docs" / "results" / "report.md").read_text()
+DOCS = ROOT / "docs"
+RESULTS = (DOCS / "results" / "four-tasks.md").read_text()
+REPORT = (DOCS / "results" / "report.md").read_text()
+FIRST = (DOCS / "results.md").read_text()
 NAMES = {
     "ICL": "icl",
     "ICL, latest 4": "icl",
@@ -99,3 +101,87 @@ def test_every_other_figure_is_in_the_report():
     report = {cell.split()[0] for line in REPORT.splitlines() for cell in cells(line) if cell}
     for figure in figures:
         assert (f"0{figure}" if figure.startswith(".") else figure) in report, figure
+
+
+# The first page
+
+
+def short(cell: str) -> str:
+    """A cell as it is written by hand: no marks, no zero before a point, no plus."""
+    return re.sub(r"\b0(?=\.)", "", re.sub(r"[\\*]", "", cell))
+
+
+def in_report(number: int) -> dict[str, tuple[str, str]]:
+    """By system what an experiment gave, and the tokens of a question."""
+    section = REPORT.split(f"\n## {number}. ")[1].split("\n## ")[0]
+    head = next(line for line in section.splitlines() if line.startswith("| System | n "))
+    rows = [list(map(short, row)) for row in table(section, head)]
+    return {row[0].removesuffix(" (floor)"): (row[3], row[-1]) for row in rows}
+
+
+def on_films(number: int) -> dict[str, tuple[str, str]]:
+    page = (DOCS / "results-long-histories.md").read_text()
+    head = (
+        "| | questions | mean absolute error [95 %] | minus rag, k=16 | "
+        "minus ours before alignment | tokens | calls |"
+    )
+    return {row[0]: (short(row[2]), row[5]) for row in table(page, head, number)}
+
+
+def on_chats() -> dict[str, tuple[str, str]]:
+    page = (DOCS / "results-chats.md").read_text()
+    rows = table(page, "| | honoured [95 %] | against rag | tokens a question |")
+    return {row[0]: (short(row[1]), row[3]) for row in rows}
+
+
+SYSTEMS = ("", "non-personalized", "rag", "personaagent")
+ROWS = {
+    "chats: preferences": (on_chats, (), ("", "none", "rag, k=6", "persona")),
+    "the same, in 700": (on_chats, (), ("", "none", "rag, k=6", "persona, 700 words")),
+    "long histories of": (on_films, (0,), ("user's mean", "none", "rag, k=16", "ours")),
+    "the same, five": (on_films, (1,), ("user's mean", "", "rag, k=16", "ours")),
+    "whole histories": (in_report, (13,), ("knn", *SYSTEMS[1:])),
+    "excerpts of papers": (in_report, (1,), ("knn", *SYSTEMS[1:])),
+    "few tags": (in_report, (3,), ("zero-shot", *SYSTEMS[1:])),
+    "excerpts of news": (in_report, (9,), ("knn", *SYSTEMS[1:])),
+    "few reviews": (in_report, (14,), ("majority", *SYSTEMS[1:])),
+}
+"""How a row of the first page begins, the table it is from, and the systems of its columns."""
+
+
+@pytest.mark.parametrize("begins", ROWS)
+def test_the_first_page_says_what_the_pages_say_that_it_links_to(begins):
+    (line,) = [one for one in FIRST.splitlines() if one.startswith(f"| {begins}")]
+    row = cells(line)
+    read, given, systems = ROWS[begins]
+    known = read(*given)
+    told = [cell for cell in row[2:6] if cell != "-"]
+    assert told == [known[one][0] for one in systems if one]
+    assert row[7].split(", ") == [known[one][1] for one in systems[2:]]
+
+
+def test_every_row_of_the_first_page_with_figures_is_checked():
+    rows = [one for one in FIRST.splitlines() if one.startswith("| ") and "](" in one]
+    assert all(any(one.startswith(f"| {begins}") for begins in ROWS) for one in rows)
+    assert len(rows) == len(ROWS)
+
+
+def test_the_price_of_learning_is_the_one_that_the_pages_say():
+    films = (DOCS / "results-long-histories.md").read_text()
+    head = "| learned | users | calls a user | tokens a user | words before | words after |"
+    for begins, number in (("long histories of", 0), ("the same, five", 1)):
+        (line,) = [one for one in FIRST.splitlines() if one.startswith(f"| {begins}")]
+        ours = {row[0]: row[2:4] for row in table(films, head, number)}["ours"]
+        assert cells(line)[6] == f"{ours[0]} calls, {ours[1]} tokens"
+    assert "six LM calls and 15,000 tokens a user" in (DOCS / "results-chats.md").read_text()
+    assert "71 calls and 10,920 tokens, once a user" in REPORT
+
+
+def test_the_readme_shows_rows_of_the_first_page():
+    readme = (ROOT / "README.md").read_text()
+    shown = table(
+        readme, "| what you have | LM | without an LM | LM, no persona | retrieval | ours |"
+    )
+    first = {tuple(cells(line)[:6]) for line in FIRST.splitlines() if line.startswith("| ")}
+    assert len(shown) >= 5
+    assert {tuple(row) for row in shown} <= first

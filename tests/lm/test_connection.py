@@ -9,7 +9,7 @@ import pytest
 from stand_in import completion
 
 from personaagent.errors import LMError, WeightsError
-from personaagent.lm import connect, read_labels
+from personaagent.lm import connect, read_answer
 
 KEY = "sk-very-secret"
 
@@ -100,14 +100,16 @@ def test_likelihoods_are_read_from_a_server(server):
     scored = [{"token": "Yes", "logprob": -0.2, "bytes": None, "top_logprobs": top}]
     server.answers = [(200, completion("Yes", scored))]
     lm = connect("tiny", api_base=server.url)
-    shares = read_labels(lm, [{"role": "user", "content": "Well?"}], ["no", "yes"])
+    shares = read_answer(lm, [{"role": "user", "content": "Well?"}], ["no", "yes"]).distribution
     assert shares["yes"] > 0.8
     assert server.bodies[0]["top_logprobs"] == 20
 
 
 def test_a_server_without_logprobs_gives_none(server):
     lm = connect("tiny", api_base=server.url)
-    assert read_labels(lm, [{"role": "user", "content": "Well?"}], ["no", "yes"]) is None
+    assert (
+        read_answer(lm, [{"role": "user", "content": "Well?"}], ["no", "yes"]).distribution is None
+    )
 
 
 def test_a_server_that_is_not_there_is_an_lm_error(server):

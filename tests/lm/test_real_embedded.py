@@ -10,7 +10,7 @@ from typing import Literal
 import dspy
 import pytest
 
-from personaagent.lm import connect, read_labels, read_text
+from personaagent.lm import connect, read_answer, read_text
 
 pytestmark = [pytest.mark.lm, pytest.mark.xdist_group("lm"), pytest.mark.timeout(300)]
 GENRES = ["comedy", "science fact", "science fiction"]
@@ -45,11 +45,11 @@ def test_a_typed_answer_is_parsed_and_the_prompts_beginning_is_cached(lm):
 
 def test_likelihoods_are_read_and_labels_that_begin_alike_told_apart(lm):
     with lm.meter.measure() as used:
-        shares = read_labels(
+        shares = read_answer(
             lm,
             [{"role": "system", "content": ASK}, {"role": "user", "content": "Aliens attack."}],
             GENRES,
-        )
+        ).distribution
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["science fiction"] > 2 * shares["science fact"]
     assert used.snapshot().calls == 2
@@ -61,7 +61,7 @@ def test_a_text_is_read_as_likely_as_its_tokens(lm):
     with lm.meter.measure() as used:
         paris = read_text(lm, ask, "Paris")
     assert used.snapshot().calls == 1
-    first = read_labels(lm, ask, ["Paris", "Rome"])
+    first = read_answer(lm, ask, ["Paris", "Rome"]).distribution
     assert math.exp(paris) == pytest.approx(first["Paris"], abs=0.05)
     assert read_text(lm, ask, "Paris is") < paris
     assert paris > read_text(lm, ask, "Rome") > read_text(lm, ask, "Quartz")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import dspy
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, remembering
@@ -14,7 +14,6 @@ from worlds_of_mail import INBOX, book, habitual, remembering
 from personaagent.errors import DataError
 from personaagent.lm import Meter, Usage
 from personaagent.optimizers.crossval import FEWEST, HeldOut, Split
-from personaagent.optimizers.estimate import Estimate, Rates, expected_calls
 from personaagent.optimizers.setting import Setting
 from personaagent.optimizers.worklog import Ledger, MemoryWorkLog, once
 
@@ -155,42 +154,3 @@ def test_a_setting_file_round_trips(tmp_path):
     setting = Setting(batch=7, k=2, update="rewrite", retriever="hybrid", profile=55, seed=3)
     setting.write(tmp_path / "setting.json")
     assert Setting.read(tmp_path / "setting.json") == setting
-
-
-# Estimates
-
-
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    count=st.integers(1, 36),
-    iterations=st.integers(1, 5),
-    batch=st.integers(1, 8),
-    obeys=st.booleans(),
-)
-def test_an_alignment_never_asks_more_than_was_said(tmp_path, count, iterations, batch, obeys):
-    from personaagent.programs import PersonaAgent
-
-    setting = Setting(iterations=iterations, batch=batch)
-    folder = tmp_path / f"{count}-{iterations}-{batch}-{obeys}"
-    folder.mkdir(exist_ok=True)
-    (folder / "memory.db").unlink(missing_ok=True)
-    history = habitual(count=count)
-    rules = book(obeys=obeys)
-    with remembering(folder, *history) as memory, dspy.context(lm=stand_in(rules)):
-        setting.alignment().compile(PersonaAgent(INBOX, memory), trainset=history)
-    expected, most = expected_calls(INBOX, setting, count)
-    assert len(rules.asked) <= most
-    assert expected <= most
-
-
-def test_seconds_and_money_follow_from_measured_rates():
-    spent = Usage(calls=10, input_tokens=900, output_tokens=100, seconds=20.0, money=0.5)
-    rates = Rates.measured([spent])
-    assert rates == Rates(tokens=100.0, seconds=2.0, money=0.05)
-    ahead = Estimate.of([(INBOX, habitual(count=30))] * 2, Setting(), rates, slots=2)
-    assert ahead.seconds == ahead.calls * 2.0 / 2
-    assert ahead.money == pytest.approx(ahead.calls * 0.05)
-    assert Rates.measured([]) is None
-    assert Rates.measured([Usage(calls=3, unpriced=1)]).money is None

@@ -1,6 +1,6 @@
-"""Write history.jsonl and queries.jsonl of the sample from pool.json and tasks.json.
+"""Write history.jsonl and queries.jsonl of the sample from pool.json and the sample's tasks.json.
 
-Run ``python -m personaagent.data.sample.generate``: the result depends only on the two input
+Run ``python -m benchmarks.sample``: the result depends only on the two input
 files and SEED, byte for byte. A broken property raises ValueError with the offender's name.
 """
 
@@ -11,7 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).parent
+from personaagent import data
+
+POOL = Path(__file__).with_name("pool.json")
+SAMPLE = Path(data.__file__).with_name("sample")
 SEED = 2026
 HISTORY_SPAN = (datetime(2026, 3, 1), 184)  # first day, number of days
 QUERY_SPAN = (datetime(2026, 9, 1), 30)
@@ -90,9 +93,9 @@ def times(span: tuple[datetime, int], count: int, rng: random.Random) -> list[st
 
 def main() -> None:
     """Check the pool, draw every user's items and write both files."""
-    pools = json.loads((HERE / "pool.json").read_text(encoding="utf-8"))
+    pools = json.loads(POOL.read_text(encoding="utf-8"))
     lines: dict[str, list[str]] = {"history": [], "queries": []}
-    for task in json.loads((HERE / "tasks.json").read_text(encoding="utf-8")):
+    for task in json.loads((SAMPLE / "tasks.json").read_text(encoding="utf-8")):
         pool = pools[task["name"]]
         for user, entry in pool["users"].items():
             check_user(task, pool["ordinary"], user, entry["habits"])
@@ -112,7 +115,7 @@ def main() -> None:
                         record["habit"] = item.habit >= 0
                     lines[name].append(json.dumps(record) + "\n")
     for name, content in lines.items():
-        (HERE / f"{name}.jsonl").write_text("".join(content), encoding="utf-8", newline="\n")
+        (SAMPLE / f"{name}.jsonl").write_text("".join(content), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""How the sample data set of the package was made: `python -m benchmarks.sample`."""
