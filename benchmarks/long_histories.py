@@ -35,6 +35,7 @@ import numpy as np
 from benchmarks.kept import Kept, OverUsers
 from personaagent import EpisodicMemory, PersonaAgentError, SentenceEmbedder, Store, connect
 from personaagent.data import Action, FusionWeights, Interaction, Persona, Task, read_tasks
+from personaagent.data.facts import facts_of, quoted
 from personaagent.data.lamp_tasks import LAMP_TASKS
 from personaagent.experiments.baselines import ICL, PAG, RAG, NonPersonalized
 from personaagent.experiments.cohort import (
@@ -61,6 +62,8 @@ BEFORE, AFTER, MEMORIES = "ours before alignment", "ours", "ours, k=16"
 ALONE = "ours, the LM alone"  # without the habit that its answers are fused with
 PAPERS = "the paper's"
 SUMMARY = "pag, k=4"
+COUNTED = {f"counted, k={k}": k for k in (12, 16)}  # what code counts, and so many memories
+COUNTED_WORDS = 60
 ARMS = (
     "none", "rag, k=4", "rag, k=16", "latest 60", SUMMARY, BEFORE, ALONE, AFTER, MEMORIES, PAPERS,
 )  # fmt: skip
@@ -217,6 +220,13 @@ class Arms:
         )  # fmt: skip
         self._agent, self._recalling = PersonaAgent(task, memory), PersonaAgent(task, memory, k=16)
 
+    def _counted(self, user: str, k: int) -> Persona:
+        """A persona of what code counts, without a word of an LM's."""
+        task, memory = self._agent.task, self._agent.memory
+        facts = facts_of(task, memory.store.of(user).interactions(task.name))
+        recall = (Action("recall", {"k": k}),)
+        return Persona(user, task.name, quoted(facts, COUNTED_WORDS), actions=recall)
+
     def between(self, user: str) -> list[str]:
         """The personas between the first and the last, as arms."""
         return [f"update {at}" for at in range(1, len(self._chains.get(("ours", user), ())) - 1)]
@@ -224,7 +234,7 @@ class Arms:
     def knows(self, arm: str, user: str) -> bool:
         """Whether there is what the arm needs."""
         way = {PAPERS: "paper", SUMMARY: "pag"}.get(arm, "ours")
-        return arm in self._plain or (way, user) in self._chains
+        return arm in self._plain or arm in COUNTED or (way, user) in self._chains
 
     def same(self, arm: str, user: str) -> bool:
         """Whether the arm is what was before alignment: nothing was accepted."""
@@ -236,6 +246,8 @@ class Arms:
             return plain(**asked)
         if arm == SUMMARY:
             return self._summarized(**asked)
+        if arm in COUNTED:
+            return self._agent(**asked, persona=self._counted(one.query.user, COUNTED[arm]))
         if arm == PAPERS:
             return self._agent(**asked, persona=self._chains["paper", one.query.user][-1])
         chain = self._chains["ours", one.query.user]
@@ -316,7 +328,7 @@ def table(answers: Kept, learned: Kept) -> str:
     Every arm is told on the questions that it answered, a difference on those that both did.
     """
     asked = {arm for arm, _ in answers.rows}
-    arms = [arm for arm in (*FLOORS, *ARMS) if arm in asked]
+    arms = [arm for arm in (*FLOORS, *ARMS, *COUNTED) if arm in asked]
     owner = {row["id"]: row["user"] for row in answers.rows.values()}
     rival = next((one for one in RIVALS if one in asked), arms[0])
     lines = [f"{len(owner)} questions of {len(set(owner.values()))} users", ""]
