@@ -8,7 +8,8 @@ this process ask it over HTTP, so what is measured is the service, the way to it
   the way and the client take alone. Clients that never pause wait for each other: with 32 of them
   the median is 32 answers' processor time, however short the way of one is.
 - `aligning`: arrivals again, in turns with and without a process beside it that aligns one user
-  after another, with an LM that takes half a second; the ratio of the 95th percentiles.
+  after another, with an LM that takes half a second; the ratio of the 95th percentiles. A turn
+  with it begins once that process aligns. About 90 seconds; each turn is told on stderr.
 - `streaming`: the first token of a chat from a provider, and through the service, in turns.
 - `soak`: arrivals for `--minutes`; each minute the server's memory and open handles (Linux).
 """
@@ -23,12 +24,14 @@ import multiprocessing
 import random
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,7 @@ from personaagent.server import Settings, create_app
 
 FOLDER = Classification("folder", "Which folder?", labels=("money", "travel"))
 USERS = 50
+TURN = 8  # seconds of arrivals in a turn of `aligning`
 _HERE = "127.0.0.1"
 _PROCESSES = multiprocessing.get_context("spawn")
 
@@ -114,8 +118,8 @@ def provide(listening: socket.socket) -> None:
     _listen(Provider().app, listening)
 
 
-def align(path: Path) -> None:
-    """Users of the sample's inbox, one after another, until it is stopped."""
+def align(path: Path, begun: Event) -> None:
+    """Users of the sample's inbox, one after another, until it is stopped; says when it begins."""
     task, history = crowd(1_000, 60)
     lm = stand_in([task], 0.5, 4)
     with Store(path) as store:
@@ -123,6 +127,7 @@ def align(path: Path) -> None:
         memory = EpisodicMemory(store, Flat())
         for user in dict.fromkeys(one.user for one in history):
             store.add(one for one in history if one.user == user)
+            begun.set()
             train(memory=memory, lm=lm, users=[user], track=False)
 
 
@@ -279,6 +284,10 @@ def _told(seconds: Sequence[float]) -> str:
     return f"p50 {cuts[9] * 1e3:6.1f} ms, p95 {cuts[18] * 1e3:6.1f} ms ({len(seconds)} requests)"
 
 
+def _progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def overhead(given: argparse.Namespace) -> None:
     with server() as (running, _):
         print(f"an empty request       {_told(asyncio.run(empty(running.address, 300)))}")
@@ -300,11 +309,19 @@ def aligning(given: argparse.Namespace) -> None:
     alone: list[float] = []
     together: list[float] = []
     with server() as (running, path):
-        for _ in range(given.turns):
-            alone += asyncio.run(arriving(running.address, given.rate, 0.25))
-            with beside(align, path):
-                time.sleep(10)  # until it works
-                together += asyncio.run(arriving(running.address, given.rate, 0.25))
+        for turn in range(1, given.turns + 1):
+            seconds = asyncio.run(arriving(running.address, given.rate, TURN / 60))
+            _progress(f"turn {turn} of {given.turns}, alone: {_told(seconds)}")
+            alone += seconds
+            begun = _PROCESSES.Event()
+            with beside(align, path, begun) as process:
+                if not begun.wait(120):
+                    raise SystemExit("the process that aligns did not begin within two minutes")
+                seconds = asyncio.run(arriving(running.address, given.rate, TURN / 60))
+                if not process.is_alive():
+                    raise SystemExit("the process that aligns ended within the turn: no comparison")
+            _progress(f"turn {turn} of {given.turns}, beside alignments: {_told(seconds)}")
+            together += seconds
         with Store(path) as store:
             done = len(store.users("inbox"))
     print(f"alone              {_told(alone)}")

@@ -1,19 +1,38 @@
-"""Fresh databases, each test on SQLite and on PostgreSQL."""
+"""Fresh databases: each test on SQLite and on PostgreSQL, or only those marked `on_both`."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+KINDS = ["sqlite", "postgresql"]
+on_both = pytest.mark.parametrize("one_database", KINDS, indirect=True)
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+
+@pytest.fixture(params=KINDS)
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
     """Makes an empty database and gives its path or URL."""
-    if request.param == "sqlite":
+    with _databases(request.param, request, tmp_path) as make:
+        yield make
+
+
+@pytest.fixture
+def one_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database: of SQLite, unless the test is marked `on_both`."""
+    with _databases(getattr(request, "param", KINDS[0]), request, tmp_path) as make:
+        yield make()
+
+
+@contextmanager
+def _databases(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Callable[[], str]]:
+    if kind == "sqlite":
         yield lambda: str(tmp_path / f"{uuid.uuid4().hex}.db")
         return
     server: sa.URL = request.getfixturevalue("postgres")

@@ -46,6 +46,21 @@ _NOT_DERIVED = {
 _KEPT = {"exports", "unfinished", "workfiles"}  # needed until the places outside are clean
 
 
+class UnknownInteraction(DataError):
+    """The user has no interaction of an id that was to be erased: nothing was.
+
+    Attributes:
+        id: the first of those.
+    """
+
+    def __init__(self, user: str, id: str) -> None:
+        super().__init__(
+            f"user '{user}' has no interaction '{id}': nothing was erased; "
+            f"'personaagent interactions --user {user}' lists the ids"
+        )
+        self.id = id
+
+
 @dataclass(frozen=True, slots=True)
 class Erased:
     """What one erasure deleted, by hashes and counts.
@@ -217,10 +232,7 @@ def _selected(
 
 def _refuse_unknown(connection: sa.Connection, user: str, unknown: Collection[str]) -> None:
     if unknown := set(unknown) - tombstones.erased(connection, user, unknown):
-        raise DataError(
-            f"user '{user}' has no interaction '{min(unknown)}': nothing was erased; "
-            f"'personaagent interactions --user {user}' lists the ids"
-        )
+        raise UnknownInteraction(user, min(unknown))
 
 
 def _delete(connection: sa.Connection, user: str, gone: Sequence[Interaction]) -> int:

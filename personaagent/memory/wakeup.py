@@ -8,7 +8,6 @@ and its tables are looked at twice a second.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import sqlalchemy as sa
 
+from personaagent.beside import beside
 from personaagent.errors import StoreError
 from personaagent.memory.schema import erasures
 
 if TYPE_CHECKING:
+    import threading
+
     from personaagent.memory.database import Database
 
 ERASURES = "personaagent_erasures"
@@ -91,13 +93,12 @@ def erasures_told(database: Database, tell: Callable[[set[str]], None]) -> Itera
     Args:
         tell: called on a thread with their hashes (`tombstones.owner_of`).
     """
-    over = threading.Event()
     c = erasures.c
     with Wakeup(database, ERASURES) as wakeup:
         with database.glance() as connection:
             seen = connection.scalar(sa.select(sa.func.max(c.seq))) or 0
 
-        def watch() -> None:
+        def watch(over: threading.Event) -> None:
             nonlocal seen
             unread = False
             while not over.is_set():
@@ -111,10 +112,5 @@ def erasures_told(database: Database, tell: Callable[[set[str]], None]) -> Itera
                         seen = max(seq for seq, _ in found)
                         tell({owner for _, owner in found})
 
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
+        with beside(watch):
             yield
-        finally:
-            over.set()
-            thread.join()

@@ -31,6 +31,7 @@ from personaagent.data.task import OPENING
 from personaagent.data.validation import suggestion
 from personaagent.errors import DataError, PersonaAgentError
 from personaagent.memory import EpisodicMemory
+from personaagent.memory.erasure import UnknownInteraction
 from personaagent.memory.tasks import load_tasks, save_tasks, tasks_of
 from personaagent.privacy import forgetting
 from personaagent.programs import PersonaAgent
@@ -312,7 +313,12 @@ class _Tools:
         """
         if not ids:
             raise DataError("name what to forget by its ids: 'recall' gives them")
-        receipt = forgetting.forget(self.memory.store, _who.get().stored, ids=ids)
+        try:
+            receipt = forgetting.forget(self.memory.store, _who.get().stored, ids=ids)
+        except UnknownInteraction as error:
+            raise DataError(
+                f"there is no memory '{error.id}': nothing was erased; 'recall' gives the ids"
+            ) from error
         return Forgotten(
             len(receipt.erased.interactions),
             len(receipt.erased.personas),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from personaagent.beside import beside
+
 if TYPE_CHECKING:
+    import threading
+
     import sqlalchemy as sa
 
     from personaagent.memory import Store
@@ -38,16 +41,9 @@ def renewed(jobs: Queue, job: Job) -> Iterator[None]:
     """Renew the lease of a job while the block works on it."""
     from personaagent.memory.queue import LEASE
 
-    over = threading.Event()
-
-    def renew() -> None:
+    def renew(over: threading.Event) -> None:
         while not over.wait(LEASE.total_seconds() / 4) and jobs.renew(job):
             pass
 
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
-    try:
+    with beside(renew):
         yield
-    finally:
-        over.set()
-        thread.join()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from databases import database, new_database
+from databases import database, new_database, one_database
 from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
 from starlette.testclient import TestClient
@@ -17,7 +17,7 @@ from personaagent.memory.tasks import save_tasks
 from personaagent.server import Settings, create_app
 from personaagent.server.keys import Keys
 
-__all__ = ["database", "new_database"]
+__all__ = ["database", "new_database", "one_database"]
 
 
 INBOX = Classification("inbox", "Which folder?", labels=("money", "travel", "family"))

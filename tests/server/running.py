@@ -19,9 +19,15 @@ TESTS = Path(__file__).parents[1]
 
 
 @contextmanager
-def served(database: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server of a database on a free port: its process, and its address."""
-    folder = str(database.parent)
+def served(
+    database: Path | str, *options: str, folder: Path | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of a database on a free port: its process, and its address.
+
+    Its files are beside the database, or in a folder of its own.
+    """
+    folder = Path(database).parent if folder is None else folder
+    folder.mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, __file__, "serve", "--port", "0", "--db", str(database), *options],
         env=os.environ
@@ -30,11 +36,11 @@ def served(database: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
             "OPENAI_API_KEY": "none",
         },
-        stderr=(database.parent / "log").open("w"),
+        stderr=(folder / "log").open("w"),
         text=True,
     )
     try:
-        yield process, _address(process, database.parent / "log")
+        yield process, _address(process, folder / "log")
     finally:
         process.kill()
         process.wait()

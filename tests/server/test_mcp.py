@@ -16,6 +16,7 @@ import anyio
 import httpx
 import httpx2
 import pytest
+from databases import on_both
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from servers import Server, plain, serving
@@ -36,9 +37,9 @@ PROCESS = Path(__file__).with_name("mcp_process.py")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(one_database: str) -> Store:
     """Amira's and bela's memory, and a persona of amira's."""
-    store = Store(tmp_path / "memory.db")
+    store = Store(one_database)
     save_tasks(store, [INBOX])
     store.add(
         Interaction(
@@ -149,12 +150,13 @@ def test_the_persona_is_a_resource_a_prompt_and_a_tool_over_the_older_protocol_t
     run(work)
 
 
+@on_both
 def test_a_connection_reaches_no_other_user(store: Store):
     async def work() -> None:
         async with inside(store, "bela") as client:
             found = await call(client, "recall", query="the car needs part 1", k=20)
             assert {one["id"].partition("-")[0] for one in found} == {"bela"}
-            assert "'bela' has no" in await call(client, "forget", ids=["amira-1"])
+            assert "no memory 'amira-1'" in await call(client, "forget", ids=["amira-1"])
             assert "no persona yet" in await call(client, "persona")
 
     run(work)
@@ -190,6 +192,7 @@ def test_what_speaks_to_the_assistant_is_put_aside_and_not_recalled(store: Store
     run(work)
 
 
+@on_both
 def test_what_cannot_be_remembered_is_refused_with_the_remedy(store: Store):
     async def work() -> None:
         async with inside(store) as client:
@@ -200,6 +203,10 @@ def test_what_cannot_be_remembered_is_refused_with_the_remedy(store: Store):
             assert "there is no task" in await call(client, "recall", query="car", task="inbo")
             taken = await call(client, "remember", query="B", response="money", id="amira-1")
             assert "the id of another memory" in taken
+            gone = await call(client, "forget", ids=["amira-9"])
+            assert "no memory 'amira-9'" in gone
+            assert "'recall' gives the ids" in gone
+            assert "personaagent" not in gone
 
     run(work)
     assert len(store.of("amira").interactions()) == 4
@@ -223,6 +230,7 @@ async def by_key(address: str, key: str) -> AsyncIterator[Client]:
         yield client
 
 
+@on_both
 def test_over_http_a_key_decides_whose_memory_it_is(served: str, store: Store):
     keys = Keys(store)
     mine, _ = keys.add(user="amira")
@@ -243,7 +251,7 @@ def test_over_http_a_key_decides_whose_memory_it_is(served: str, store: Store):
             assert "no persona yet" in await call(client, "persona")
             said = await call(client, "forget", ids=["amira-1"])
             assert "acme" not in said
-            assert "has no interaction" in said
+            assert "no memory 'amira-1'" in said
 
     run(work)
     assert len(store.of("amira").interactions()) == 4

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,13 @@ from personaagent.memory.schema import deliveries
 from personaagent.server import tenants, webhooks
 from personaagent.server.webhooks import signature
 
-HOOK = {"url": "http://127.0.0.1:9/hooks"}
+
+@pytest.fixture
+def hook():
+    """A webhook's address that is this test's and that nobody listens at."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield {"url": f"http://127.0.0.1:{bound.getsockname()[1]}/hooks"}
 
 
 @pytest.fixture
@@ -143,8 +150,8 @@ def test_what_is_never_taken_is_given_up(client, store, receiver, monkeypatch):
     assert len(told) == 3
 
 
-def test_a_webhook_is_listed_without_its_secret_and_removed(client, store):
-    made = client.post("/v1/webhooks", json=HOOK).json()
+def test_a_webhook_is_listed_without_its_secret_and_removed(client, store, hook):
+    made = client.post("/v1/webhooks", json=hook).json()
     (one,) = client.get("/v1/webhooks").json()
     assert (one["id"], one["secret"]) == (made["id"], None)
     assert client.delete(f"/v1/webhooks/{made['id']}").status_code == 204
@@ -166,7 +173,7 @@ def test_a_tenant_cannot_have_the_servers_own_network_called(client, bearer, hos
     assert said.status_code == 422
 
 
-def test_a_key_for_one_user_has_no_webhooks(client, bearer):
+def test_a_key_for_one_user_has_no_webhooks(client, bearer, hook):
     key = bearer(user="amira", scopes=["admin"])
-    assert client.post("/v1/webhooks", json=HOOK, headers=key).status_code == 403
+    assert client.post("/v1/webhooks", json=hook, headers=key).status_code == 403
     assert client.get("/v1/webhooks", headers=key).status_code == 403

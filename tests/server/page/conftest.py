@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from databases import one_database
 from page_world import INBOX, RULE, mail
 from rulebook import RuleBook, stand_in
 from standins import HashEmbedder
@@ -19,10 +19,12 @@ from personaagent.memory.waiting import Changed, put_to_wait
 from personaagent.server import create_app
 from personaagent.server.keys import Keys
 
+__all__ = ["one_database"]
+
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "memory.db") as store:
+def store(one_database: str) -> Iterator[Store]:
+    with Store(one_database) as store:
         save_tasks(store, [INBOX])
         store.add([*(mail(n) for n in range(6)), mail(1, "bela", "a ferry")])
         rule = Directive(RULE, "car", 0.3, ("amira-1", "amira-2"), ("amira-3",))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from html import unescape
 
 import pytest
+from databases import on_both
 from page_world import RULE
 from starlette.testclient import TestClient
 
@@ -34,6 +35,7 @@ def read(client, path, status=200):
 # What is shown
 
 
+@on_both
 def test_users_lead_to_personas_with_directives_evidence_and_since_when(client):
     start = read(client, "/page")
     assert "amira" in start
@@ -141,6 +143,7 @@ def test_the_timeline_has_differences_and_quality(client, store, send):
     assert "edited by this machine" in shown
 
 
+@on_both
 def test_memory_is_listed_page_by_page_and_searched(client, store):
     store.add([replace(store.of("amira").get(["amira-1"])[0], id=f"m{n}") for n in range(60)])
     first = read(client, "/page/memory?user=amira")
@@ -160,6 +163,7 @@ def test_the_queue_shows_what_is_due(client, store, send):
 # What is changed and decided
 
 
+@on_both
 def test_a_person_edits_adds_pins_and_removes(client, store, send):
     at = {"user": "amira", "task": "inbox"}
     send("/page/edit", **at, part="directive", number=1, text="Cars are money.", seen=seen(store))
@@ -198,6 +202,7 @@ def test_an_earlier_version_comes_back(store, send):
     assert (now.version, now.directives) == (2, first.directives)
 
 
+@on_both
 def test_what_waits_is_beside_what_it_replaces_and_is_approved(client, store, send, proposed):
     shown = read(client, "/page/waiting")
     for text in ("Counts every cent.", "Counts every euro.", "aligned: better", "the car again"):
@@ -216,6 +221,7 @@ def test_what_waits_is_rejected(store, send, proposed):
     assert store.of("amira").persona("inbox").profile == "Counts every cent."
 
 
+@on_both
 def test_interactions_are_forgotten_with_what_was_learned_from_them(client, store, send):
     assert send("/page/forget", user="amira", id=["amira-1", "amira-2"]).status_code == 200
     assert store.of("amira").count() == 4
