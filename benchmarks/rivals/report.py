@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.rivals.comparison import HALF, WHOLE, Comparison, Played, Versus, compare
 from benchmarks.rivals.contest import FRACTIONS, JUDGES, Setup
@@ -11,9 +12,12 @@ from benchmarks.rivals.optimizers import ARMS
 from personaagent.experiments import document, plots
 from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph
 from personaagent.experiments.formatting import gap, interval, p_value
-from personaagent.experiments.statistics import RESAMPLES
+from personaagent.experiments.statistics import RESAMPLES, Interval
 from personaagent.lm import PersonaLM
 from personaagent.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TITLE = "PersonaAlignment and DSPy's optimizers at the same budget of LM calls"
 
@@ -94,7 +98,7 @@ def _section(heading: str, name: str, comparison: Comparison, setup: Setup) -> I
     )
     yield Figure(
         f"optimizers-{name}",
-        plots.against_calls(
+        _against_calls(
             {
                 arm: [(one.calls, one.quality) for one in comparison.standings if one.arm == arm]
                 for arm in comparison.stopped
@@ -118,6 +122,43 @@ def _section(heading: str, name: str, comparison: Comparison, setup: Setup) -> I
     if errors:
         yield Paragraph("Optimizers that failed, and were taken with their best so far:")
         yield Items(errors)
+
+
+def _against_calls(
+    series: Mapping[str, Sequence[tuple[float, Interval]]], ours: Collection[str]
+) -> str:
+    """Quality over LM calls, one line a system, with intervals; those in `ours` stand out."""
+    others = [name for name in series if name not in ours]
+    faint = plots.CYCLE[1:]
+    most = max(x for points in series.values() for x, _ in points)
+
+    def draw(axes: Axes) -> None:
+        for at, (name, points) in enumerate(series.items()):
+            mine = name in ours
+            place = [one for one in series if one in ours].index(name) if mine else 0
+            color = plots.CYCLE[0] if mine else faint[others.index(name) % len(faint)]
+            axes.errorbar(
+                [x + 0.006 * most * at for x, _ in points],  # equal calls would hide each other
+                [one.value for _, one in points],
+                yerr=[
+                    [one.value - one.low for _, one in points],
+                    [one.high - one.value for _, one in points],
+                ],
+                fmt="Ds"[place % 2] if mine else "o",
+                markersize=6 if mine else 4.5,
+                markerfacecolor="white" if place else color,
+                color=color,
+                linestyle="--" if place or (not mine and others.index(name) >= len(faint)) else "-",
+                linewidth=2 if mine else 1.1,
+                elinewidth=0.8,
+                label=name,
+            )
+        axes.set_xlabel("LM calls a user")
+        axes.set_ylabel("score on held-out questions (higher is better)")
+        axes.grid(color="#e6e6e6", linewidth=0.8)
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return plots.svg(draw, height=4.2)
 
 
 def _row(one: Versus) -> list[str]:

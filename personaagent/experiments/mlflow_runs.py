@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from personaagent.tracking import connection
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
     from personaagent.experiments.analysis import Analysis, Line
     from personaagent.experiments.answers import Answers
@@ -24,8 +22,6 @@ EXPERIMENT = "personaagent-evaluation"
 
 KEY = "personaagent.experiment"
 """The tag that names an experiment, or one of its systems; its run is found again by it."""
-
-_LONGEST_PARAMETER = 500
 
 
 def track_evaluation(
@@ -72,8 +68,8 @@ def _track(client: MlflowClient, group: str, answers: Answers, analysis: Analysi
     from personaagent.experiments.report import write_report
 
     id = analysis.experiment.id
-    parent = _run(client, group, id, title(analysis), {})
-    _log(client, parent, _params(analysis), {"systems": float(len(analysis.lines))})
+    parent = connection.run_of(client, group, KEY, id, title(analysis), {})
+    connection.log(client, parent, _params(analysis), {"systems": float(len(analysis.lines))})
     with tempfile.TemporaryDirectory(prefix="personaagent-") as folder:
         write_report(answers, Path(folder), only=[id])
         text = json.dumps(summary(analysis), ensure_ascii=False, indent=2)
@@ -81,39 +77,13 @@ def _track(client: MlflowClient, group: str, answers: Answers, analysis: Analysi
         client.log_artifacts(parent.info.run_id, folder)
     for line in analysis.lines:
         tags = {"mlflow.parentRunId": parent.info.run_id}
-        child = _run(client, group, f"{id}/{line.system}", line.system, tags)
-        _log(client, child, {"system": line.system, "role": line.role}, dict(_metrics(line)))
+        key = f"{id}/{line.system}"
+        child = connection.run_of(client, group, KEY, key, line.system, tags)
+        params = {"system": line.system, "role": line.role}
+        connection.log(client, child, params, dict(_metrics(line)))
         client.set_terminated(child.info.run_id)
     client.set_terminated(parent.info.run_id)
     return str(parent.info.run_id)
-
-
-def _run(client: MlflowClient, group: str, key: str, name: str, tags: Mapping[str, str]) -> Run:
-    """The run of this key; a new one if there is none."""
-    found = client.search_runs([group], filter_string=f"tags.`{KEY}` = '{key}'", max_results=1)
-    return found[0] if found else client.create_run(group, run_name=name, tags={KEY: key, **tags})
-
-
-def _log(
-    client: MlflowClient, run: Run, params: Mapping[str, Any], metrics: Mapping[str, float]
-) -> None:
-    """Write what the run does not say yet."""
-    from mlflow.entities import Metric, Param
-
-    now = round(time.time() * 1000)
-    client.log_batch(
-        run.info.run_id,
-        params=[
-            Param(name, str(value)[:_LONGEST_PARAMETER])
-            for name, value in params.items()
-            if name not in run.data.params
-        ],
-        metrics=[
-            Metric(name, value, now, 0)
-            for name, value in metrics.items()
-            if run.data.metrics.get(name) != value
-        ],
-    )
 
 
 def _params(analysis: Analysis) -> dict[str, Any]:

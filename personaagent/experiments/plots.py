@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import log
 from typing import TYPE_CHECKING, Any
 
@@ -159,43 +159,6 @@ def curves(curve: Curve) -> str:
 def short(system: str) -> str:
     """A system's name as a figure has room for."""
     return system.replace("personaagent-without-", "w/o ").replace("personaagent-", "")
-
-
-def against_calls(
-    series: Mapping[str, Sequence[tuple[float, Interval]]], ours: Collection[str]
-) -> str:
-    """Quality over LM calls, one line a system, with intervals; those in `ours` stand out."""
-    others = [name for name in series if name not in ours]
-    faint = [color for color in CYCLE if color != _OURS]
-    most = max(x for points in series.values() for x, _ in points)
-
-    def draw(axes: Axes) -> None:
-        for at, (name, points) in enumerate(series.items()):
-            mine = name in ours
-            place = [one for one in series if one in ours].index(name) if mine else 0
-            color = _OURS if mine else faint[others.index(name) % len(faint)]
-            axes.errorbar(
-                [x + 0.006 * most * at for x, _ in points],  # equal calls would hide each other
-                [one.value for _, one in points],
-                yerr=[
-                    [one.value - one.low for _, one in points],
-                    [one.high - one.value for _, one in points],
-                ],
-                fmt="Ds"[place % 2] if mine else "o",
-                markersize=6 if mine else 4.5,
-                markerfacecolor="white" if place else color,
-                color=color,
-                linestyle="--" if place or (not mine and others.index(name) >= len(faint)) else "-",
-                linewidth=2 if mine else 1.1,
-                elinewidth=0.8,
-                label=name,
-            )
-        axes.set_xlabel("LM calls a user")
-        axes.set_ylabel("score on held-out questions (higher is better)")
-        axes.grid(color="#e6e6e6", linewidth=0.8)
-        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-    return svg(draw, height=4.2)
 
 
 def _point(axes: Axes, line: Line, x: float, y: float, across: Interval | None = None) -> None:

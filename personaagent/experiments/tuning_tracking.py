@@ -35,7 +35,7 @@ def track_tuning(
     try:
         client = connection.connect(uri)
         group = connection.experiment_of(client, uri, experiment)
-        parent = _run(client, group, name, {})
+        parent = str(connection.run_of(client, group, RUN, name, name, {}).info.run_id)
         for key, value in about.items():
             client.set_tag(parent, f"personaagent.{key}", value)  # parameters cannot grow
         for metric, reached in _totals(findings, checked).items():
@@ -52,7 +52,9 @@ def track_tuning(
 
 
 def _child(client: Any, group: str, parent: str, name: str, findings: Findings, one: Tried) -> None:
-    run = _run(client, group, f"{name} trial {one.number}", {"mlflow.parentRunId": parent})
+    key = f"{name} trial {one.number}"
+    tags = {"mlflow.parentRunId": parent}
+    run = connection.run_of(client, group, RUN, key, key, tags).info.run_id
     for choice in findings.names:
         client.log_param(run, choice, getattr(one.setting, choice))
     client.log_metric(run, "loss", one.loss)
@@ -60,15 +62,6 @@ def _child(client: Any, group: str, parent: str, name: str, findings: Findings, 
     client.set_tag(run, "personaagent.front", str(one in findings.front))
     client.set_tag(run, "personaagent.dropped", str(one.dropped))
     client.set_terminated(run)
-
-
-def _run(client: Any, group: str, key: str, tags: Mapping[str, str]) -> str:
-    """The id of the run of this key; a new one if there is none."""
-    known = client.search_runs([group], f"tags.`{RUN}` = '{key}'", max_results=1)
-    if known:
-        return str(known[0].info.run_id)
-    made = client.create_run(group, run_name=key, tags={RUN: key, **tags})
-    return str(made.info.run_id)
 
 
 def _totals(findings: Findings, checked: Checked | None) -> dict[str, float]:

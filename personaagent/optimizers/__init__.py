@@ -2,14 +2,13 @@
 
 from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept, Trial
 from personaagent.optimizers.alignment import PersonaAlignment
-from personaagent.optimizers.competing import Competing
+from personaagent.optimizers.competing import Competing, ProseEdits
 from personaagent.optimizers.drift import Drift, HabitsChanged, follow, look, tell, watch
 from personaagent.optimizers.evidence import BETS, AcceptOnEvidence, Bet, Contests, pooled
 from personaagent.optimizers.log import AlignmentLog, Candidate, Gradient, Step
 from personaagent.optimizers.paper import PaperRewrite, as_in_the_paper
 from personaagent.optimizers.pooling import pool
 from personaagent.optimizers.prior import Prior, Start, read_prior
-from personaagent.optimizers.prose import ProseEdits
 from personaagent.optimizers.replay import Replay, Replayed, Student
 from personaagent.optimizers.rollback import Watched, watch_champion
 from personaagent.optimizers.sampling import HardBatch, LatestBatch

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 RUN = "personaagent.run"
 """The tag that names an alignment; a run is found again by it."""
 
-_LONGEST_PARAMETER = 500
-
 
 def track(
     log: AlignmentLog,
@@ -101,25 +99,17 @@ def _agrees(client: MlflowClient, run: Run, log: AlignmentLog) -> bool:
 def _write(
     client: MlflowClient, run: Run, log: AlignmentLog, artifact: Path | None, texts: bool
 ) -> None:
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric
 
     id, began = run.info.run_id, run.info.start_time
-    known = run.data
-    params = [Param(key, value) for key, value in _params(log) if key not in known.params]
     # Fixed times make a curve that is written again the same curve.
-    metrics = [
+    curve = [
         Metric(name, value, began + step, step)
         for step, values in enumerate(_curve(log))
         for name, value in values.items()
         if math.isfinite(value)
     ]
-    now = round(time.time() * 1000)
-    metrics += [
-        Metric(name, value, now, 0)
-        for name, value in _totals(log).items()
-        if known.metrics.get(name) != value
-    ]
-    client.log_batch(id, metrics=metrics, params=params)
+    connection.log(client, run, dict(_params(log)), _totals(log), curve)
     client.set_tag(id, "personaagent.stopped", log.stopped)
     with tempfile.TemporaryDirectory(prefix="personaagent-") as folder:
         for name, text in _files(log, texts).items():
@@ -131,12 +121,12 @@ def _write(
     client.set_terminated(id)
 
 
-def _params(log: AlignmentLog) -> Iterator[tuple[str, str]]:
+def _params(log: AlignmentLog) -> Iterator[tuple[str, Any]]:
     yield "task", log.task
-    yield "judging", str(len(log.judged))
+    yield "judging", len(log.judged)
     for key, value in _flat(log.settings):
         name = "".join(c if c.isalnum() or c in "_-. /" else "_" for c in key)
-        yield name, str(value)[:_LONGEST_PARAMETER]
+        yield name, value
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,17 +1,19 @@
-"""The MLflow store that is meant: its address, a client of it where it answers, its experiments."""
+"""The MLflow store that is meant: its address, a client of it where it answers, its experiments,
+and the runs that are found again by a tag."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
@@ -20,6 +22,7 @@ from personaagent.files import private_file, private_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
 
 EXPERIMENT = "personaagent"
 """MLflow's name for the group of our runs and traces."""
@@ -28,6 +31,7 @@ USER, USERS = "personaagent.user", "personaagent.users"
 """The tags that name whose data something holds; `USERS` a JSON list, of a model for several."""
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_LONGEST_PARAMETER = 500
 _PATIENCE = 5.0  # seconds that a server may take to be there
 
 
@@ -155,3 +159,41 @@ def _home() -> Path:
 def _public(uri: str) -> str:
     """An address without user and password."""
     return re.sub(r"//[^/]*@", "//", uri)
+
+
+def run_of(
+    client: MlflowClient, group: str, tag: str, key: str, name: str, tags: Mapping[str, str]
+) -> Run:
+    """The run of a group that a tag names so; a new one if there is none."""
+    found = client.search_runs([group], f"tags.`{tag}` = '{key}'", max_results=1)
+    return found[0] if found else client.create_run(group, run_name=name, tags={tag: key, **tags})
+
+
+def log(
+    client: MlflowClient,
+    run: Run,
+    params: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    curve: Sequence[Metric] = (),
+) -> None:
+    """Write what the run does not say yet, and a curve, whose times must be fixed for it to stay
+    the same curve when it is written again."""
+    from mlflow.entities import Metric, Param
+
+    now = round(time.time() * 1000)
+    client.log_batch(
+        run.info.run_id,
+        params=[
+            Param(name, str(value)[:_LONGEST_PARAMETER])
+            for name, value in params.items()
+            if name not in run.data.params
+        ],
+        metrics=[
+            *curve,
+            *(
+                Metric(name, value, now, 0)
+                for name, value in metrics.items()
+                if run.data.metrics.get(name) != value
+            ),
+        ],
+    )

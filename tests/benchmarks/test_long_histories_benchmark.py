@@ -10,7 +10,19 @@ from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, remembering
 
 from benchmarks.kept import Kept, OverUsers
-from benchmarks.long_histories import AFTER, ARMS, BEFORE, MEMORIES, Arms, ask, learn, table
+from benchmarks.long_histories import (
+    AFTER,
+    ARMS,
+    BEFORE,
+    COUNTED,
+    MEMORIES,
+    SUMMARY,
+    Arms,
+    ask,
+    learn,
+    summarize,
+    table,
+)
 from personaagent.data import Persona, Query
 from personaagent.experiments.cohort import Sample
 
@@ -27,7 +39,7 @@ def kept(tmp_path):
     }
 
 
-@pytest.mark.parametrize("folder", ["films", "embedded"])
+@pytest.mark.parametrize("folder", ["films", "embedded", "memories", "portable"])
 def test_the_published_tables_are_computed_from_what_is_kept(folder):
     kept = ROOT / "results" / "long-histories" / folder
     made = table(Kept(kept / "answers.jsonl"), Kept(kept / "learned.jsonl"))
@@ -46,8 +58,9 @@ def test_every_arm_answers_under_what_it_is_called(tmp_path, kept):
     with remembering(tmp_path, *habitual()) as memory:
         lm = stand_in(book())
         learn("ours", memory, INBOX, ["ann"], lm, kept["learned"], kept["personas"])
+        summarize(memory, INBOX, ["ann"], lm, kept["personas"])
         answer = Arms(INBOX, memory, kept["personas"])
-        for arm in ARMS[:-1]:  # the paper's was not learned
+        for arm in (*ARMS[:-1], *COUNTED):  # the paper's was not learned
             rules = book()
             with dspy.context(lm=stand_in(rules)):
                 answer(arm, LATER[0])
@@ -55,7 +68,8 @@ def test_every_arm_answers_under_what_it_is_called(tmp_path, kept):
             shown[arm] = (asked.text.count("the folder for the message"), asked.everything)
     counts = [shown[arm][0] for arm in ("none", "rag, k=4", "rag, k=16", "latest 60", BEFORE)]
     assert counts == [0, 4, 16, 36, 0]
-    assert shown[MEMORIES][0] == 16
+    assert [shown[arm][0] for arm in (MEMORIES, SUMMARY, *COUNTED)] == [16, 4, 12, 16]
+    assert "About this user" in shown[SUMMARY][1]
     assert ("answer travel" in shown[BEFORE][1], "answer travel" in shown[AFTER][1]) == (
         False,
         True,

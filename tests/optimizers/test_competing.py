@@ -11,10 +11,17 @@ from worlds_of_mail import INBOX, READINGS, book, habitual, mail, remembering
 
 from personaagent.data import Action, Directive, Persona
 from personaagent.optimizers import Gradient, Replayed
-from personaagent.optimizers.competing import Competing, Tally, believed, judged, kind_of
+from personaagent.optimizers.competing import (
+    Competing,
+    ProseEdits,
+    Tally,
+    believed,
+    judged,
+    kind_of,
+    sorted_out,
+)
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.prequential import CALLS, TRIAL, is_lesson, parted
-from personaagent.optimizers.prose import ProseEdits, sorted_out
 from personaagent.optimizers.update import Proposal
 from personaagent.programs import PersonaAgent, PersonaRewriter
 from personaagent.signatures import Edit
