@@ -11,7 +11,7 @@ import personaagent
 
 HOUSE = Path(personaagent.__file__).parent
 FLOORS = [
-    {"errors", "lazy", "progress", "table"},
+    {"beside", "errors", "lazy", "progress", "table"},
     {"client", "files", "registry"},
     {"policies"},
     {"data", "signatures"},
