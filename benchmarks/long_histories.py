@@ -139,9 +139,7 @@ def learn(way: str, memory: EpisodicMemory, task: Task, users: Iterable[str], lm
         })  # fmt: skip
         print(f"{way}: {user}: {int(used['calls'])} calls, {updates}, {log.stopped}", flush=True)
 
-    todo = [user for user in users if (way, user) not in learned.rows]
-    with ThreadPoolExecutor(max(1, len(todo))) as pool:
-        list(pool.map(one, todo))
+    at_once(one, [user for user in users if (way, user) not in learned.rows])
 
 
 def summarize(
@@ -156,9 +154,13 @@ def summarize(
         told = Persona(user, task.name, profile=profile)
         personas.add({"arm": "pag", "id": user, "chain": [told.to_dict()]})
 
-    todo = [user for user in users if ("pag", user) not in personas.rows]
-    with ThreadPoolExecutor(max(1, len(todo))) as pool:
-        list(pool.map(one, todo))
+    at_once(one, [user for user in users if ("pag", user) not in personas.rows])
+
+
+def at_once(work: Callable[[str], None], users: Sequence[str]) -> None:
+    """Work on all users side by side: they wait for an LM."""
+    with ThreadPoolExecutor(max(1, len(users))) as pool:
+        list(pool.map(work, users))
 
 
 class Summarized(RAG):

@@ -5,23 +5,19 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 
-def lazy(
-    package: str, homes: Mapping[str, str] | None = None
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` of a package.
+def lazy(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package, for the names that it imports for type checkers.
 
     Args:
         package: its `__name__`.
-        homes: by public name the module of the package that has it; by default what the package
-            imports for type checkers only.
     """
-    homes = _imported(package) if homes is None else homes
+    homes = _imported(package)
 
     def get(name: str) -> Any:
         if name not in homes:

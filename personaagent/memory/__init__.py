@@ -36,25 +36,4 @@ __all__ = [
     "release",
 ]
 
-_HOME = {
-    "Added": "store",
-    "Embedder": "embedder",
-    "EndpointEmbedder": "endpoint",
-    "EpisodicMemory": "episodic",
-    "Journal": "journal",
-    "Memory": "episodic",
-    "Published": "chain",
-    "Quarantined": "quarantine",
-    "Retriever": "retrieval",
-    "SentenceEmbedder": "embedder",
-    "Store": "store",
-    "UserMemory": "user",
-    "UserSummary": "store",
-    "VectorIndex": "vectors",
-    "named_embedder": "embedder",
-    "quarantined": "quarantine",
-    "release": "quarantine",
-}
-
-
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__ = lazy(__name__)

@@ -56,7 +56,16 @@ from personaagent.optimizers.prequential import (
     tested,
     worth_settling,
 )
-from personaagent.optimizers.prior import Prior, Start, bare_of, fresh, longer_of, start_of, styled
+from personaagent.optimizers.prior import (
+    RECALL_MANY,
+    Prior,
+    Start,
+    bare_of,
+    fresh,
+    longer_of,
+    start_of,
+    styled,
+)
 from personaagent.optimizers.replay import Asked, Replay, Replayed, Student, together
 from personaagent.optimizers.sampling import (
     REACH,
@@ -69,7 +78,6 @@ from personaagent.optimizers.sampling import (
 )
 from personaagent.optimizers.selection import (
     POLICIES,
-    RECALL_MANY,
     SETTLING,
     Policies,
     Verdict,
@@ -79,6 +87,7 @@ from personaagent.optimizers.selection import (
     judge,
     lend,
     means,
+    memories_alone,
     recalling,
     settle,
     settling,
@@ -383,10 +392,7 @@ class PersonaAlignment(Teleprompter):
             # STEP 2e: memories alone may be worth more than what was written of a long history;
             # then both together may. Where answers are dear that goes before lessons
             if sparing and judging and new and RECALL_MANY in policies:
-                alone, beside = (
-                    without(champion, policies)[-1],
-                    champion.succeed(actions=RECALL_MANY),
-                )
+                alone, beside = memories_alone(champion), champion.succeed(actions=RECALL_MANY)
                 for other, rule in ((alone, EmptyPersonaBetter()), (beside, self.acceptance)):
                     if not helps(other, judged, replay, TRIAL):
                         break
@@ -474,8 +480,9 @@ class PersonaAlignment(Teleprompter):
 
             # STEP 7: what the persona may do without asking, and how far habit is trusted
             shrinkage = POOLED if self.prior else SHRINKAGE
-            tried_alone = () if sparing else policies
-            none = without(champion, tried_alone) if floor else []
+            many = not sparing and RECALL_MANY in policies
+            memories = [memories_alone(champion)] if many else []
+            none = [*without(champion)[:1], *memories] if floor else []
             held_against = [(one, past) for one in none for past in judging]
             if sparing and judging:
                 policies = policies if room(judged, counted.calls) else ()
@@ -489,7 +496,7 @@ class PersonaAlignment(Teleprompter):
             if self.acceptance.on_evidence and judging and beaten:
                 margin = DOUBT * len(judging) if sparing else 0.0
                 verdict = against_none(
-                    first, champion, last, judging, replay, shrinkage, margin, tried_alone
+                    first, champion, last, judging, replay, shrinkage, margin, memories
                 )
                 if verdict.accepted is not None:
                     last, judged = end(WITHOUT, verdict)

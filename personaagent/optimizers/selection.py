@@ -15,7 +15,7 @@ from personaagent.data.style import EXAMPLE
 from personaagent.optimizers.acceptance import Acceptance, EmptyPersonaBetter, Trial
 from personaagent.optimizers.log import Candidate
 from personaagent.optimizers.prequential import helps
-from personaagent.optimizers.prior import MANY
+from personaagent.optimizers.prior import MANY, RECALL_MANY
 from personaagent.optimizers.replay import Asked, Replay, Replayed
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade
@@ -25,7 +25,6 @@ LONG = 3 * MANY  # interactions from which so many are a choice among them
 WORTH = 1.0  # nats in all that must be saved to fit the trust of a published persona anew
 Policies = Sequence[tuple[Action, ...] | None]
 POLICIES: Policies = ((), (Action("recall"),))
-RECALL_MANY = (Action("recall", {"k": MANY}),)
 
 
 def evidence_of(persona: Persona) -> frozenset[str]:
@@ -175,17 +174,16 @@ def recalling(policies: Policies, history: int) -> Policies:
     return (*policies, RECALL_MANY) if len(policies) > 1 and history >= LONG else policies
 
 
-def without(champion: Persona, policies: Policies = ()) -> list[Persona]:
+def without(champion: Persona) -> list[Persona]:
     """Successors that tell the LM nothing but what a person pinned: with the champion's trust in
-    habit, and with none, where the LM answers as it would answer anyone.
-
-    Args:
-        champion: who is in place.
-        policies: of these the one that recalls the most is tried without a word of the user.
-    """
+    habit, and with none, where the LM answers as it would answer anyone."""
     silent = champion.succeed(**barest(champion), actions=())
-    memories = [replace(silent, actions=RECALL_MANY)] if RECALL_MANY in policies else []
-    return [silent, replace(silent, trust=FusionWeights()), *memories]
+    return [silent, replace(silent, trust=FusionWeights())]
+
+
+def memories_alone(champion: Persona) -> Persona:
+    """A successor that tells the LM nothing but what a person pinned, and shows many memories."""
+    return champion.succeed(**barest(champion), actions=RECALL_MANY)
 
 
 def undecided(acceptance: Acceptance, champion: Persona, record: Record) -> list[Persona]:
@@ -206,15 +204,15 @@ def against_none(
     replay: Replay,
     shrinkage: float = SHRINKAGE,
     margin: float = 0.0,
-    policies: Policies = (),
+    memories: Sequence[Persona] = (),
 ) -> Verdict:
     """No persona for the last one, the settled champion, where that one does worse than none, or
-    than memories alone.
+    than these, which are memories alone.
 
     Each is judged as it would be served. The champion's text with newly fitted trust is compared
     first, so that a difference in trust is not taken for one in the text. It is not a candidate.
     """
-    others = without(champion, policies)
+    others = [*without(champion), *memories]
     replay.ask((one, past) for one in (last, *others) for past in judging)
     anew, *silent = (
         settle(first, one, judging, (one.actions or (),), replay, shrinkage)

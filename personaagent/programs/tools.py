@@ -92,7 +92,7 @@ def personal_tools(
     bound = most if standing else MOST_MEMORIES
     bounded = {"type": "integer", "minimum": 1, "maximum": bound}
     words = {"type": "string", "maxLength": LONGEST_SEARCH}
-    tools = [_tool(recall, args={"query": words, "k": bounded})]
+    tools = [_tool(recall, args={"query": words, "k": bounded}, bound=bound)]
     if task.labels and not isinstance(task, Choice):
         tools.append(_tool(habits))
     if profile:
@@ -100,26 +100,31 @@ def personal_tools(
     return tools
 
 
-def _tool(function: Callable[..., Any], args: dict[str, Any] | None = None) -> dspy.Tool:
+def _tool(
+    function: Callable[..., Any], args: dict[str, Any] | None = None, bound: int = 0
+) -> dspy.Tool:
     """`dspy.Tool(function, args=args)` of a function that is made anew for every query: what its
-    signature says takes longer to read than the rest of an answer, so it is read once."""
-    kind = function.__code__, json.dumps(args)
+    signature says takes longer to read than the rest of an answer, so it is read once. `bound` is
+    what alone differs in the arguments of one function."""
+    kind = function.__code__, bound
     if (said := _SAID.get(kind)) is None:
         read = dict(dspy.Tool(function, args=args))
         del read["func"]  # it holds a user's profile
         said = _SAID[kind] = read
-    return _PersonalTool.model_construct(**copy.deepcopy(said), func=function)
+    return _PersonalTool.model_construct(**copy.deepcopy(said), func=function, bound=bound)
 
 
-_SAID: dict[tuple[CodeType, str], dict[str, Any]] = {}
+_SAID: dict[tuple[CodeType, int], dict[str, Any]] = {}
 
 
 class _PersonalTool(dspy.Tool):
     """Checks the same numbers once: standing actions ask with the same ones every time, and
     DSPy's check takes longer than the search. Words are a user's, and not kept here."""
 
+    bound: int = 0
+
     def _validate_and_parse_args(self, **given: Any) -> dict[str, Any]:
-        asked = (self.func.__code__, json.dumps(self.args), *given.items())
+        asked = (self.func.__code__, self.bound, *given.items())
         plain = all(type(one) is int for one in given.values())
         if plain and asked in _CHECKED:
             return given

@@ -10,7 +10,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "create_app"]
 
-_HOME = {"Settings": "settings", "create_app": "app"}
-
-
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__ = lazy(__name__)

@@ -11,12 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiled", "Trained", "TrainedUsers", "Trainer", "train"]
 
-_HOME = {
-    "Compiled": "publish",
-    "Trained": "trainer",
-    "TrainedUsers": "many",
-    "Trainer": "trainer",
-    "train": "many",
-}
-
-__getattr__, __dir__ = lazy(__name__, _HOME)
+__getattr__, __dir__ = lazy(__name__)
