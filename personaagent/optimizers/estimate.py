@@ -29,10 +29,10 @@ from personaagent.optimizers.prequential import (
     parted,
     states_only,
 )
-from personaagent.optimizers.prior import fresh
+from personaagent.optimizers.prior import RECALL_MANY, fresh
 from personaagent.optimizers.rollback import LATEST
 from personaagent.optimizers.sampling import LatestBatch
-from personaagent.optimizers.selection import SETTLING, evidence_of, split
+from personaagent.optimizers.selection import SETTLING, evidence_of, recalling, split
 from personaagent.optimizers.setting import Setting
 from personaagent.programs.notes import shown
 from personaagent.programs.profile import words_for
@@ -204,6 +204,8 @@ class _Ahead:
         self.profile = summaries + (summaries > 1) if new and profile else 0
         if self.sparing and self.longer and self.profile:
             self.profile, self.longer = 1, False  # described at once
+        # Of a long history many memories are tried, alone and beside the persona.
+        self.many = RECALL_MANY in recalling(run.policies, len(taken))
         # How the user writes, as it is counted, is a candidate of its own.
         self.styled = 0 if task.labels else self.judges
         # Newer interactions may tell that the champion's parent was better.
@@ -225,6 +227,8 @@ class _Ahead:
         run, asks, judges = self.run, self.asks, self.judges
         settled = min(SETTLING, judges) if self.on_evidence else 0
         held_against = judges if self.on_evidence else 0
+        if self.many:
+            held_against += settled + held_against
         known = self.profile + asks * (judges + settled)
         cross = self.on_evidence and not self.in_order
         lent = min(run.replay, self.writers // 3) if cross else 0
@@ -264,7 +268,7 @@ class _Ahead:
         """
         run, judges, asks = self.run, self.judges, self.asks
         least, begun = self.profile + asks * judges, self.profile + judges
-        step, tail = run.batch + run.batch // 2 + UPDATE, 2 * judges
+        step, tail = run.batch + run.batch // 2 + UPDATE, (5 if self.many else 2) * judges
         expected = least + run.iterations * (step + judges // 2) + judges
         most = least
         # A step takes a test, a critique and an update at the least.
@@ -276,7 +280,7 @@ class _Ahead:
                 left = CALLS - (calls + tested + 1 + UPDATE) - judges - 1
                 tried = min(MOST_PROPOSED, 1 + max(0, left)) * judges
                 most = max(most, asks * (calls + tested + tried) + written)
-        # At the end standing actions are tried, and no persona.
+        # Beside the steps standing actions are tried, no persona, and memories.
         return Calls.ordered(least, min(expected, max(CALLS, least)), most + asks * tail)
 
 

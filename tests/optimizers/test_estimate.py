@@ -15,7 +15,7 @@ from personaagent.data import Persona, Text
 from personaagent.data.importers.chat import CHAT
 from personaagent.lm import Usage
 from personaagent.lm.capabilities import Known
-from personaagent.optimizers import PAPER
+from personaagent.optimizers import PAPER, selection
 from personaagent.optimizers.conversations import ConversationReader
 from personaagent.optimizers.estimate import Calls, Estimate, Rates
 from personaagent.optimizers.prequential import CALLS
@@ -84,6 +84,16 @@ def test_of_an_lm_that_tells_its_answers_alone_about_thirty_calls_are_expected(t
     assert said[False].calls == CALLS
     assert said[False].least == 9  # a profile, and eight answers that are all right
     assert said[False].most < said[True].calls
+
+
+@pytest.mark.parametrize(("likelihoods", "more"), [(True, 8 + 12), (False, 3 * 8)])
+def test_of_a_long_history_the_trials_of_many_memories_are_counted(monkeypatch, likelihoods, more):
+    lm = stand_in(book(), likelihoods=likelihoods)
+    with_memories = Calls.ahead(INBOX, habitual(count=72), Setting(), lm)
+    monkeypatch.setattr(selection, "LONG", 1_000)
+    without = Calls.ahead(INBOX, habitual(count=72), Setting(), lm)
+    assert with_memories.most - without.most == more
+    assert with_memories.least == without.least
 
 
 def test_where_nobody_knows_what_the_lm_gives_both_kinds_are_counted():
