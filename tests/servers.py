@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from loopback import answering
 
 RIGHT = "money"
 
@@ -391,16 +392,9 @@ def serving(behaviour: Answer, right: str = RIGHT) -> Iterator[Server]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
-    thread.start()
-    server.address = f"http://127.0.0.1:{http.server_port}/v1"
-    try:
+    with answering(Handler) as address:
+        server.address = f"{address}/v1"
         yield server
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def anthropic(server: Server, body: dict[str, Any]) -> dict[str, Any]:

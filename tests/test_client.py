@@ -6,12 +6,12 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
+from loopback import answering
 from rulebook import RuleBook, stand_in
 from serving import listening
 from standins import HashEmbedder
@@ -158,16 +158,8 @@ def test_a_request_that_is_sent_again_has_the_same_idempotency_key():
         def log_message(self, *given: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        with Client(f"http://127.0.0.1:{server.server_port}") as client:
-            assert client.add("A car.", "money") == {"ids": []}
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(Handler) as address, Client(address) as client:
+        assert client.add("A car.", "money") == {"ids": []}
     first, second = keys
     assert first == second != ""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from loopback import answering
 from servers import Refusal, completion, tokens
 
 
@@ -115,13 +115,6 @@ def providing() -> Iterator[Provider]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    provider.address = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with answering(Handler) as address:
+        provider.address = f"{address}/v1"
         yield provider
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from loopback import answering
 from typer.testing import CliRunner
 
 from personaagent.cli.app import app
@@ -70,12 +70,9 @@ def handler(site):
 def site(monkeypatch):
     monkeypatch.setattr(lamp_download, "PAUSES", (0.0, 0.0))
     made = Site({"/LaMP_2/dev/dev_questions.json": BODY})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(made))
-    made.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield made
-    server.shutdown()
-    server.server_close()
+    with answering(handler(made)) as address:
+        made.url = address
+        yield made
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
 """Fixtures: an LM on a stand-in engine, and an OpenAI-style server."""
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from loopback import answering
 from stand_in import AsyncStandIn, FakeServer, StandIn
 
 from personaagent.lm.capabilities import Known
@@ -46,9 +46,6 @@ def make_lm() -> Callable[..., PersonaLM]:
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     fake = FakeServer()
-    thread = threading.Thread(target=fake.http.serve_forever, args=(0.01,))
-    thread.start()
-    yield fake
-    fake.http.shutdown()
-    thread.join()
-    fake.http.server_close()
+    with answering(fake.handler) as address:
+        fake.url = f"{address}/v1"
+        yield fake

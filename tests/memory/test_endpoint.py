@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import numpy as np
 import pytest
+from loopback import answering
 from worlds import interaction
 
 from personaagent.errors import EmbeddingError
@@ -82,16 +82,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-    thread.start()
-    known.base = f"http://127.0.0.1:{made.server_port}/v1"
-    try:
+    with answering(Handler) as address:
+        known.base = f"{address}/v1"
         yield known
-    finally:
-        made.shutdown()
-        thread.join()
-        made.server_close()
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from inbox import until
+from loopback import answering
 
 from personaagent.client import webhook_event
 from personaagent.data import Interaction, Persona
@@ -44,10 +44,8 @@ def receiver(monkeypatch):
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/", told, refuse
-    server.shutdown()
+    with answering(Handler) as address:
+        yield f"{address}/", told, refuse
 
 
 def publish(store, user: str) -> Persona:
