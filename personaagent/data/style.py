@@ -29,6 +29,9 @@ EXAMPLE = "example"  # the topic of an item that quotes a text
 TOPICS = ("length", "form", "greeting", "sign-off", "punctuation", "emoji", "words", EXAMPLE)
 LONGEST_EXAMPLE = 40  # words
 _LONGEST_LINE = 5  # words of a greeting or a sign-off
+_SHORTEST_IN_CAPITALS = 6  # letters: "OK" is none
+_LONG_WORD = 4  # letters
+_TITLED = 0.75  # of the longer words, to be a text in the manner of a headline
 
 _SPACELESS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _LIST = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+\S", re.MULTILINE)
@@ -182,19 +185,42 @@ def _form(written: Sequence[Interaction]) -> list[Trait]:
 
 
 def _case(written: Sequence[Interaction]) -> list[Trait]:
-    def letters(text: str) -> str:
-        return "".join(one for one in text if one.isalpha() and one.lower() != one.upper())
-
-    small = [one for one in written if (said := letters(one.response)) and said[0].islower()]
-    lower = [one for one in small if sum(map(str.isupper, letters(one.response))) <= 1]
-    for found, said in (
-        (lower, "writes in lower case"),
-        (small, "begins with a small letter"),
+    for holds, said in (
+        (_lower, "writes in lower case"),
+        (_small, "begins with a small letter"),
+        (_capitals, "writes in capitals"),
+        (_titled, "begins most words with a capital letter"),
     ):
+        found = [one for one in written if holds(one.response)]
         if len(found) >= max(FEWEST, USUAL * len(written)):
             ids = _ids(found)
             return [Trait("punctuation", f"{said}{_in(ids, written)}", ids)]
     return []
+
+
+def _letters(text: str) -> str:
+    """Those that can be small or capital."""
+    return "".join(one for one in text if one.isalpha() and one.lower() != one.upper())
+
+
+def _lower(text: str) -> bool:
+    return _small(text) and sum(map(str.isupper, _letters(text))) <= 1
+
+
+def _small(text: str) -> bool:
+    return _letters(text)[:1].islower()
+
+
+def _capitals(text: str) -> bool:
+    said = _letters(text)
+    return len(said) >= _SHORTEST_IN_CAPITALS and said.isupper()
+
+
+def _titled(text: str) -> bool:
+    """Whether the words after the first have a capital, as in a headline; short ones, such as
+    "of", may have none. In a sentence only names have, in a German one nouns."""
+    later = [one for one in words_of(text)[1:] if len(one) >= _LONG_WORD]
+    return len(later) >= 2 and sum(one[0].isupper() for one in later) >= _TITLED * len(later)
 
 
 def _punctuation(written: Sequence[Interaction], closing: str) -> list[Trait]:

@@ -197,9 +197,10 @@ class _Ahead:
             isinstance(run.update, PaperRewrite) or (champion or _UNKNOWN).actions is None
         )
         new = champion is None or fresh(champion)
-        longer = new and self.on_evidence and judging and _describes(task)
-        words = words_for(len(taken) - self.judges, run.longest) if longer else 0
+        longer = new and self.on_evidence and judging
+        words = words_for(task, len(taken) - self.judges, run.longest) if longer else 0
         self.longer = words >= 2 * run.profile
+        self.described = 2 if task.labels else 1  # with what is counted, as it stands
         summaries = ceil(len(older) / CHUNK)
         self.profile = summaries + (summaries > 1) if new and profile else 0
         if self.sparing and self.longer and self.profile:
@@ -246,7 +247,7 @@ class _Ahead:
         if not self.in_order and not again:
             step = self.batch + 1  # a directive: its cue
         changed = round(PROPOSED * CHANGED * judges)
-        longer = (1 + 2 * asks * judges) if self.longer else 0
+        longer = (1 + self.described * asks * judges) if self.longer else 0
         expected = known + longer + asks * (held_against + simulated)
         expected += run.iterations * (step + asks * changed)
         writes = 1 if isinstance(run.update, PaperRewrite) else MOST_UPDATE
@@ -285,11 +286,6 @@ class _Ahead:
 
 
 _UNKNOWN = Persona("", "", actions=())
-
-
-def _describes(task: Task) -> bool:
-    """Whether a task has longer profiles."""
-    return bool(task.labels) and not isinstance(task, Choice)
 
 
 def _asks(task: Task, states: bool) -> int:

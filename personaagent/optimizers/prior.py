@@ -231,8 +231,8 @@ def longer_of(
     that may be at least twice as long as the short one.
 
     The first is what code has counted, as it stands, which costs no call and which a small LM
-    follows better than a description of its own; the other an LM has written from that and the
-    latest interactions.
+    follows better than a description of its own (of texts that stands in items already, see
+    `styled`); the other an LM has written from that and the latest interactions.
 
     Args:
         agent: its task and memory.
@@ -245,12 +245,10 @@ def longer_of(
         history: how much there is in all that may write, also what tests the persona first.
     """
     persona, task = agent.persona_of(user), agent.task
-    if not fresh(persona) or not task.labels or isinstance(task, Choice):
+    words = words_for(task, history, longest)
+    if not fresh(persona) or words < 2 * short:
         return []
-    words = words_for(history, longest)
-    if words < 2 * short:
-        return []
-    counted = quoted(facts_of(task, known, writers.policy), words)
+    counted = quoted(facts_of(task, known, writers.policy), words) if task.labels else ""
     written = writers.longer_profile(task, known, words, record)
     return [one for one in (counted, written) if one]
 

@@ -45,6 +45,21 @@ def test_four_short_replies_tell_the_sign_off_the_length_and_the_form():
     assert "writes in lower case (in 4 of 4 texts)" in said(SIGNED, "punctuation")
 
 
+def test_headlines_begin_most_words_with_a_capital_and_sentences_do_not():
+    headlines = (
+        "Don't Let Nikki Haley Fool You",
+        "The Oldest Trick of the Senate",
+        "Good Night, Moon",
+    )
+    assert said(wrote(*headlines), "punctuation")[0] == (
+        "begins most words with a capital letter (in 3 of 3 texts)"
+    )
+    sentences = "Die Katze sitzt auf dem alten Dach", "We met Anna in Paris last week", "So it goes"
+    assert not any("capital" in one for one in said(wrote(*sentences), "punctuation"))
+    shouted = "WHERE ARE YOU", "CALL ME BACK", "OK", "THIS IS IMPORTANT"
+    assert "writes in capitals (in 3 of 4 texts)" in said(wrote(*shouted), "punctuation")
+
+
 def test_fewer_than_three_texts_tell_nothing():
     assert traits_of(SIGNED[: FEWEST - 1]) == ()
     assert style_items(SIGNED[: FEWEST - 1]) == ()

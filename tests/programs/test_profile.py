@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, mail
 
+from personaagent.data import CHAT, Choice, Text
 from personaagent.errors import LMError
 from personaagent.programs import GradientWriter, ProfileSummarizer, QueryScope
+from personaagent.programs.profile import UserDescriber, words_for
 from personaagent.programs.rewriter import LONGEST_CUE, clean
 
 
@@ -34,6 +36,29 @@ def test_every_interaction_is_before_the_lm_once():
 def test_chunks_of_one_come_to_an_end():
     with dspy.context(lm=stand_in(book())):
         assert ProfileSummarizer(chunk=1)(INBOX, habitual(count=5)).profile
+
+
+def test_of_texts_a_profile_says_how_the_user_writes_and_of_labels_what_the_user_prefers():
+    asked = {}
+    for task in (INBOX, Text("inbox", "Write the reply.", item="message")):
+        rules = book()
+        with dspy.context(lm=stand_in(rules)):
+            ProfileSummarizer()(task, habitual(count=4))
+            UserDescriber(words=80)(task, habitual(count=4))
+        asked[task.name, type(task)] = [one.system for one in rules.asked]
+    labels, texts = asked.values()
+    assert ["how this user writes" in one for one in labels] == [False, False]
+    assert "how this user writes" in texts[0]
+    assert "how one user writes" in texts[1]
+    assert "at most 80 words" in texts[1]
+
+
+def test_a_longer_profile_grows_with_the_history_and_sooner_with_texts():
+    texts = Text("replies", "Write the reply.")
+    choice = Choice("cite", "Which one?", labels=("[1]", "[2]"))
+    assert [words_for(INBOX, n) for n in (39, 40, 75, 500)] == [0, 80, 150, 150]
+    assert [words_for(texts, n) for n in (9, 10, 25, 500)] == [0, 60, 150, 150]
+    assert words_for(choice, 500) == words_for(CHAT, 500) == 0
 
 
 def test_a_profile_is_one_line():
