@@ -27,6 +27,7 @@ from personaagent.data import Persona, Query
 from personaagent.experiments.cohort import Sample
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = "films", "embedded", "memories", "portable", "portable-back"
 LATER = [Sample(Query(f"q{n}", "ann", "inbox", f"dog {n}", "travel"), "ann") for n in range(3)]
 
 
@@ -39,7 +40,7 @@ def kept(tmp_path):
     }
 
 
-@pytest.mark.parametrize("folder", ["films", "embedded", "memories", "portable"])
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_the_published_tables_are_computed_from_what_is_kept(folder):
     kept = ROOT / "results" / "long-histories" / folder
     made = table(Kept(kept / "answers.jsonl"), Kept(kept / "learned.jsonl"))
