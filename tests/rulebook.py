@@ -181,7 +181,7 @@ def stand_in(
     given = {"alternatives": 20 if likelihoods else 0, "prefills": texts, "context": context}
     known = Known(given, name=name, fixed=True)
     return PersonaLM(
-        f"sim/{name}",
+        "sim/rule-book",  # the same model, so that weights fitted with one count for another
         identity,
         known=known,
         meter=meter or Meter(),

@@ -172,7 +172,8 @@ def weights(trust: FusionWeights) -> str:
     strongest = sorted(trust.lean.items(), key=lambda pair: -abs(pair[1]))[:3]
     lean = ", ".join(f"{label} {nats:+.2f}" for label, nats in strongest if nats)
     said = f"LM {trust.lm:g}, habit {trust.habit:g}" + (f", lean {lean}" if lean else "")
-    return said + (", labels as a cohort means them" if trust.meanings else "")
+    said += ", labels as a cohort means them" if trust.meanings else ""
+    return said + (f", fitted with {trust.fitted_with}" if trust.fitted_with else "")
 
 
 def call(action: Action) -> str:

@@ -72,12 +72,15 @@ class FusionWeights:
     `lean` corrects the LM's own preference for some labels over others (in nats, 0 where a label is
     not named); `lm=1, habit=0` and no lean is the LM alone. `meanings` are what a cohort means by
     the labels, on which habit rests where the user has shown little; None: what they are called.
+    `fitted_with` is the model that was replayed: of another one the weights say nothing. Empty:
+    they were not fitted.
     """
 
     lm: float = 1.0
     habit: float = 0.0
     lean: dict[str, float] = field(default_factory=dict, hash=False)
     meanings: Meanings | None = None
+    fitted_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,11 @@ class Persona(_Hashed):
         for name, default in _LATER.items():
             if data[name] == default:
                 del data[name]
-        for later in ("lean", "meanings"):  # hashes from before there were these stay valid
+        for later in (
+            "lean",
+            "meanings",
+            "fitted_with",
+        ):  # hashes from before there were these stay valid
             if not data["trust"][later]:
                 del data["trust"][later]
         for one in data["directives"]:
@@ -260,7 +267,7 @@ def _directive(data: dict[str, Any]) -> Directive:
 
 
 def _trust(data: dict[str, Any]) -> FusionWeights:
-    if unknown := set(data) - {"lm", "habit", "lean", "meanings"}:
+    if unknown := set(data) - {"lm", "habit", "lean", "meanings", "fitted_with"}:
         raise TypeError(f"trust has no {unknown}")
     lean = _typed(data, "lean", dict) if "lean" in data else {}
     return FusionWeights(
@@ -268,6 +275,7 @@ def _trust(data: dict[str, Any]) -> FusionWeights:
         _typed(data, "habit", int, float),
         {label: _typed(lean, label, int, float) for label in lean},
         None if data.get("meanings") is None else _meanings(data["meanings"]),
+        _typed({"fitted_with": "", **data}, "fitted_with", str),
     )
 
 

@@ -27,7 +27,7 @@ from personaagent.optimizers.prior import STARTS, Prior, Start, Tried
 from personaagent.optimizers.replay import parallel
 from personaagent.optimizers.worklog import once
 from personaagent.programs import PersonaAgent, QueryScope
-from personaagent.programs.fusion import Answered, fit_trust, grade
+from personaagent.programs.fusion import Answered, fit_trust, grade, model_of
 from personaagent.programs.history import HistoryProfile
 
 BOTH = FusionWeights(habit=1.0)  # so that an answer tells of habit too
@@ -140,6 +140,8 @@ def _judged(
     alone = _served(task, answered, [FusionWeights()] * len(answered))
     if not no_worse([-score for score in scores], [-score for score in alone[1]], asked):
         trust, (losses, scores) = FusionWeights(), alone
+    if trust != FusionWeights():
+        trust = replace(trust, fitted_with=model_of(dspy.settings.lm))
     tried = Tried(
         start=replace(start, trust=trust),
         loss=fmean(losses),

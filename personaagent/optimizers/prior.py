@@ -20,6 +20,7 @@ from personaagent.errors import DataError
 from personaagent.optimizers.replay import Student
 from personaagent.optimizers.worklog import Record
 from personaagent.optimizers.writers import Writers
+from personaagent.programs.fusion import fits
 from personaagent.programs.profile import words_for
 from personaagent.programs.scope import derived_from
 
@@ -276,8 +277,8 @@ def start_of(
         record: keeps it.
     """
     persona = agent.persona_of(user)
-    if not fresh(persona):
-        return persona
+    if not fresh(persona):  # its weights are fitted anew where another model is asked
+        return persona if fits(persona.trust) else persona.succeed(trust=start.trust)
     persona = replace(persona, items=items, actions=start.actions, trust=start.trust)
     if not start.profile:
         return persona

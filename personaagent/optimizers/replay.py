@@ -25,7 +25,7 @@ from personaagent.optimizers.slots import in_turn
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs import QueryScope
 from personaagent.programs.directive_matching import match_directives
-from personaagent.programs.fusion import grade
+from personaagent.programs.fusion import grade, trusted
 from personaagent.programs.persona import PersonaParameter
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.user_label_prior import user_label_prior
@@ -167,8 +167,9 @@ class Replay:
             loss = 1 - score if nats is None else nats
             known = nats is not None
             return Replayed(past, said["answer"], None, None, loss, score, known, found=found)
-        habit = self._habit(past, persona.trust.meanings)
-        response, loss, score = grade(task, (lm, habit, past.response), persona.trust)
+        trust = trusted(persona.trust)
+        habit = self._habit(past, trust.meanings)
+        response, loss, score = grade(task, (lm, habit, past.response), trust)
         told = said.get("stated", False)
         return Replayed(past, response, lm, habit, loss, score, True, told, found)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 from statistics import fmean
 
+import dspy
+
 from personaagent.data import Action, FusionWeights, Interaction, Persona, Task
 from personaagent.data.influence import PER_DAY, by_day
 from personaagent.data.pins import barest, news
@@ -18,7 +20,7 @@ from personaagent.optimizers.prequential import helps
 from personaagent.optimizers.prior import MANY, RECALL_MANY
 from personaagent.optimizers.replay import Asked, Replay, Replayed
 from personaagent.optimizers.worklog import Record, once
-from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade
+from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade, model_of
 
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 LONG = 3 * MANY  # interactions from which so many are a choice among them
@@ -323,7 +325,9 @@ def _fitted(
         return sum(grade(task, one, trust)[2] for one in read)
 
     trust = fit_trust(read, prior, shrinkage=shrinkage)
-    return trust if score(trust) >= score(prior) else prior
+    if trust == prior or score(trust) < score(prior):
+        return prior
+    return replace(trust, fitted_with=model_of(dspy.settings.lm))
 
 
 def _served_loss(task: Task, replayed: Sequence[Replayed], trust: FusionWeights) -> float:

@@ -14,7 +14,7 @@ from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
 from personaagent.programs.directive_matching import item_scores, match_directives
-from personaagent.programs.fusion import serve
+from personaagent.programs.fusion import serve, trusted
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.scope import QueryScope
@@ -128,11 +128,11 @@ class PersonaAgent(dspy.Module):
         answer, distribution, habit = said.answer, said.distribution, None
         lm = distribution
         if self.task.labels:
-            lm = lm or self.task.stated(answer)
-            if persona.trust.habit:
-                habit = user_label_prior(self.retrieve, situation, persona.trust.meanings)
-            if distribution or persona.trust != FusionWeights():
-                answer, distribution = serve(self.task, lm, habit, persona.trust)
+            lm, trust = lm or self.task.stated(answer), trusted(persona.trust)
+            if trust.habit:
+                habit = user_label_prior(self.retrieve, situation, trust.meanings)
+            if distribution or trust != FusionWeights():
+                answer, distribution = serve(self.task, lm, habit, trust)
         return dspy.Prediction(
             answer=answer,
             distribution=distribution,

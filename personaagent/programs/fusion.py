@@ -7,15 +7,20 @@ replayed interactions are enough to fit them, and without any they stay at the p
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
+import dspy
 import numpy as np
 from numpy.typing import NDArray
 
 from personaagent.data import FusionWeights, Task
+
+logger = logging.getLogger(__name__)
 
 Distribution = Mapping[str, float]
 Answered = tuple[Distribution, Distribution | None, str]
@@ -44,6 +49,37 @@ def fuse(lm: Distribution, habit: Distribution | None, trust: FusionWeights) -> 
     top = max(logs.values())
     total = sum(math.exp(value - top) for value in logs.values())
     return {label: math.exp(value - top) / total for label, value in logs.items()}
+
+
+def model_of(lm: dspy.LM) -> str:
+    """Which model answers, wherever it is served: "gpt-5-mini" of "openai/gpt-5-mini"."""
+    name = str(lm.model)
+    return name.partition("/")[2] or name
+
+
+def fits(trust: FusionWeights) -> bool:
+    """Whether the weights are of DSPy's LM: those of another model say nothing of it."""
+    asked = dspy.settings.lm
+    return not trust.fitted_with or asked is None or model_of(asked) == trust.fitted_with
+
+
+def trusted(trust: FusionWeights) -> FusionWeights:
+    """The weights that count with DSPy's LM: where they do not fit, it answers alone, and that is
+    said once."""
+    if fits(trust):
+        return trust
+    _say_that_it_is_another(trust.fitted_with, model_of(dspy.settings.lm))
+    return FusionWeights()
+
+
+@cache
+def _say_that_it_is_another(fitted: str, now: str) -> None:
+    logger.warning(
+        "personas here were fitted with the model %s; under %s its own answers count, without the "
+        "user's habit. 'personaagent compile' fits them anew",
+        fitted,
+        now,
+    )
 
 
 def mode(distribution: Distribution) -> str:

@@ -16,7 +16,7 @@ from personaagent.errors import DataError, LMError
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.adapter import LikelihoodAdapter
 from personaagent.programs.directive_matching import item_scores, match_directives
-from personaagent.programs.fusion import fuse
+from personaagent.programs.fusion import fuse, trusted
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
 from personaagent.programs.scope import QueryScope
@@ -116,11 +116,11 @@ class Personal(dspy.Module):
         lm = distribution = read if read and self.task.decide(read) == answer else None
         is_stated, habit = bool(self.task.labels) and distribution is None, None
         if self.task.labels:
-            lm = lm or self.task.stated(answer)
-            if persona.trust.habit:
-                habit = user_label_prior(self.retrieve, situation, persona.trust.meanings)
-            if distribution or persona.trust != FusionWeights():
-                distribution = fuse(lm, habit, persona.trust)
+            lm, trust = lm or self.task.stated(answer), trusted(persona.trust)
+            if trust.habit:
+                habit = user_label_prior(self.retrieve, situation, trust.meanings)
+            if distribution or trust != FusionWeights():
+                distribution = fuse(lm, habit, trust)
                 answer = self.task.decide(distribution)
         return dspy.Prediction(
             answer=answer,

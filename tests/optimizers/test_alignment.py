@@ -11,7 +11,7 @@ from aligning import RULES, align, content
 from rulebook import RuleBook, stand_in
 from worlds_of_mail import INBOX, book, mail, remembering
 
-from personaagent.data import Choice, Persona, Rating, Text
+from personaagent.data import Choice, FusionWeights, Persona, Rating, Text
 from personaagent.errors import DataError
 from personaagent.optimizers import (
     AlwaysAccept,
@@ -266,6 +266,18 @@ def test_it_starts_from_the_published_persona(tmp_path, history):
         again = align(agent, history, seed=9)
     assert again.first == published
     assert {one.cue for one in again.last.directives} == {"dog", "car"}
+
+
+def test_an_alignment_fits_the_weights_of_another_model_anew(tmp_path, history):
+    stale = FusionWeights(lm=0.0, habit=4.0, fitted_with="small-7b")
+    with remembering(tmp_path, *history) as memory:
+        agent = PersonaAgent(INBOX, memory)
+        first = replace(align(agent, history).last, version=0, parent=None)
+        memory.store.of("ann").publish(replace(first, trust=stale), expected=None, reason="old")
+        log = align(agent, history, iterations=0)
+    assert log.first.trust == FusionWeights()
+    assert log.last.trust.fitted_with == "rule-book"
+    assert log.last.directives == first.directives
 
 
 def test_another_lm_can_write_the_gradients_and_updates(agent, history):

@@ -254,6 +254,33 @@ def test_a_users_own_tool_is_offered_and_called(memory):
     assert not said.observations[0].failed
 
 
+def test_weights_fitted_with_another_model_do_not_count_and_that_is_said_once(agent, caplog):
+    weights = {"lm": 0.25, "habit": 1.0}
+    others, own = (
+        persona(actions=(), trust=FusionWeights(**weights, fitted_with=name))
+        for name in ("other-7b", "rule-book")
+    )
+    with dspy.context(lm=stand_in(book(says={"labels": "work"}))):
+        alone = agent(query="flight", user="ann", persona=persona(actions=()))
+        said, again = (agent(query="flight", user="ann", persona=others) for _ in range(2))
+        fitted = agent(query="flight", user="ann", persona=own)
+    assert (said.answer, said.distribution) == (alone.answer, alone.distribution)
+    assert again.habit is None
+    assert fitted.answer == "travel"
+    told = [one.message for one in caplog.records if "other-7b" in one.message]
+    assert len(told) == 1
+    assert "under rule-book" in told[0]
+    assert "personaagent compile" in told[0]
+
+
+def test_a_persona_without_fitted_weights_keeps_its_hash_and_names_no_model():
+    plain = persona(trust=FusionWeights(0.5, 0.5))
+    assert "fitted_with" not in plain.to_dict()["trust"]
+    named = persona(trust=FusionWeights(0.5, 0.5, fitted_with="other-7b"))
+    assert Persona.from_dict(named.to_dict()) == named
+    assert named.hash != plain.hash
+
+
 def test_trust_in_habit_can_overrule_the_lm(agent):
     mine = persona(actions=(), trust=FusionWeights(lm=0.25, habit=1.0))
     with dspy.context(lm=stand_in(book())):
