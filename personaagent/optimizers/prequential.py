@@ -117,7 +117,7 @@ def out_of(judged: Sequence[Replayed], calls: int, size: int) -> str | None:
     """
     wrong = sum(is_lesson(one) for one in judged)
     if not wrong:
-        return "right on all that judges: nothing could be told to be better"
+        return "right, or near enough, on all that judges: nothing could be told to be better"
     # Tests, critiques of half of them, an update, the replay of one candidate, and of no persona.
     if calls > FIRST and calls + size + size // 2 + UPDATE + 2 * wrong > CALLS:
         return f"{calls} LM calls made: another step would take more than {CALLS}"

@@ -80,9 +80,9 @@ class Make:
         return lm, HeldOut(INBOX, memory, splits, "run")
 
 
-def processes(folder: Path) -> int:
-    """How many processes have asked the LM."""
-    return len(list(folder.glob("calls-*")))
+def processes(folder: Path) -> list[int]:
+    """The processes that have asked the LM."""
+    return [int(log.name.split("-")[1]) for log in folder.glob("calls-*")]
 
 
 def most_at_once(folder: Path) -> int:
