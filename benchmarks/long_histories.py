@@ -58,14 +58,15 @@ from personaagent.service import Trainer
 
 SETTINGS = {"ours": Setting(), "paper": PAPER}
 FLOORS = ("user's mean", "user's mode")
-BEFORE, AFTER, MEMORIES = "ours before alignment", "ours", "ours, k=16"
+BEFORE, AFTER = "ours before alignment", "ours"
+MEMORIES = {f"ours, k={k}": k for k in (4, 16)}  # ours beside so many memories
 ALONE = "ours, the LM alone"  # without the habit that its answers are fused with
 PAPERS = "the paper's"
 SUMMARY = "pag, k=4"
 COUNTED = {f"counted, k={k}": k for k in (12, 16)}  # what code counts, and so many memories
 COUNTED_WORDS = 60
 ARMS = (
-    "none", "rag, k=4", "rag, k=16", "latest 60", SUMMARY, BEFORE, ALONE, AFTER, MEMORIES, PAPERS,
+    "none", "rag, k=4", "rag, k=16", "latest 60", SUMMARY, BEFORE, ALONE, AFTER, *MEMORIES, PAPERS,
 )  # fmt: skip
 RIVALS = ("rag, k=16", "rag, k=4")
 OTHERS = {
@@ -220,7 +221,8 @@ class Arms:
             task, memory,
             {user: chain[0].profile for (way, user), chain in self._chains.items() if way == "pag"},
         )  # fmt: skip
-        self._agent, self._recalling = PersonaAgent(task, memory), PersonaAgent(task, memory, k=16)
+        self._agent = PersonaAgent(task, memory)
+        self._recalling = {arm: PersonaAgent(task, memory, k=k) for arm, k in MEMORIES.items()}
 
     def _counted(self, user: str, k: int) -> Persona:
         """A persona of what code counts, without a word of an LM's."""
@@ -256,12 +258,12 @@ class Arms:
         at = int(arm.split()[-1]) if arm.startswith("update") else 0 if arm == BEFORE else -1
         if arm == ALONE:
             return self._agent(**asked, persona=chain[at].succeed(trust=FusionWeights()))
-        if arm != MEMORIES:
+        if arm not in MEMORIES:
             return self._agent(**asked, persona=chain[at])
         own = [one for one in chain[at].actions or () if one.tool == "recall"]
         recall = own[0] if own else Action("recall")
         words = {name: recall.arguments[name] for name in recall.arguments if name != "k"}
-        return self._recalling(
+        return self._recalling[arm](
             **asked, persona=chain[at].succeed(actions=(Action("recall", words),))
         )
 

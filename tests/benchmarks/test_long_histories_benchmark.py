@@ -69,7 +69,7 @@ def test_every_arm_answers_under_what_it_is_called(tmp_path, kept):
             shown[arm] = (asked.text.count("the folder for the message"), asked.everything)
     counts = [shown[arm][0] for arm in ("none", "rag, k=4", "rag, k=16", "latest 60", BEFORE)]
     assert counts == [0, 4, 16, 36, 0]
-    assert [shown[arm][0] for arm in (MEMORIES, SUMMARY, *COUNTED)] == [16, 4, 12, 16]
+    assert [shown[arm][0] for arm in (*MEMORIES, SUMMARY, *COUNTED)] == [4, 16, 4, 12, 16]
     assert "About this user" in shown[SUMMARY][1]
     assert ("answer travel" in shown[BEFORE][1], "answer travel" in shown[AFTER][1]) == (
         False,
