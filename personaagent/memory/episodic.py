@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from personaagent.data import Interaction, Task, validation
 from personaagent.data.influence import weighed
-from personaagent.errors import ConflictError, DataError
+from personaagent.errors import ConflictError, DataError, StoreError
 from personaagent.memory.embedder import Embedder
 from personaagent.memory.habit_change import Turn, turn_of
-from personaagent.memory.index import IndexCache, UserIndex
+from personaagent.memory.index import ErasedMeanwhile, IndexCache, UserIndex
 from personaagent.memory.lru import LRU
 from personaagent.memory.retrieval import Ranking, Retriever, Scope, best
 from personaagent.memory.store import GIVE, Added, Store
@@ -31,6 +31,7 @@ from personaagent.progress import track
 _EMBEDDED = 4_096  # texts whose vectors are kept
 _RECALLED = 20_000  # interactions that are kept as they were recalled
 _EVERY = 1_000_000  # vectors of a user
+_ERASURES = 100  # that may come between, one after the other
 _TEXTS_AT_ONCE = 1_024  # embedded and committed together: what a kill can cost
 
 
@@ -240,14 +241,36 @@ class EpisodicMemory:
                 self._retrievers[retriever] = RETRIEVERS.named(retriever)()
             retriever = self._retrievers[retriever]
         memory = self.store.of(user)
-        index = self._indexes.of(memory)
-        scope = self._scope(memory, index, task, before and aware(before), exclude)
-        ranking = best(retriever, scope, query, k) if len(scope.seqs) else []
+        index, scope, ranking = self._ranked(
+            memory, retriever, query, k, task, before and aware(before), exclude
+        )
         found = self._at(memory, [seq for seq, _ in ranking])
         ranking = [(seq, score) for seq, score in ranking if seq in found]
         turn = self._turn(memory, index, task)
         voting = self._voting(turn, scope, {seq: found[seq] for seq, _ in ranking})
         return [Memory(one, score) for one, (_, score) in zip(voting, ranking, strict=True)]
+
+    def _ranked(
+        self,
+        memory: UserMemory,
+        retriever: Retriever,
+        query: str,
+        k: int,
+        task: str | None,
+        before: datetime | None,
+        exclude: Collection[str],
+    ) -> tuple[UserIndex, Scope, Ranking]:
+        """What may be recalled, and the best of it; from the start where another process or thread
+        erases in between."""
+        for _ in range(_ERASURES):
+            index = self._indexes.of(memory)
+            scope = self._scope(memory, index, task, before, exclude)
+            with suppress(ErasedMeanwhile):
+                return index, scope, best(retriever, scope, query, k) if len(scope.seqs) else []
+        raise StoreError(
+            f"{self.store.name}: another process erases without a pause in the memory that is "
+            "being recalled: try again"
+        )
 
     def _at(self, memory: UserMemory, seqs: Sequence[int]) -> dict[int, Interaction]:
         """`UserMemory.at`: an interaction stays as it is, so it is read once. An erasure empties
@@ -297,11 +320,13 @@ class EpisodicMemory:
             excluded = index.numbers(memory, exclude)
             allowed = index.eligible(self.store.now(), task, before, excluded)
             seqs, times = index.seqs[allowed], index.times[allowed]
-            sources = index.sources[allowed]
+            sources, erasure = index.sources[allowed], index.erasure
 
         def nearest(query: str, k: int) -> Ranking:
             vector = self.embed(query)
             with index.lock:
+                if index.erasure != erasure:
+                    raise ErasedMeanwhile
                 vectors = self._indexes.load(
                     memory, index, self.embedder, lambda: self.ready(memory.user, progress=True)
                 )

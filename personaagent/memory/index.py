@@ -39,6 +39,10 @@ def _none() -> Seqs:
     return np.empty(0, dtype=np.int64)
 
 
+class ErasedMeanwhile(Exception):
+    """What is being recalled has lost rows since it was read: read it again."""
+
+
 @dataclass(eq=False)
 class UserIndex:
     """One user's rows and vectors in memory; whoever reads or changes it holds `lock`.
@@ -137,7 +141,8 @@ class UserIndex:
             embed_missing: called if the store lacks some: puts them there.
 
         Raises:
-            StoreError: they are not there even then.
+            ErasedMeanwhile: some of the rows are gone since they were read.
+            StoreError: vectors are not there even then.
         """
         if self._vectors is None:
             self._vectors = make(embedder.dimensions)
@@ -150,6 +155,8 @@ class UserIndex:
             if not self._read(memory, embedder.fingerprint, first, matrix[part]):
                 embed_missing()
                 if not self._read(memory, embedder.fingerprint, first, matrix[part]):
+                    if memory.pulse()[1] != self.erasure:
+                        raise ErasedMeanwhile
                     raise StoreError(
                         f"{memory.database.name}: vectors of user '{memory.user}' vanish as they "
                         "are written: another process uses this database with another embedding "

@@ -12,95 +12,42 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Interaction, Persona, Task, validation
+from personaagent.data import Interaction, Task, validation
 from personaagent.data.influence import measured
-from personaagent.data.pins import barest
 from personaagent.data.sensitive import POLICIES as SENSITIVE
 from personaagent.data.sensitive import Policy
 from personaagent.errors import DataError
 from personaagent.lm import Usage
-from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, EmptyPersonaBetter
-from personaagent.optimizers.competing import Competing, Tallies, Tally, believed
+from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
+from personaagent.optimizers.competing import Tallies
 from personaagent.optimizers.log import (
-    BARE,
-    EARLIER,
-    LONGER,
-    MEMORIES,
-    STYLE,
-    WITHOUT,
     AlignmentLog,
-    Gradient,
     Step,
 )
-from personaagent.optimizers.paper import PaperRewrite
-from personaagent.optimizers.prequential import (
-    CALLS,
-    DOUBT,
-    JUDGES,
-    TESTS,
-    TRIAL,
-    Counted,
-    affordable,
-    helps,
-    out_of,
-    parted,
-    room,
-    states_only,
-    tested,
-    worth_settling,
-)
 from personaagent.optimizers.prior import (
-    RECALL_MANY,
     Prior,
-    Start,
-    bare_of,
-    fresh,
-    longer_of,
-    start_of,
-    styled,
 )
-from personaagent.optimizers.replay import Asked, Replay, Replayed, Student, together
+from personaagent.optimizers.replay import Student
+from personaagent.optimizers.run import Run
 from personaagent.optimizers.sampling import (
     REACH,
     SIMULATE,
     BatchSampler,
-    HardBatch,
-    LatestBatch,
-    due,
-    simulated,
 )
 from personaagent.optimizers.selection import (
     POLICIES,
-    SETTLING,
     Policies,
-    Verdict,
-    against_none,
-    evidence_of,
-    fitted_for_nothing,
-    judge,
-    lend,
-    means,
-    memories_alone,
-    recalling,
-    settle,
-    settling,
-    split,
-    undecided,
-    without,
 )
 from personaagent.optimizers.slots import within_slots
 from personaagent.optimizers.stopping import Patience, Stopping
-from personaagent.optimizers.update import Proposal, Update
-from personaagent.optimizers.worklog import MemoryWorkLog, Record, once
+from personaagent.optimizers.update import Update
+from personaagent.optimizers.worklog import Record
 from personaagent.optimizers.writers import Writers
-from personaagent.programs.fusion import POOLED, SHRINKAGE
 from personaagent.programs.profile import LONGEST, WORDS
 
 S = TypeVar("S", bound=Student)
@@ -267,282 +214,24 @@ class PersonaAlignment(Teleprompter):
         with ExitStack() as measuring:
             measuring.enter_context(within_slots())
             used = [measuring.enter_context(meter.measure()) for meter in meters.values()]
-            # STEP 1: split the history; what judges a persona never writes one, and no source
-            # and no day decides alone
-            trainset = self.intake(trainset)
-            in_order = self.sampler is None and states_only(task)
-            sparing = in_order and isinstance(self.acceptance, AcceptOnReplay)
-            writing, judging = split(
-                trainset,
-                valset,
-                evidence=evidence_of(agent.persona_of(user)),
-                judges=min(self.replay, JUDGES) if sparing else self.replay,
-                writers=self.reach + TESTS if in_order else self.reach,
-                seed=self.seed,
-            )
-            agent.memory.remember([*writing, *judging])
-            counted = Counted(self.record or MemoryWorkLog())
-            replay = Replay(agent, counted)
-            older, newer = parted(writing) if in_order else (writing, [])
-
-            # STEP 2: start from the published persona, or from the profile; what that is held
-            # against, no profile, is replayed while it is written
-            start = self.prior.start if self.prior else Start()
-            new = fresh(agent.persona_of(user))
-            judges = {one.id for one in judging}
-            known = [one for one in trainset if one.id not in judges]
-            items = styled(agent, user, known, self.sensitive)
-            floor = self.acceptance.on_evidence and not sparing
-            longest = self.longest if self.acceptance.on_evidence and judging else 0
-            later = {one.id for one in newer}
-            describing = partial(
-                longer_of,
-                agent,
-                user,
-                [one for one in known if one.id not in later],
-                self.profile,
-                longest,
-                self.writers,
-                replay.record,
-                history=len(known),
-            )
-
-            def beginning() -> Persona:
-                # Where calls are dear a long history is described at once: a short profile beside
-                # it would have to be replayed as well.
-                described = describing()[-1:] if sparing and start.profile else []
-                begun = replace(start, profile=start.profile and not described)
-                made = start_of(
-                    agent, user, older, judging, begun, items, self.writers, replay.record
-                )
-                return replace(made, profile=described[0]) if described else made
-
-            bare = bare_of(agent, user, start, items) if floor else []
-            first: Persona
-            first, longer, _ = together(
-                beginning,
-                (list[str] if sparing else describing),
-                lambda: replay.ask((one, past) for one in bare for past in judging),
-            )
-            update = self.update or self._competing(task, replay.record)
-            if isinstance(update, PaperRewrite):
-                first = update.opening(first)
-            champion = first
-            judged = replay(champion, judging)
-            first_loss, first_score = means(judged)
-            policies = recalling(self.policies, len(trainset)) if hasattr(agent, "act") else ((),)
-            cross = valset is None and self.acceptance.on_evidence and not in_order
-            lending = self.replay if cross else 0
-            sampler, passed = self.sampler or HardBatch(), 0
-            again = isinstance(sampler, LatestBatch)  # the latest stay the latest
-            steps: list[Step] = []
-            tried: set[str] = set()
-            replayed: list[Replayed] = []
-            stopped = "all iterations done"
-
-            def end(
-                kind: int,
-                verdict: Verdict,
-                batch: Sequence[Replayed] = (),
-                gradients: Sequence[Gradient] = (),
-                lent: Sequence[Interaction] = (),
-                notes: tuple[str, ...] = (),
-            ) -> tuple[Persona, list[Replayed]]:
-                """Note a step; the champion after it, with its replay."""
-                ids = tuple(one.interaction.id for one in batch)
-                also = tuple(one.id for one in lent)
-                found = verdict.candidates, verdict.accepted, *means(verdict.judged)
-                steps.append(Step(kind, ids, tuple(gradients), *found, also, notes))
-                if self.report:
-                    self.report(steps[-1])
-                return verdict.champion, verdict.judged
-
-            # STEP 2a: a profile that does worse than none is left out from the start
-            bare_may_win = first.profile and not (first.directives or first.profile_pinned)
-            if floor and bare_may_win and judging:
-                bare = [first.succeed(profile="")]
-                verdict = judge(bare, first, judged, EmptyPersonaBetter(), replay)
-                if verdict.accepted is not None:
-                    champion, judged = end(BARE, verdict)
-
-            # STEP 2b: a longer profile takes its place where it does better
-            if longer:
-                more = [champion.succeed(profile=profile) for profile in longer]
-                verdict = judge(more, champion, judged, self.acceptance, replay)
-                champion, judged = end(LONGER, verdict)
-
-            # STEP 2c: how the user writes, as it is counted, stands in a first persona; it is left
-            # out where that does better, and counted anew in a published one where that does
-            learned = not all(one.own for one in items)
-            if learned and self.acceptance.on_evidence and judging:
-                if items != first.items:
-                    other, rule = champion.succeed(items=items), self.acceptance
-                else:
-                    own = barest(champion)["items"]
-                    other, rule = champion.succeed(items=own), EmptyPersonaBetter()
-                if items != first.items or (new and len(judging) >= SETTLING):
-                    verdict = judge([other], champion, judged, rule, replay)
-                    champion, judged = end(STYLE, verdict)
-
-            # STEP 2d: judge again what earlier alignments left undecided
-            if waiting := undecided(self.acceptance, champion, replay.record):
-                verdict = judge(waiting, champion, judged, self.acceptance, replay, writing)
-                champion, judged = end(EARLIER, verdict)
-
-            # STEP 2e: memories alone may be worth more than what was written of a long history;
-            # then both together may. Where answers are dear that goes before lessons
-            if sparing and judging and new and RECALL_MANY in policies:
-                alone, beside = memories_alone(champion), champion.succeed(actions=RECALL_MANY)
-                for other, rule in ((alone, EmptyPersonaBetter()), (beside, self.acceptance)):
-                    if not helps(other, judged, replay, TRIAL):
-                        break
-                    verdict = judge([other], champion, judged, rule, replay)
-                    champion, judged = end(MEMORIES, verdict)
-                    if verdict.accepted is None:
-                        break
-
-            for iteration in range(1, self.iterations + 1):
-                # STEP 3: lend some of the writing interactions to the judges of this step; simulate
-                # more of the others, until they make a batch
-                if sparing and judging and (why := out_of(judged, counted.calls, self.batch)):
-                    stopped = why
-                    break
-                write, lent = lend(writing, champion, lending, self.seed + iteration)
-                if in_order:
-                    replayed, batch = tested(
-                        partial(replay, champion), newer, size=self.batch, after=passed
-                    )
-                    passed += len(replayed)
-                    write = [*older, *newer[:passed]]
-                else:
-                    replayed, batch = simulated(
-                        partial(replay, champion),
-                        write,
-                        sampler,
-                        size=self.batch,
-                        tried=tried,
-                        already=0 if again else len(replayed),
-                        more=self.simulate,
-                    )
-                stopped = "all iterations done" if batch else "nothing left to learn from"
-                if not batch:
-                    if self.report:  # told, and not kept: no step was made
-                        self.report(Step(iteration, (), (), (), None, *means(judged)))
-                    continue
-                tried.update(one.interaction.id for one in batch)
-
-                # STEP 4: LLM_grad criticizes every simulated response of the batch
-                # STEP 5: LLM_update proposes candidates, and waits only for the gradients it reads
-                with self.writers.gradients(
-                    task, batch, replay.record, update, champion
-                ) as gradients:
-                    seen = Proposal(task, champion, batch, gradients, write, replayed)
-                    personas, notes = self.writers.candidates(
-                        update, seen, agent.memory, replay.record
-                    )
-
-                if sparing and judging:
-                    count = affordable(judged, counted.calls)
-                    if left := len(personas[count:]):
-                        notes = (*notes, f"not replayed, for {CALLS} LM calls are made: {left}")
-                    personas = personas[:count]
-
-                # STEP 6: replay them on what wrote none of them; accept the best or keep. What will
-                # be replayed next whoever is the champion then is asked for in the same go
-                soon: Callable[[Persona], list[Asked]]
-                if in_order:
-                    soon = _nobody_knows
-                elif iteration == self.iterations:
-                    soon = partial(settling, judging=judging, policies=policies)
-                elif self.stopping.stops(_rejected(steps, iteration, batch)):
-                    soon = _nobody_knows
-                else:
-                    done = 0 if again else len(replayed)
-                    soon = partial(self._simulating, iteration + 1, writing, lending, done)
-                sure = replay.sure([champion, *personas], soon)
-                verdict = judge(
-                    personas,
-                    champion,
-                    judged,
-                    self.acceptance,
-                    replay,
-                    write,
-                    lent,
-                    sure,
-                    sparing=sparing,
-                )
-                if isinstance(update, Competing):
-                    update.learn(champion, verdict.candidates, verdict.accepted)
-                champion, judged = end(iteration, verdict, batch, gradients, lent, notes)
-                if (why := self.stopping.stops([one for one in steps if one.batch])) is not None:
-                    stopped = why
-                    break
-
-            # STEP 7: what the persona may do without asking, and how far habit is trusted
-            shrinkage = POOLED if self.prior else SHRINKAGE
-            many = not sparing and RECALL_MANY in policies
-            memories = [memories_alone(champion)] if many else []
-            none = [*without(champion)[:1], *memories] if floor else []
-            held_against = [(one, past) for one in none for past in judging]
-            if sparing and judging:
-                policies = policies if room(judged, counted.calls) else ()
-                policies = worth_settling(champion, policies, judged[-SETTLING:], replay)
-            last = settle(first, champion, judging, policies, replay, shrinkage, held_against)
-
-            # STEP 8: no persona rather than one that does worse than none
-            silent = without(champion)[:1] if sparing else []
-            left = max(1, CALLS - counted.calls)
-            beaten = not sparing or any(helps(one, judged, replay, left) for one in silent)
-            if self.acceptance.on_evidence and judging and beaten:
-                margin = DOUBT * len(judging) if sparing else 0.0
-                verdict = against_none(
-                    first, champion, last, judging, replay, shrinkage, margin, memories
-                )
-                if verdict.accepted is not None:
-                    last, judged = end(WITHOUT, verdict)
-
-            # STEP 9: what has been fitted already is not published again for next to nothing
-            if first.trust != start.trust and fitted_for_nothing(first, last, judging, replay):
-                last = first
-        agent.persona.value = last
+            run = Run(self, agent, user, trainset, valset)
+            agent.persona.value = run.align()
         agent.alignment = AlignmentLog(
             user=user,
             task=task.name,
-            first=first,
-            last=last,
-            first_loss=first_loss,
-            first_score=first_score,
-            steps=tuple(steps),
-            judged=tuple(one.id for one in judging),
-            stopped=stopped,
+            first=run.first,
+            last=agent.persona.value,
+            first_loss=run.first_loss,
+            first_score=run.first_score,
+            steps=tuple(run.steps),
+            judged=tuple(one.id for one in run.judging),
+            stopped=run.stopped,
             settings=self.settings() | self._means(agent),
             usage=sum((one.snapshot() for one in used), Usage()).to_dict(),
         )
         agent._compiled = True
         compiled: S = agent
         return compiled
-
-    def _competing(self, task: Task, record: Record) -> Competing:
-        """The ways to propose, with what is known of them when the run begins."""
-        known = believed(task, likelihoods=not states_only(task))
-        told = {kind: [one.won, one.judged] for kind, one in self.won.items()}
-        for kind, (won, of) in once(record, "won", lambda: told).items():
-            if kind in known:
-                known[kind] += Tally(won, of)
-        return Competing(known)
-
-    def _simulating(
-        self,
-        iteration: int,
-        writing: Sequence[Interaction],
-        lending: int,
-        already: int,
-        persona: Persona,
-    ) -> list[Asked]:
-        """What an iteration simulates first if the persona is the champion then."""
-        write, _ = lend(writing, persona, lending, self.seed + iteration)
-        some = due(write, size=self.batch, already=already, more=self.simulate)
-        return [(persona, one) for one in some]
 
     def settings(self) -> dict[str, Any]:
         """The parameters of a run, as plain values."""
@@ -606,20 +295,6 @@ def _answers(what: str, task: Task, interactions: Sequence[Interaction]) -> list
                 f"'{task.name}'"
             )
     return [task.checked(one) for one in given]
-
-
-def _rejected(steps: Sequence[Step], iteration: int, batch: Sequence[Replayed]) -> list[Step]:
-    """The steps with a batch, as they will be if this one brings nothing better."""
-    before = [one for one in steps if one.batch]
-    loss, score = (before[-1].loss, before[-1].score) if before else (0.0, 0.0)
-    ids = tuple(one.interaction.id for one in batch)
-    return [*before, Step(iteration, ids, (), (), None, loss, score)]
-
-
-def _nobody_knows(persona: Persona) -> list[Asked]:
-    """Where the verdict decides whether there is a next iteration."""
-    del persona
-    return []
 
 
 def _only_user(trainset: Sequence[Interaction]) -> str:

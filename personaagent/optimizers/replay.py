@@ -14,12 +14,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypeVar
 
 import dspy
 
 from personaagent.data import Interaction, Meanings, Persona, Task
+from personaagent.data.style import EXAMPLE
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.slots import in_turn
 from personaagent.optimizers.worklog import Record, once
@@ -130,7 +131,7 @@ class Replay:
         return self._views[of]
 
     def _view(self, persona: Persona, past: Interaction) -> str:
-        situation = QueryScope.replaying(self.agent.task, past)
+        situation, persona = QueryScope.replaying(self.agent.task, past), _unquoted(persona, past)
         shown = [
             persona.standing_prompt(),
             # of the directives that fit, the LM is shown the first
@@ -147,7 +148,7 @@ class Replay:
         key, (persona, past) = due
 
         def answer() -> dict[str, Any]:
-            said = self.agent.replay(past, persona)
+            said = self.agent.replay(past, _unquoted(persona, past))
             seen = "\n".join(one.text for one in said.get("observations") or () if one.text)
             return {
                 "answer": said.answer,
@@ -180,6 +181,15 @@ class Replay:
             situation = QueryScope.replaying(self.agent.task, past)
             self._habits[known] = user_label_prior(self.agent.retrieve, situation, meanings)
         return self._habits[known]
+
+
+def _unquoted(persona: Persona, past: Interaction) -> Persona:
+    """The persona without the user's own answer to this query among its examples of writing: an LM
+    would copy it, and the replay tell nothing."""
+    items = tuple(
+        one for one in persona.items if one.topic != EXAMPLE or past.id not in one.support
+    )
+    return persona if items == persona.items else replace(persona, items=items)
 
 
 def together(*works: Callable[[], Any]) -> list[Any]:

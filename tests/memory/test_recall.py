@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,13 +9,17 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from standins import HashEmbedder
 from worlds import NOON, WORDS, histories, interaction, times
 
 from personaagent.data import CHAT, Interaction, Text
-from personaagent.errors import DataError
+from personaagent.errors import DataError, StoreError
 from personaagent.memory import EpisodicMemory, Store
+from personaagent.memory.erasure import erase
 from personaagent.memory.habit_change import forget_turn, save_turn
+from personaagent.memory.index import ErasedMeanwhile
+from personaagent.memory.retrieval import Ranking, Scope
 from personaagent.memory.schema import meta, vectors
 from personaagent.memory.tasks import save_tasks, task_named
 from personaagent.policies import RETRIEVERS
@@ -375,3 +379,34 @@ def test_older_vectors_and_the_older_task_of_conversations_are_made_anew(databas
         missing = store.of("ann").without_vector(HashEmbedder().fingerprint)
         assert [text for _, text in missing] == ["Never."]
         assert task_named(store, "chat") == CHAT
+
+
+class Erasing(HashEmbedder):
+    """While the query "tea" is embedded, another process erases an interaction."""
+
+    def __init__(self, database: str) -> None:
+        super().__init__()
+        self._database = database
+
+    def encode(self, texts: Sequence[str], *, progress: bool = False) -> NDArray[np.float32]:
+        if list(texts) == ["tea"]:
+            with Store(self._database) as other:
+                erase(other, "ann", ids=["i1"])
+        return super().encode(texts)
+
+
+def test_what_another_process_erases_during_a_recall_is_left_out(database: str) -> None:
+    with Store(database) as store:
+        EpisodicMemory(store, HashEmbedder()).add([interaction(n, "ann") for n in range(5)])
+        memory = EpisodicMemory(store, Erasing(database))  # its index has no vectors yet
+        assert sorted(ids(memory.recall("ann", "tea", 5))) == ["i0", "i2", "i3", "i4"]
+
+
+def test_a_recall_gives_up_where_erasures_never_end(memory: EpisodicMemory) -> None:
+    class Erased:
+        def rank(self, scope: Scope, query: str, k: int) -> Ranking:
+            raise ErasedMeanwhile
+
+    memory.add([interaction(0, "ann")])
+    with pytest.raises(StoreError, match="try again"):
+        memory.recall("ann", "tea", 5, retriever=Erased())

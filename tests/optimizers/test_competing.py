@@ -131,7 +131,7 @@ def test_what_is_answered_right_costs_no_critique(long):
     log = learned(memory, usual[-24:], rules)
     assert log.last_score == 1.0
     assert not [one for one in rules.asked if "The user answered" in one.text]
-    assert "right on all" in log.stopped
+    assert "on all that judges" in log.stopped
 
 
 def test_an_lm_whose_edits_bring_nothing_keeps_its_persona_within_thirty_calls(long):

@@ -3,15 +3,18 @@
 import re
 from dataclasses import replace
 
+import dspy
 import pytest
 from aligning import align, content
-from rulebook import RuleBook
+from rulebook import RuleBook, stand_in
 from worlds_of_mail import FILLERS, HABITS, INBOX, book, habitual, mail, remembering
 
 from personaagent.data import Persona, Text
+from personaagent.data.style import EXAMPLE, style_items
 from personaagent.errors import DataError, LMError
 from personaagent.optimizers import AlwaysAccept, PersonaAlignment
 from personaagent.optimizers.log import LONGER, STYLE
+from personaagent.optimizers.replay import Replay
 from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
 
@@ -177,6 +180,20 @@ def test_of_four_signed_replies_the_persona_says_sign_off_length_and_form(tmp_pa
     judged = set(log.judged)
     assert judged
     assert not judged & {id for one in log.last.items for id in one.support}
+
+
+def test_a_text_that_is_written_again_is_no_example_of_how_to_write_it(tmp_path):
+    history = replies(4)
+    items = tuple(one for one in style_items(history) if one.topic == EXAMPLE)
+    persona = Persona("ann", "inbox", "Short.", items=items, actions=())
+    rules = RuleBook(REPLIES, says={"text": "zzz"})
+    with remembering(tmp_path, *history) as memory, dspy.context(lm=stand_in(rules)):
+        Replay(PersonaAgent(REPLIES, memory), MemoryWorkLog())(persona, history)
+    assert len(items) == 3
+    for one in history:
+        (asked,) = (each for each in rules.asked if one.query in each.text)
+        quoted = {id for item in items for id in item.support if item.text in asked.system}
+        assert quoted == {id for item in items for id in item.support} - {one.id}
 
 
 def test_the_style_is_left_out_where_the_lm_does_worse_with_it(tmp_path):
