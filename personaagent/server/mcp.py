@@ -250,7 +250,7 @@ class _Tools:
         """
         agent, user = PersonaAgent(self._kind(task), self.memory), _who.get().stored
         persona = agent.persona_of(user)
-        with dspy.context(lm=self._answering()):
+        with dspy.context(lm=self._answering(), disable_history=True):
             said = agent(query=query, user=user, persona=persona)
         return Answer(
             said.answer,

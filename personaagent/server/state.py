@@ -78,7 +78,8 @@ class Service:
         """What some work gives, on a thread of its own and with the LM configured for DSPy."""
 
         def configured() -> Any:
-            with dspy.context(lm=self.lm):
+            # DSPy would keep the latest 10,000 prompts, also of who was erased since.
+            with dspy.context(lm=self.lm, disable_history=True):
                 return work()
 
         return await anyio.to_thread.run_sync(configured, limiter=self.answering)

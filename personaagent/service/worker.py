@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+import dspy
+
 from personaagent.errors import BudgetError, ConflictError
 from personaagent.memory.queue import Holder, Queue
 from personaagent.memory.tasks import task_named
@@ -35,12 +37,14 @@ def align(trainer: Trainer, job: Job, attempt: Attempt, /) -> Trained:
     """Train a job's user; what comes of it is published in one transaction with the job's end."""
     jobs = Queue(trainer.memory.store)
     task = task_named(trainer.memory.store, job.task)
-    return trainer.learn(
-        task,
-        trainer.material(job.user, task),
-        Telling(attempt.tell),
-        then=lambda connection: jobs.done(connection, job),
-    )
+    # DSPy would keep the latest 10,000 prompts, also of who is erased meanwhile.
+    with dspy.context(disable_history=True):
+        return trainer.learn(
+            task,
+            trainer.material(job.user, task),
+            Telling(attempt.tell),
+            then=lambda connection: jobs.done(connection, job),
+        )
 
 
 @dataclass(frozen=True)

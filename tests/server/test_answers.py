@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from dspy.clients.base_lm import GLOBAL_HISTORY
 from standins import HashEmbedder
 
 from personaagent.data import Action, Directive, Interaction, Persona
@@ -34,6 +35,12 @@ def test_an_answer_that_is_asked_for_again_with_its_key_costs_no_call(client, bo
     other = ASKED | {"query": "a ferry"}
     refused = client.post("/v1/answers", json=other, headers={"Idempotency-Key": "k"})
     assert refused.status_code == 422
+
+
+def test_no_prompt_stays_in_the_process_after_its_answer(client):
+    before = len(GLOBAL_HISTORY)
+    client.post("/v1/answers", json=ASKED)
+    assert len(GLOBAL_HISTORY) == before
 
 
 def test_an_lm_that_fails_is_said_and_the_server_goes_on(client, book):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from dspy.clients.base_lm import GLOBAL_HISTORY
 from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, remembering
 
@@ -43,6 +44,12 @@ def test_who_is_due_is_trained_and_leaves_the_queue(work, memory):
     assert memory.store.of("ann").persona("inbox") == done.persona
     assert Queue(memory.store).jobs() == []
     assert [user for user, _ in work(threshold=4)] == ["bob"]
+
+
+def test_a_worker_keeps_no_prompt_of_a_job_that_is_done(work):
+    before = len(GLOBAL_HISTORY)
+    assert work()
+    assert len(GLOBAL_HISTORY) == before
 
 
 def test_a_worker_with_nothing_to_do_needs_no_lm(work):
