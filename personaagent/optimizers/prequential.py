@@ -26,6 +26,7 @@ TRIAL = 2  # judges, of those that the persona was wrong on, that memories are t
 # Calls before the first step, which is always made: a profile, its replay, and a trial of memories.
 FIRST = JUDGES + 2 + TRIAL
 DOUBT = 0.6  # nats a judge that no persona must save: of so few, less is chance
+DOUBT_OF_A_TEXT = 0.05  # the same of a text, whose loss is one minus ROUGE
 EASY = 0.7  # loss of a text from which it is a lesson
 RIGHT = 7 / 8  # of the task's score: a rating of ten that is off by one teaches noise
 
@@ -138,9 +139,10 @@ def room(judged: Sequence[Replayed], calls: int) -> bool:
 def helps(
     persona: Persona, before: Sequence[Replayed], replay: Replay, most: int | None = None
 ) -> bool:
-    """Whether a persona does better where another one was wrong (on the first so many of these);
-    only there can it, and only if it does is it worth the calls to replay the rest."""
-    wrong = [one for one in before if is_lesson(one)][:most]
+    """Whether a persona does better where another one can be bettered (on the first so many of
+    these): where it was wrong, and with any text. Only if it does is it worth the calls to replay
+    the rest."""
+    wrong = [one for one in before if is_lesson(one) or one.lm is None][:most]
     after = replay(persona, [one.interaction for one in wrong])
     return sum(old.loss - new.loss for old, new in zip(wrong, after, strict=True)) > 0
 

@@ -29,6 +29,7 @@ from personaagent.optimizers.paper import PaperRewrite
 from personaagent.optimizers.prequential import (
     CALLS,
     DOUBT,
+    DOUBT_OF_A_TEXT,
     JUDGES,
     TESTS,
     TRIAL,
@@ -388,7 +389,8 @@ class Run:
         left = max(1, CALLS - self._counted.calls)
         beaten = not self._sparing or any(helps(one, self.judged, replay, left) for one in silent)
         if self._on_evidence and judging and beaten:
-            margin = DOUBT * len(judging) if self._sparing else 0.0
+            doubt = DOUBT if self.task.labels else DOUBT_OF_A_TEXT
+            margin = doubt * len(judging) if self._sparing else 0.0
             verdict = against_none(
                 self.first, champion, last, judging, replay, shrinkage, margin, memories
             )

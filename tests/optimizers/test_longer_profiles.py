@@ -222,3 +222,18 @@ def test_a_published_persona_gets_the_style_where_that_does_better_and_only_once
     again = told(tmp_path / "b", replies(32), write, log.last, iterations=0)
     assert not [step for step in again.steps if step.iteration == STYLE]
     assert again.last.items == log.last.items
+
+
+def test_no_persona_takes_the_place_of_one_that_spoils_texts_a_little(tmp_path):
+    def write(asked):
+        if "how this user writes" in asked.system:
+            return "Casual and friendly."
+        return "yep, be there at 8" + ", said with a bow" * ("Casual" in asked.system)
+
+    history = [mail(n, f"Question {n}?", "yep, be there at 8") for n in range(9)]
+    rules = RuleBook(REPLIES, says={"text": write})
+    with remembering(tmp_path, *history) as memory:
+        lm = stand_in(rules, likelihoods=False)
+        log = align(PersonaAgent(REPLIES, memory), history, lm=lm)
+    assert "Casual" in log.first.profile
+    assert log.last.blank
