@@ -153,6 +153,11 @@ class Run:
         """Whether calls are dear, and something judges."""
         return self._sparing and bool(self.judging)
 
+    @property
+    def _doubt(self) -> float:
+        """What a text's persona with less in it must save, where few judges tell little."""
+        return DOUBT_OF_A_TEXT * len(self.judging) if self._sparing and not self.task.labels else 0
+
     def align(self) -> Persona:
         """The persona in the end; the first one where nothing did better."""
         new = fresh(self.agent.persona_of(self.user))
@@ -253,7 +258,7 @@ class Run:
             self._end(STYLE, self._judge([self.champion.succeed(items=items)]))
         elif new and len(self.judging) >= SETTLING:
             bare = self.champion.succeed(items=barest(self.champion)["items"])
-            self._end(STYLE, self._judge([bare], EmptyPersonaBetter()))
+            self._end(STYLE, self._judge([bare], EmptyPersonaBetter(margin=self._doubt)))
 
     def _with_what_was_undecided(self) -> None:
         """STEP 2d: judge again what earlier alignments left undecided."""
@@ -268,7 +273,8 @@ class Run:
             return
         alone = memories_alone(self.champion)
         beside = self.champion.succeed(actions=RECALL_MANY)
-        for other, rule in ((alone, EmptyPersonaBetter()), (beside, self.given.acceptance)):
+        less = EmptyPersonaBetter(margin=self._doubt)
+        for other, rule in ((alone, less), (beside, self.given.acceptance)):
             if not helps(other, self.judged, self._replay, TRIAL):
                 break
             verdict = self._judge([other], rule)
@@ -389,8 +395,7 @@ class Run:
         left = max(1, CALLS - self._counted.calls)
         beaten = not self._sparing or any(helps(one, self.judged, replay, left) for one in silent)
         if self._on_evidence and judging and beaten:
-            doubt = DOUBT if self.task.labels else DOUBT_OF_A_TEXT
-            margin = doubt * len(judging) if self._sparing else 0.0
+            margin = DOUBT * len(judging) if self._sparing and self.task.labels else self._doubt
             verdict = against_none(
                 self.first, champion, last, judging, replay, shrinkage, margin, memories
             )

@@ -27,7 +27,8 @@ from personaagent.data import Persona, Query
 from personaagent.experiments.cohort import Sample
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = "films", "embedded", "memories", "portable", "portable-back"
+FILMS = "films", "embedded", "memories", "portable", "portable-back"
+FOLDERS = [*(f"long-histories/{one}" for one in FILMS), "texts/lamp-4", "texts/lamp-5"]
 LATER = [Sample(Query(f"q{n}", "ann", "inbox", f"dog {n}", "travel"), "ann") for n in range(3)]
 
 
@@ -42,9 +43,10 @@ def kept(tmp_path):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_published_tables_are_computed_from_what_is_kept(folder):
-    kept = ROOT / "results" / "long-histories" / folder
+    kept = ROOT / "results" / folder
     made = table(Kept(kept / "answers.jsonl"), Kept(kept / "learned.jsonl"))
-    assert made in (ROOT / "docs" / "results-long-histories.md").read_text(encoding="utf-8")
+    page = f"results-{folder.partition('/')[0]}.md"
+    assert made in (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
 def run(tmp_path, kept, lms, arms=ARMS[:-1]):

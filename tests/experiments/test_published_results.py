@@ -134,6 +134,15 @@ def on_chats() -> dict[str, tuple[str, str]]:
     return {row[0]: (short(row[1]), row[3]) for row in rows}
 
 
+def on_texts(number: int) -> dict[str, tuple[str, str]]:
+    page = (DOCS / "results-texts.md").read_text()
+    head = (
+        "| | questions | ROUGE-L [95 %] | minus rag, k=4 | minus ours before alignment | tokens | "
+        "calls |"
+    )
+    return {row[0]: (short(row[2]), row[5]) for row in table(page, head, number)}
+
+
 SYSTEMS = ("", "non-personalized", "rag", "personaagent")
 ROWS = {
     "chats: preferences": (on_chats, (), ("", "none", "rag, k=6", "persona")),
@@ -144,6 +153,8 @@ ROWS = {
     "excerpts of papers": (in_report, (1,), ("knn", *SYSTEMS[1:])),
     "few tags": (in_report, (3,), ("zero-shot", *SYSTEMS[1:])),
     "excerpts of news": (in_report, (9,), ("knn", *SYSTEMS[1:])),
+    "headlines in": (on_texts, (0,), ("", "none", "rag, k=4", "ours")),
+    "titles of papers": (on_texts, (1,), ("", "none", "rag, k=4", "ours")),
     "few reviews": (in_report, (14,), ("majority", *SYSTEMS[1:])),
 }
 """How a row of the first page begins, the table it is from, and the systems of its columns."""
@@ -169,9 +180,15 @@ def test_every_row_of_the_first_page_with_figures_is_checked():
 def test_the_price_of_learning_is_the_one_that_the_pages_say():
     films = (DOCS / "results-long-histories.md").read_text()
     head = "| learned | users | calls a user | tokens a user | words before | words after |"
-    for begins, number in (("long histories of", 0), ("the same, five", 1)):
+    texts = (DOCS / "results-texts.md").read_text()
+    for begins, page, number in (
+        ("long histories of", films, 0),
+        ("the same, five", films, 1),
+        ("headlines in", texts, 0),
+        ("titles of papers", texts, 1),
+    ):
         (line,) = [one for one in FIRST.splitlines() if one.startswith(f"| {begins}")]
-        ours = {row[0]: row[2:4] for row in table(films, head, number)}["ours"]
+        ours = {row[0]: row[2:4] for row in table(page, head, number)}["ours"]
         assert cells(line)[6] == f"{ours[0]} calls, {ours[1]} tokens"
     assert "six LM calls and 15,000 tokens a user" in (DOCS / "results-chats.md").read_text()
     assert "71 calls and 10,920 tokens, once a user" in REPORT
