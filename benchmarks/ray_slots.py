@@ -1,9 +1,12 @@
-"""How full Ray keeps an LM's slots: python -m benchmarks.ray_slots [--users 200] [--quick]
+"""How full Ray keeps an LM's slots: python -m benchmarks.ray_slots [--users 200] [--quick] [--lose]
 
 A local cluster of two nodes compiles users of the sample's inbox on a stand-in LM of a fixed
 latency (`benchmarks.fleet`), whose slots the nodes share. The share of the slots' time that calls
 were under way, how near the calls a second come to slots / latency, and the processor time that
 they take.
+
+With `--lose` the second node dies in the middle, with the process on it that asks the LM; then the
+same users are compiled without Ray, and the personas of both are compared.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -26,7 +31,7 @@ from rich.console import Console
 from benchmarks.fleet import crowd, stand_in
 from personaagent import memory
 from personaagent.cli.progress import Board
-from personaagent.data import Task
+from personaagent.data import Interaction, Task
 from personaagent.lm import PersonaLM
 from personaagent.optimizers import Setting
 from personaagent.service import Trainer, on_ray
@@ -87,6 +92,35 @@ class Spent:
                 self.began = max((at for at, _ in ready.values()), default=0.0)
 
 
+def filled(database: str, history: Sequence[Interaction]) -> None:
+    """A database of the users, with their vectors."""
+    with memory.Store(database) as store:
+        memory.EpisodicMemory(store, memory.SentenceEmbedder()).add(history)
+
+
+def personas(database: str, users: Sequence[str], task: str) -> dict[str, list[str]]:
+    """Each user's chain of personas, by their hashes."""
+    with memory.Store(database) as store:
+        return {user: [one.hash for one in store.of(user).history(task)] for user in users}
+
+
+def lose(cluster: Any, node: Any, folder: Path, after: float) -> None:
+    """The node dies so many seconds after the desks of all nodes are ready."""
+    import psutil
+
+    while len(list(folder.glob("ready-*"))) < 2:
+        time.sleep(0.1)
+    time.sleep(after)
+    (raylet,) = node.all_processes["raylet"]
+    desks = [int(one.name.removeprefix("ready-")) for one in folder.glob("ready-*")]
+    there = [one for one in desks if psutil.Process(one).ppid() == raylet.process.pid]
+    cluster.remove_node(node, allow_graceful=False)
+    for one in there:
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(one).kill()
+    print(f"a node is gone, with {len(there)} process that asked the LM", file=sys.stderr)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few users and slots")
@@ -95,6 +129,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--latency", type=float, default=0.3, help="of the stand-in, in seconds")
     parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--lose", action="store_true", help="a node in the middle; compare")
     options = parser.parse_args()
     users, slots = (8, 4) if options.quick else (options.users, options.slots)
     task, history = crowd(users, options.interactions)
@@ -105,29 +140,36 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = str(Path(folder) / "m.db")
         make = Make(database, task, options.latency, setting, folder)
-        with memory.Store(database) as store:
-            memory.EpisodicMemory(store, memory.SentenceEmbedder()).add(history)
+        filled(database, history)
+        everyone = sorted({one.user for one in history})
         many = Many(make(slots)[1], {task.name: task})
         Path(folder, f"ready-{os.getpid()}").unlink()
-        many.choose(sorted({one.user for one in history}))
+        many.choose(everyone)
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        cluster.add_node(num_cpus=1)
+        second = cluster.add_node(num_cpus=1)
         paths = {"env_vars": {"PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}}
         ray.init(address=cluster.address, log_to_driver=False, runtime_env=paths)
         spent = Spent(Path(folder))
+        if options.lose:
+            given = cluster, second, Path(folder), 0.0 if options.quick else 15.0
+            threading.Thread(target=lose, args=given, daemon=True).start()
         try:
             with spent, Board(Console(stderr=True), users, setting.iterations) as board:
                 on_ray.run(many, make, board)
+                ended = time.time()
         finally:
             ray.shutdown()
             cluster.shutdown()  # type: ignore[no-untyped-call]
+        if options.lose:
+            compare(folder, history, make, slots, personas(database, everyone, task.name))
+            return
     assert not many.failed, many.failed
     used = many.trainer.lm.meter.snapshot()
     print("| what | measured |\n|---|---|")
     print(f"| users, LM calls, seconds | {users}, {used.calls:,}, {many.seconds:.0f} |")
     print(f"| share of {slots} slots busy, start of the nodes' work included | ", end="")
     print(f"{many.busy(used):.1%} |")
-    since = time.time() - spent.began
+    since = ended - spent.began
     after = many.trainer.lm.slots * since
     print(f"| the same since the nodes were ready, {since:.0f} s | {used.seconds / after:.1%} |")
     per_call = spent.cpu / used.calls
@@ -136,6 +178,23 @@ def main() -> None:
     enough = 2 * options.latency / (0.9 * per_call)
     print(f"| slots that two free cores keep 90 % busy, by that | {enough:.0f} |")
     print(f"| calls a second | {used.calls / many.seconds:.1f} of {slots / options.latency:.1f} |")
+
+
+def compare(
+    folder: str, history: Sequence[Interaction], make: Make, slots: int, found: dict[str, list[str]]
+) -> None:
+    """What Ray made of the users with a node lost, beside what one process makes of them."""
+    plain = replace(make, database=str(Path(folder) / "plain.db"))
+    filled(plain.database, history)
+    many = Many(plain(slots)[1], {make.task.name: make.task})
+    many.choose(list(found))
+    with Board(Console(stderr=True), len(found), make.setting.iterations) as board:
+        many.run(board)
+    wanted = personas(plain.database, list(found), make.task.name)
+    same = sum(found[user] == wanted[user] for user in found)
+    print("| a node lost in the middle | users |\n|---|---|")
+    print(f"| with one persona, as each was due | {sum(len(one) == 1 for one in found.values())} |")
+    print(f"| with the persona of `compile --all` without Ray | {same} of {len(found)} |")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ from personaagent.lm.model import Identity, PersonaLM
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.tasks import save_tasks
 from personaagent.server import Settings, create_app
+from personaagent.service.worker import give_way
 
 FOLDER = Classification("folder", "Which folder?", labels=("money", "travel"))
 USERS = 50
@@ -120,6 +121,7 @@ def provide(listening: socket.socket) -> None:
 
 def align(path: Path, begun: Event) -> None:
     """Users of the sample's inbox, one after another, until it is stopped; says when it begins."""
+    give_way()  # as the workers of `serve`
     task, history = crowd(1_000, 60)
     lm = stand_in([task], 0.5, 4)
     with Store(path) as store:

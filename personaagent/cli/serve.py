@@ -157,11 +157,12 @@ def _work(db: str | None, choice: LMChoice, threshold: int) -> None:
     from personaagent.memory.queue import NewInteractions, Queue
     from personaagent.optimizers import HabitsChanged, Setting
     from personaagent.service.trainer import Quiet
-    from personaagent.service.worker import Worker
+    from personaagent.service.worker import Worker, give_way
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server's; it tells its workers
     _stop_with_parent()
+    give_way()
     triggers: list[Trigger] = [NewInteractions(threshold), HabitsChanged(named_embedder())]
     with session.open_store(db) as store:
         work = Worker(

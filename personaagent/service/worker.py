@@ -3,6 +3,7 @@ here, or side by side on a Ray cluster."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
@@ -26,11 +27,18 @@ if TYPE_CHECKING:
     from personaagent.service.publish import Compiled
     from personaagent.service.trainer import Trained, Trainer, Watcher
 
+_NICER = 10  # of 19
 POLL = 5.0  # seconds between looks into an empty queue, where nobody wakes the worker
 
 
 def _here(trainer: Trainer) -> AbstractContextManager[Pool[Trainer]]:
     return nullcontext(OneByOne(trainer))
+
+
+def give_way() -> None:
+    """Have this process leave the processor to others that want it: answers beside alignments."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(_NICER)
 
 
 def align(trainer: Trainer, job: Job, attempt: Attempt, /) -> Trained:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -34,6 +36,15 @@ def database(tmp_path: Path) -> Path:
     return path
 
 
+def children(process: int) -> list[int]:
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(one) for each in lists for one in each.read_text().split()]
+
+
+def priority(process: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, process)
+
+
 def test_a_worker_beside_the_server_does_what_is_queued_while_answers_go_on(database):
     book = RuleBook(INBOX, {"ferry": "travel"})
     with serving(book) as lm:
@@ -52,6 +63,9 @@ def test_a_worker_beside_the_server_does_what_is_queued_while_answers_go_on(data
                         said = httpx.post(f"{address}/v1/answers", json=asked, timeout=60).json()
                         assert said["answer"] == "travel"
             assert told[-1] in ("published", "kept")
+            if sys.platform == "linux":  # the worker gives way to answers
+                nicest = max(map(priority, children(process.pid)))
+                assert nicest == min(priority(process.pid) + 10, 19)
             assert client.get("/v1/persona", params=mine).status_code == 200
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=30) == 143
