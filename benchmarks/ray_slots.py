@@ -105,15 +105,18 @@ def personas(database: str, users: Sequence[str], task: str) -> dict[str, list[s
 
 
 def lose(cluster: Any, node: Any, folder: Path, after: float) -> None:
-    """The node dies so many seconds after the desks of all nodes are ready."""
+    """The node dies so many seconds after its desk is ready."""
     import psutil
 
-    while len(list(folder.glob("ready-*"))) < 2:
+    (raylet,) = node.all_processes["raylet"]
+
+    def desks() -> list[int]:
+        ready = [int(one.name.removeprefix("ready-")) for one in folder.glob("ready-*")]
+        return [one for one in ready if psutil.Process(one).ppid() == raylet.process.pid]
+
+    while not (there := desks()):
         time.sleep(0.1)
     time.sleep(after)
-    (raylet,) = node.all_processes["raylet"]
-    desks = [int(one.name.removeprefix("ready-")) for one in folder.glob("ready-*")]
-    there = [one for one in desks if psutil.Process(one).ppid() == raylet.process.pid]
     cluster.remove_node(node, allow_graceful=False)
     for one in there:
         with suppress(psutil.NoSuchProcess):

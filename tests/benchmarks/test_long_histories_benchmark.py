@@ -27,7 +27,7 @@ from personaagent.data import Persona, Query
 from personaagent.experiments.cohort import Sample
 
 ROOT = Path(__file__).parents[2]
-FILMS = "films", "embedded", "memories", "portable", "portable-back"
+FILMS = "films", "embedded", "memories", "films-again", "portable", "portable-back"
 FOLDERS = [*(f"long-histories/{one}" for one in FILMS), "texts/lamp-4", "texts/lamp-5"]
 LATER = [Sample(Query(f"q{n}", "ann", "inbox", f"dog {n}", "travel"), "ann") for n in range(3)]
 
