@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from personaagent.data import Interaction, Persona
+from personaagent.data import Interaction, Item, Persona
 from personaagent.data.pins import barest
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, EmptyPersonaBetter
 from personaagent.optimizers.competing import Competing, Tally, believed
@@ -156,7 +156,9 @@ class Run:
     @property
     def _doubt(self) -> float:
         """What a text's persona with less in it must save, where few judges tell little."""
-        return DOUBT_OF_A_TEXT * len(self.judging) if self._sparing and not self.task.labels else 0
+        return (
+            DOUBT_OF_A_TEXT * len(self.judging) if self._sparing and not self.task.labels else 0.0
+        )
 
     def align(self) -> Persona:
         """The persona in the end; the first one where nothing did better."""
@@ -182,7 +184,9 @@ class Run:
         judges = {one.id for one in self.judging}
         return [one for one in self._trainset if one.id not in judges]
 
-    def _begin(self, start: Start, known: Sequence[Interaction], items: Any) -> list[str]:
+    def _begin(
+        self, start: Start, known: Sequence[Interaction], items: tuple[Item, ...]
+    ) -> list[str]:
         """STEP 2: start from the published persona, or from the profile; what that is held against,
         no profile, is replayed while it is written. Longer profiles, where these are candidates."""
         given, judging, writers = self.given, self.judging, self.given.writers
@@ -248,7 +252,7 @@ class Run:
             more = [self.champion.succeed(profile=profile) for profile in longer]
             self._end(LONGER, self._judge(more))
 
-    def _with_or_without_style(self, items: Any, new: bool) -> None:
+    def _with_or_without_style(self, items: tuple[Item, ...], new: bool) -> None:
         """STEP 2c: how the user writes, as it is counted, stands in a first persona; it is left out
         where that does better, and counted anew in a published one where that does."""
         learned = not all(one.own for one in items)
