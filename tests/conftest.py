@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from personaagent.memory import EpisodicMemory
 
-os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["LLAMA_ARG_THREADS"] = "1"
 os.environ["DSPY_CACHEDIR"] = tempfile.mkdtemp(prefix="personaagent-dspy-")
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 # What was learned of LMs in one run must not be known in the next.

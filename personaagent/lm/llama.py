@@ -225,6 +225,9 @@ def _load(path: Path, slots: int) -> Server:
 
 
 def _usable_cores() -> int:
+    """All of this process, or as many as the variable of llama.cpp's own server says."""
+    if (said := os.environ.get("LLAMA_ARG_THREADS", "")).isdecimal() and int(said):
+        return int(said)
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -28,17 +28,25 @@ SETTING = Setting(1, replay=6)
 
 
 class Slow:
-    """A rule book that is asked over a network; each call is a line in a file of its process."""
+    """A rule book that is asked over a network; each call is a line in a file of its process.
+
+    Nothing is answered before as many processes ask as are to work `together`: else the first
+    may have done everything when a second, slow to start, begins.
+    """
 
     supports_response_schema = True
     supported_params = RuleBook.supported_params
 
-    def __init__(self, folder: Path, latency: float) -> None:
+    def __init__(self, folder: Path, latency: float, together: int) -> None:
         self._book = RuleBook(INBOX, READINGS)
+        self._folder, self._together = folder, together
         self._latency = latency
         self._log = folder / f"calls-{os.getpid()}"
 
     def complete(self, request: lm15.Request) -> lm15.Response:
+        self._log.touch()
+        while len(processes(self._folder)) < self._together:
+            time.sleep(0.02)
         began = time.time()
         time.sleep(self._latency)
         said = self._book.complete(request)
@@ -55,6 +63,7 @@ class Make:
     folder: Path
     latency: float
     spec: str = "slow"
+    together: int = 1
 
     def __call__(self, slots: int) -> tuple[PersonaLM, Trainer]:
         lm, memory = self.parts(slots)
@@ -70,7 +79,7 @@ class Make:
             meter=Meter(),
             budget=None,
             cache=False,
-            engine=Slow(self.folder, self.latency),
+            engine=Slow(self.folder, self.latency, self.together),
         )
         return lm, EpisodicMemory(Store(self.database), HashEmbedder(dimensions=512))
 

@@ -116,7 +116,7 @@ def alone(tmp_path_factory):
 def test_a_cluster_makes_the_same_personas_and_never_overruns_the_lm(nodes, alone, tmp_path):
     """And who fails, because somebody else is at work on the user, does not stop the rest."""
     database = filled(tmp_path / "db")
-    make = Make(database, tmp_path, 0.02)
+    make = Make(database, tmp_path, 0.02, together=2)
     many, board = chosen(make), Board()
     busy, others = USERS[0], USERS[1:]
     with Store(database) as store:
@@ -148,7 +148,7 @@ def test_a_budget_is_refused_before_anything_is_asked(nodes, tmp_path):
 
 def test_a_workers_queue_is_worked_off_by_a_cluster(nodes, alone, tmp_path):
     database = filled(tmp_path / "db")
-    make = Make(database, tmp_path, 0.02)
+    make = Make(database, tmp_path, 0.02, together=2)
     lm, trainer = make(SLOTS)
     with Store(database) as store:
         jobs = Queue(store)
@@ -216,7 +216,7 @@ def test_an_evaluation_gives_the_same_answers_on_a_cluster(nodes, tmp_path):
 @pytest.mark.cluster
 def test_an_lm_of_the_machine_has_a_desk_on_each_node_with_all_its_slots(nodes, alone, tmp_path):
     database = filled(tmp_path / "db")
-    make = Make(database, tmp_path, 0.02, "weights.gguf")
+    make = Make(database, tmp_path, 0.02, "weights.gguf", together=2)
     many = chosen(make)
     on_ray.run(many, make, Board())
     assert many.failed == {}
@@ -230,9 +230,15 @@ def test_slots_are_divided_as_equally_as_they_go():
     assert ray_pool.shares(2, 8) == [1, 1]
 
 
-def parent(process: int) -> int:
-    (line,) = re.findall(r"^PPid:\s*(\d+)", Path(f"/proc/{process}/status").read_text(), re.M)
-    return int(line)
+def children(process: int, among: list[int]) -> list[int]:
+    """Which of them this process has started, of those that still run."""
+    found = []
+    for one in among:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            status = Path(f"/proc/{one}/status").read_text()
+            if re.search(rf"^PPid:\s*{process}$", status, re.M):
+                found.append(one)
+    return found
 
 
 @pytest.mark.cluster
@@ -241,16 +247,15 @@ def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
     """Last, as it takes one of the nodes."""
     cluster, second = nodes
     database = filled(tmp_path / "db")
-    make = Make(database, tmp_path, 0.3)  # both nodes have begun before all is done
+    make = Make(database, tmp_path, 0.1, together=2)
     many, board = chosen(make), Board()
     (raylet,) = second.all_processes["raylet"]
     lost: list[int] = []
 
     def kill() -> None:
-        mine = raylet.process.pid
-        while not (there := [one for one in processes(tmp_path) if parent(one) == mine]):
+        while not (there := children(raylet.process.pid, processes(tmp_path))):
             time.sleep(0.02)
-        time.sleep(0.3)  # in the middle of its calls
+        time.sleep(0.2)  # in the middle of its calls
         lost.extend(there)
         cluster.remove_node(second, allow_graceful=False)
         with suppress(ProcessLookupError):  # its raylet's end may have ended it
