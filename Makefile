@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test lint docs browser bench lock clean
 
+# Packages are compiled as they are imported, each once: to compile all takes longer than to install.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Threads that wait for each other crawl when another process takes a core.
 test bench: export OMP_NUM_THREADS = 1
 # Thousands of small databases: in memory where there is a folder for that, a commit waits for no disk.
@@ -39,8 +42,8 @@ lock: $(VENV)/.installed  ## write down the versions of this environment
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,examples,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[embedded,examples,dev]'
 	touch $@
 
 clean:

@@ -66,11 +66,13 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in stream]
 
 
-def learn(memory: EpisodicMemory, histories: Path, lm: PersonaLM, say: Callable[..., None]) -> None:
+def learn(memory: EpisodicMemory, histories: Path, users: Sequence[str], lm: PersonaLM,
+          say: Callable[..., None]) -> None:  # fmt: skip
     """Read everyone's chats in two halves, the second on top of the first."""
-    everyone: dict[str, list[Any]] = {}
+    everyone: dict[str, list[Any]] = {user: [] for user in users}
     for one in read_roles(histories, task=CHAT.name):
-        everyone.setdefault(one.user, []).append(one)
+        if one.user in everyone:
+            everyone[one.user].append(one)
     for half in (0, 1):
         part = [
             one
@@ -101,8 +103,9 @@ def summarize(memory: EpisodicMemory, users: Iterable[str], lm: PersonaLM, path:
         path.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
-def ask(memory: EpisodicMemory, questions: Sequence[dict[str, Any]], profiles: dict[str, str],
-        lms: Sequence[PersonaLM], kept: Kept, side_by_side: int) -> None:  # fmt: skip
+def ask(arms: Sequence[str], memory: EpisodicMemory, questions: Sequence[dict[str, Any]],
+        profiles: dict[str, str], lms: Sequence[PersonaLM], kept: Kept,
+        side_by_side: int) -> None:  # fmt: skip
     """Every arm's answer to every question that has none yet."""
     personas = {}
     for user in {one["user"] for one in questions}:
@@ -141,7 +144,7 @@ def ask(memory: EpisodicMemory, questions: Sequence[dict[str, Any]], profiles: d
     todo = [
         (arm, one, lms[(row + column) % len(lms)])
         for row, one in enumerate(questions)
-        for column, arm in enumerate(ARMS)
+        for column, arm in enumerate(arms)
         if (arm, one["id"]) not in kept.rows
     ]
     with ThreadPoolExecutor(side_by_side) as pool:
@@ -172,15 +175,17 @@ def judge(questions: Iterable[dict[str, Any]], lm: PersonaLM, answers: Kept, ver
 def table(answers: Kept, verdicts: Kept) -> str:
     """Shares honoured with 95 % intervals, and paired differences; bootstrap over users."""
     ids = sorted({id for _, id in verdicts.rows})
-    whole = [id for id in ids if all((arm, id) in verdicts.rows for arm in ARMS)]
+    told = {arm for arm, _ in verdicts.rows}
+    arms = [arm for arm in ARMS if arm in told]
+    whole = [id for id in ids if all((arm, id) in verdicts.rows for arm in arms)]
     owner = {row["id"]: row["user"] for row in answers.rows.values()}
     won = {arm: np.array([verdicts.rows[arm, id]["honoured"] for id in whole], float)
-           for arm in ARMS}  # fmt: skip
+           for arm in arms}  # fmt: skip
     over = OverUsers([owner[id] for id in whole])
     lines = [f"{len(whole)} questions of {len({owner[id] for id in whole})} users", "",
              "| | honoured [95 %] | against rag | tokens a question |",
              "|---|---|---|--:|"]  # fmt: skip
-    for arm in ARMS:
+    for arm in arms:
         tokens = np.mean([answers.rows[arm, id]["tokens"] for id in whole])
         gap = "" if arm == "rag, k=6" else over.said(won[arm] - won["rag, k=6"])
         lines.append(f"| {arm} | {over.said(won[arm])} | {gap} | {tokens:,.0f} |")
@@ -191,7 +196,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--users", type=int, help="so many, the first by name")
     parser.add_argument("--per-user", type=int, default=4)
+    parser.add_argument("--arms", default=";".join(ARMS), help="with semicolons between them")
     parser.add_argument("--side-by-side", type=int, default=64)
     for role in ("writer", "answerer", "judge"):
         parser.add_argument(f"--{role}", help="an LM, as `connect` takes it")
@@ -216,7 +223,8 @@ def main() -> None:
 
         drawn: list[dict[str, Any]] = []
         questions = rows_of(given.data / "questions.jsonl.gz")
-        for user in sorted({one["user"] for one in questions}):
+        users = sorted({one["user"] for one in questions})[: given.users]
+        for user in users:
             mine = [one for one in questions if one["user"] == user]
             drawn += random.Random(user).sample(mine, given.per_user)
         with Store(given.out / "memory.db") as store:
@@ -224,13 +232,14 @@ def main() -> None:
             profiles = given.out / "profiles.json"
             if given.writer:
                 (writer,) = lms("writer")
-                learn(memory, given.data / "histories.jsonl.gz", writer, say)
-                summarize(memory, {one["user"] for one in questions}, writer, profiles)
+                learn(memory, given.data / "histories.jsonl.gz", users, writer, say)
+                summarize(memory, users, writer, profiles)
             if given.answerer:
                 texts = json.loads(profiles.read_text("utf-8"))
                 # One question of everyone, then the next: a run that is stopped has all users.
                 drawn.sort(key=lambda one: random.Random(one["id"]).random())
-                ask(memory, drawn, texts, lms("answerer"), answers, given.side_by_side)
+                ask(given.arms.split(";"), memory, drawn, texts, lms("answerer"), answers,
+                    given.side_by_side)  # fmt: skip
         if given.judge:
             (judging,) = lms("judge")
             judge(drawn, judging, answers, verdicts, given.side_by_side)

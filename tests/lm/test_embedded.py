@@ -187,6 +187,16 @@ def test_an_answer_that_cannot_be_held_to_a_text_is_not_given(monkeypatch, tmp_p
     assert not server.bodies
 
 
+@pytest.mark.parametrize(
+    ("said", "cores"), [("1", 1), ("3", 3), ("", None), ("0", None), ("all", None)]
+)
+def test_it_takes_all_cores_or_as_many_as_it_is_told(monkeypatch, said, cores):
+    monkeypatch.delenv("LLAMA_ARG_THREADS")
+    everything = llama._usable_cores()
+    monkeypatch.setenv("LLAMA_ARG_THREADS", said)
+    assert llama._usable_cores() == (cores or everything)
+
+
 def test_a_model_that_cannot_be_loaded_is_named(monkeypatch):
     def load(path, slots):
         raise RuntimeError("no such architecture")
