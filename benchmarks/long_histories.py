@@ -8,6 +8,7 @@ is judged by what came later.
 
     python -m benchmarks.long_histories --data FOLDER --out FOLDER --learn ours --writer LM
     python -m benchmarks.long_histories --data FOLDER --out FOLDER --learn pag --writer LM
+    python -m benchmarks.long_histories --data FOLDER --out FOLDER --learn gepa --writer LM
     python -m benchmarks.long_histories --data FOLDER --out FOLDER --arms all --answerer LM
     python -m benchmarks.long_histories --out FOLDER         the table again, from what was kept
 
@@ -33,6 +34,7 @@ import dspy
 import numpy as np
 
 from benchmarks.kept import Kept, OverUsers
+from benchmarks.rivals.gepa import gepa
 from personaagent import EpisodicMemory, PersonaAgentError, SentenceEmbedder, Store, connect
 from personaagent.data import Action, FusionWeights, Interaction, Persona, Task, read_tasks
 from personaagent.data.facts import facts_of, quoted
@@ -52,6 +54,7 @@ from personaagent.optimizers import AlignmentLog, Setting
 from personaagent.optimizers.competing import kind_of
 from personaagent.optimizers.log import BARE, LONGER, STYLE, WITHOUT
 from personaagent.optimizers.log import MEMORIES as RECALLED
+from personaagent.optimizers.prequential import JUDGES
 from personaagent.optimizers.setting import PAPER
 from personaagent.programs import PersonaAgent, QueryScope
 from personaagent.service import Trainer
@@ -63,10 +66,18 @@ MEMORIES = {f"ours, k={k}": k for k in (4, 16)}  # ours beside so many memories
 ALONE = "ours, the LM alone"  # without the habit that its answers are fused with
 PAPERS = "the paper's"
 SUMMARY = "pag, k=4"
+RIVAL = "gepa"
 COUNTED = {f"counted, k={k}": k for k in (12, 16)}  # what code counts, and so many memories
 COUNTED_WORDS = 60
+GEPA_PAST = 40  # of the latest interactions, as in benchmarks.optimizers
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "ours without persona": {"profile": "", "directives": (), "items": (), "whole": False},
+    "ours without memory": {"actions": ()},
+    "ours without action": {"actions": (Action("recall", {"k": 4}),)},  # the same for everybody
+}
 ARMS = (
     "none", "rag, k=4", "rag, k=16", "latest 60", SUMMARY, BEFORE, ALONE, AFTER, *MEMORIES, PAPERS,
+    RIVAL, *ABLATIONS,
 )  # fmt: skip
 RIVALS = ("rag, k=16", "rag, k=4")
 OTHERS = {
@@ -141,6 +152,31 @@ def learn(way: str, memory: EpisodicMemory, task: Task, users: Iterable[str], lm
         print(f"{way}: {user}: {int(used['calls'])} calls, {updates}, {log.stopped}", flush=True)
 
     at_once(one, [user for user in users if (way, user) not in learned.rows])
+
+
+def learn_by_gepa(memory: EpisodicMemory, task: Task, users: Iterable[str], lm: PersonaLM,
+                  learned: Kept, personas: Kept) -> None:  # fmt: skip
+    """Everybody's persona by GEPA: from the first one of ours, with as many answers judged as ours
+    took calls."""
+
+    def one(user: str) -> None:
+        ours, start = learned.rows["ours", user], personas.rows["ours", user]["chain"][0]
+        past = memory.store.of(user).interactions(task.name)[-GEPA_PAST:]
+        with lm.meter.measure() as used:
+            found = gepa(task, first := Persona.from_dict(start), past, lm, judges=JUDGES,
+                         calls=ours["calls"])  # fmt: skip
+        spent = used.snapshot()
+        personas.add({"arm": RIVAL, "id": user, "chain": [found.to_dict()]})
+        words = [len(each.render().split()) for each in (first, found)]
+        learned.add({
+            "arm": RIVAL, "id": user, "calls": spent.calls,
+            "tokens": spent.input_tokens + spent.output_tokens, "updates": [], "steps": [],
+            "first": [0.0, words[0]], "last": [0.0, words[1]], "stopped": "",
+        })  # fmt: skip
+        print(f"{RIVAL}: {user}: {spent.calls} calls, {words[0]} to {words[1]} words", flush=True)
+
+    known = [user for user in users if ("ours", user) in learned.rows]
+    at_once(one, [user for user in known if (RIVAL, user) not in learned.rows])
 
 
 def summarize(
@@ -237,12 +273,17 @@ class Arms:
 
     def knows(self, arm: str, user: str) -> bool:
         """Whether there is what the arm needs."""
-        way = {PAPERS: "paper", SUMMARY: "pag"}.get(arm, "ours")
+        way = {PAPERS: "paper", SUMMARY: "pag", RIVAL: RIVAL}.get(arm, "ours")
         return arm in self._plain or arm in COUNTED or (way, user) in self._chains
 
-    def same(self, arm: str, user: str) -> bool:
-        """Whether the arm is what was before alignment: nothing was accepted."""
-        return arm == AFTER and len(self._chains["ours", user]) == 1
+    def twin(self, arm: str, user: str) -> str | None:
+        """An arm that asks in the same words: nothing was accepted, or nothing is left out."""
+        chain = self._chains.get(("ours", user), [])
+        if arm == AFTER and len(chain) == 1:
+            return BEFORE
+        if arm in ABLATIONS and said(chain[-1].succeed(**ABLATIONS[arm])) == said(chain[-1]):
+            return AFTER
+        return None
 
     def __call__(self, arm: str, one: Sample) -> Any:
         asked = {"query": one.query.query, "user": one.query.user, "before": one.query.time}
@@ -252,9 +293,11 @@ class Arms:
             return self._summarized(**asked)
         if arm in COUNTED:
             return self._agent(**asked, persona=self._counted(one.query.user, COUNTED[arm]))
-        if arm == PAPERS:
-            return self._agent(**asked, persona=self._chains["paper", one.query.user][-1])
+        if way := {PAPERS: "paper", RIVAL: RIVAL}.get(arm):
+            return self._agent(**asked, persona=self._chains[way, one.query.user][-1])
         chain = self._chains["ours", one.query.user]
+        if arm in ABLATIONS:
+            return self._agent(**asked, persona=chain[-1].succeed(**ABLATIONS[arm]))
         at = int(arm.split()[-1]) if arm.startswith("update") else 0 if arm == BEFORE else -1
         if arm == ALONE:
             return self._agent(**asked, persona=chain[at].succeed(trust=FusionWeights()))
@@ -291,13 +334,13 @@ def ask(arms: Sequence[str], answer: Arms, task: Task, asked: Sequence[Sample],
             if (arm, sample.query.id) in answers.rows or not answer.knows(arm, user):
                 continue
             todo.append((arm, sample, lms[(number + place) % len(lms)]))
-    copied = [(arm, sample) for arm, sample, _ in todo if answer.same(arm, sample.query.user)]
-    todo = [one for one in todo if not answer.same(one[0], one[1].query.user)]
+    twins = [(arm, one, answer.twin(arm, one.query.user)) for arm, one, _ in todo]
+    todo = [job for job, (_, _, twin) in zip(todo, twins, strict=True) if twin is None]
     todo.sort(key=lambda job: job[0] == "latest 60")  # these are long: last
     with ThreadPoolExecutor(side_by_side) as pool:
         list(pool.map(lambda job: one(*job), todo))
-    for arm, sample in copied:  # the same prompts: the same answer
-        if row := answers.rows.get((BEFORE, sample.query.id)):
+    for arm, sample, twin in twins:  # the same prompts: the same answer
+        if twin and (row := answers.rows.get((twin, sample.query.id))):
             answers.add({**row, "arm": arm})
 
 
@@ -374,7 +417,7 @@ def _learning(learned: Kept) -> list[str]:
     """What learning took a user."""
     lines = ["| learned | users | calls a user | tokens a user | words before | words after |",
              "|---|--:|--:|--:|--:|--:|"]  # fmt: skip
-    for way in SETTINGS:
+    for way in (*SETTINGS, RIVAL):
         rows = [row for (one, _), row in learned.rows.items() if one == way]
         if rows:
             means = [np.mean([row[one] for row in rows]) for one in ("calls", "tokens")]
@@ -435,7 +478,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--side-by-side", type=int, default=64)
     parser.add_argument("--likelihoods", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--learn", choices=(*SETTINGS, "pag"))
+    parser.add_argument("--learn", choices=(*SETTINGS, "pag", RIVAL))
     parser.add_argument("--writer", help="an LM, as `connect` takes it")
     parser.add_argument("--writer-base", help="its address")
     parser.add_argument("--arms", default="", help="with semicolons between them, or all")
@@ -463,6 +506,8 @@ def main() -> None:
                 lm = connected(given.writer, given.writer_base, given)
                 if given.learn == "pag":
                     summarize(memory, task, users, lm, personas)
+                elif given.learn == RIVAL:
+                    learn_by_gepa(memory, task, users, lm, learned, personas)
                 else:
                     learn(given.learn, memory, task, users, lm, learned, personas)
             if given.arms:

@@ -11,6 +11,7 @@ from typing import Any
 import dspy
 
 from benchmarks.rivals.budget import spent
+from benchmarks.rivals.gepa import metric_of
 from benchmarks.rivals.job import Arm, Lesson, Product
 from benchmarks.rivals.program import (
     Ledger,
@@ -75,12 +76,8 @@ def _with_dspy(
 
 
 def _gepa(lesson: Lesson) -> Product:
-    def metric(gold: Any, said: Any, trace: Any = None, name: Any = None, part: Any = None) -> Any:
-        del trace, name, part
-        return feedback(lesson.task, gold, said)
-
     optimizer = dspy.GEPA(
-        metric=metric,
+        metric=metric_of(lesson.task),
         max_metric_calls=10 * lesson.calls,  # cached answers are free: the ration is what ends it
         reflection_lm=_writer(lesson, temperature=1.0),
         num_threads=1,

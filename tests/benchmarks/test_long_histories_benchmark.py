@@ -11,24 +11,29 @@ from worlds_of_mail import INBOX, book, habitual, remembering
 
 from benchmarks.kept import Kept, OverUsers
 from benchmarks.long_histories import (
+    ABLATIONS,
     AFTER,
     ARMS,
     BEFORE,
     COUNTED,
     MEMORIES,
+    PAPERS,
+    RIVAL,
     SUMMARY,
     Arms,
     ask,
     learn,
+    learn_by_gepa,
     summarize,
     table,
 )
-from personaagent.data import Persona, Query
+from personaagent.data import Action, Persona, Query
 from personaagent.experiments.cohort import Sample
 
 ROOT = Path(__file__).parents[2]
 FILMS = "films", "embedded", "memories", "films-again", "portable", "portable-back"
 FOLDERS = [*(f"long-histories/{one}" for one in FILMS), "texts/lamp-4", "texts/lamp-5"]
+OURS = [one for one in ARMS if one not in (PAPERS, RIVAL)]  # these are learned each by itself
 LATER = [Sample(Query(f"q{n}", "ann", "inbox", f"dog {n}", "travel"), "ann") for n in range(3)]
 
 
@@ -49,7 +54,7 @@ def test_the_published_tables_are_computed_from_what_is_kept(folder):
     assert made in (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
-def run(tmp_path, kept, lms, arms=ARMS[:-1]):
+def run(tmp_path, kept, lms, arms=OURS):
     with remembering(tmp_path, *habitual()) as memory:
         learn("ours", memory, INBOX, ["ann"], lms[0], kept["learned"], kept["personas"])
         answer = Arms(INBOX, memory, kept["personas"])
@@ -63,7 +68,7 @@ def test_every_arm_answers_under_what_it_is_called(tmp_path, kept):
         learn("ours", memory, INBOX, ["ann"], lm, kept["learned"], kept["personas"])
         summarize(memory, INBOX, ["ann"], lm, kept["personas"])
         answer = Arms(INBOX, memory, kept["personas"])
-        for arm in (*ARMS[:-1], *COUNTED):  # the paper's was not learned
+        for arm in (*OURS, *COUNTED):
             rules = book()
             with dspy.context(lm=stand_in(rules)):
                 answer(arm, LATER[0])
@@ -77,7 +82,10 @@ def test_every_arm_answers_under_what_it_is_called(tmp_path, kept):
         False,
         True,
     )
-    assert not answer.knows("the paper's", "ann")
+    without = [shown[arm] for arm in ABLATIONS]
+    assert [count for count, _ in without] == [0, 0, 4]
+    assert ["answer travel" in text for _, text in without] == [False, True, True]
+    assert not answer.knows(PAPERS, "ann")
 
 
 def test_the_table_says_what_arms_are_worth_and_what_an_update_was_worth_later(tmp_path, kept):
@@ -121,6 +129,35 @@ def test_where_alignment_changed_nothing_the_answer_before_it_stands(tmp_path, k
     assert len(rules.asked) == len(LATER)
     rows = kept["answers"].rows
     assert all(rows[AFTER, f"q{n}"] == rows[BEFORE, f"q{n}"] | {"arm": AFTER} for n in range(3))
+
+
+def test_where_nothing_is_left_out_ours_is_not_asked_again(tmp_path, kept):
+    bare = Persona("ann", "inbox", actions=(Action("recall", {"k": 16}),))
+    kept["personas"].add({"arm": "ours", "id": "ann", "chain": [bare.to_dict()]})
+    rules = book()
+    with remembering(tmp_path, *habitual()) as memory:
+        answer = Arms(INBOX, memory, kept["personas"])
+        arms = (BEFORE, AFTER, "ours without persona", "ours without memory")
+        ask(arms, answer, INBOX, LATER, [stand_in(rules)], kept["answers"], kept["texts"], 2)
+    assert len(rules.asked) == 2 * len(LATER)
+    assert len(kept["answers"].rows) == len(arms) * len(LATER)
+
+
+def test_gepa_begins_with_our_first_persona_and_its_calls_are_counted(tmp_path, kept):
+    first = Persona("ann", "inbox", profile="Loves dogs.")
+    kept["personas"].add({"arm": "ours", "id": "ann", "chain": [first.to_dict(), first.to_dict()]})
+    kept["learned"].add({"arm": "ours", "id": "ann", "calls": 12})
+    rules = book(says={"new_instruction": "If the message mentions dog, answer travel."})
+    with remembering(tmp_path, *habitual()) as memory:
+        files = kept["learned"], kept["personas"]
+        learn_by_gepa(memory, INBOX, ["ann"], stand_in(rules), *files)
+        assert kept["learned"].rows[RIVAL, "ann"]["calls"] == len(rules.asked) > 12
+        assert first.render() in rules.asked[0].everything
+        answer = Arms(INBOX, memory, kept["personas"])
+        ask([RIVAL], answer, INBOX, LATER, [stand_in(rules)], kept["answers"], kept["texts"], 2)
+    (chain,) = [row["chain"] for (arm, _), row in kept["personas"].rows.items() if arm == RIVAL]
+    assert all(chain[0]["profile"] in one.everything for one in rules.asked[-len(LATER) :])
+    assert {id for arm, id in kept["answers"].rows if arm == RIVAL} == {"q0", "q1", "q2"}
 
 
 def test_means_are_of_questions_and_intervals_of_users():
