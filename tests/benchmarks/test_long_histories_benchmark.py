@@ -10,7 +10,7 @@ from rulebook import stand_in
 from worlds_of_mail import INBOX, book, habitual, remembering
 
 from benchmarks.kept import Kept, OverUsers
-from benchmarks.long_histories import (
+from benchmarks.long_arms import (
     ABLATIONS,
     AFTER,
     ARMS,
@@ -21,12 +21,8 @@ from benchmarks.long_histories import (
     RIVAL,
     SUMMARY,
     Arms,
-    ask,
-    learn,
-    learn_by_gepa,
-    summarize,
-    table,
 )
+from benchmarks.long_histories import ask, learn, learn_by_gepa, summarize, table
 from personaagent.data import Action, Persona, Query
 from personaagent.experiments.cohort import Sample
 
