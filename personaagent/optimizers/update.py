@@ -57,7 +57,7 @@ class FullRewrite:
             f"user {gradient.truth}{_likelihood(gradient)}: {gradient.text}"
             for replayed, gradient in zip(proposal.batch, proposal.gradients, strict=True)
         ]
-        if proposal.condensed and len(feedback) > 1:
+        if proposal.condensed and len(feedback) > 2:
             feedback.append(f"What recurs: {proposal.condensed}")
         batch = [one.interaction for one in proposal.batch]
         return [rewriter(proposal.persona, batch, feedback).persona]

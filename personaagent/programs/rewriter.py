@@ -131,9 +131,10 @@ class PersonaRewriter(dspy.Module):
         )
 
     def condense(self, critiques: Sequence[str]) -> str:
-        """What recurs in several critiques and what contradicts itself; a single one as it is."""
-        if len(critiques) < 2:
-            return "".join(critiques)
+        """What recurs in several critiques and what contradicts itself; two as they are: of so few
+        an LM makes recurrences up."""
+        if len(critiques) < 3:
+            return "\n".join(critiques)
         with dspy.context(adapter=PersonaAdapter()), truncation_expected():
             said = self.write_summary(critiques="\n".join(f"- {one}" for one in critiques))
         return str(said.summary).strip()
