@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import dspy
+import psutil
 import pytest
 from ray_world import SETTING, Make, most_at_once, processes
 from worlds_of_mail import INBOX, habitual
@@ -232,39 +232,54 @@ def test_slots_are_divided_as_equally_as_they_go():
 
 def children(process: int, among: list[int]) -> list[int]:
     """Which of them this process has started, of those that still run."""
-    found = []
-    for one in among:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            status = Path(f"/proc/{one}/status").read_text()
-            if re.search(rf"^PPid:\s*{process}$", status, re.M):
-                found.append(one)
-    return found
+    return [one for one in among if psutil.pid_exists(one) and parent(one) == process]
 
 
-@pytest.mark.cluster
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
-    """Last, as it takes one of the nodes."""
-    cluster, second = nodes
-    database = filled(tmp_path / "db")
-    make = Make(database, tmp_path, 0.1, together=2)
-    many, board = chosen(make), Board()
+def parent(process: int) -> int:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(process).ppid()
+    return 0
+
+
+def lose_a_node(cluster, second, database: str, folder: Path, board: Board) -> tuple[Many, bool]:
+    """Work on the users, and take the second node while one of its processes asks the LM. Whether
+    that came to pass: now and then Ray starts what is meant for a node on another one."""
+    many = chosen(make := Make(database, folder, 0.1, together=2))
     (raylet,) = second.all_processes["raylet"]
-    lost: list[int] = []
+    over, lost = threading.Event(), threading.Event()
 
     def kill() -> None:
-        while not (there := children(raylet.process.pid, processes(tmp_path))):
-            time.sleep(0.02)
+        while not (there := children(raylet.process.pid, processes(folder))):
+            if over.wait(0.02):
+                return
         time.sleep(0.2)  # in the middle of its calls
-        lost.extend(there)
+        lost.set()
         cluster.remove_node(second, allow_graceful=False)
         with suppress(ProcessLookupError):  # its raylet's end may have ended it
             os.kill(there[0], signal.SIGKILL)
 
-    threading.Thread(target=kill, daemon=True).start()
-    on_ray.run(many, make, board)
-    assert len(lost) == 1
-    assert many.failed == {}
-    assert hashes(database) == alone[0]
-    assert sorted(board.ended) == sorted(USERS)
-    assert len(processes(tmp_path)) >= 2  # a desk that is started anew may find all users done
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        on_ray.run(many, make, board)
+    finally:
+        over.set()
+        thread.join()
+    return many, lost.is_set()
+
+
+@pytest.mark.cluster
+def test_a_node_that_is_lost_loses_no_user(nodes, alone, tmp_path):
+    """Last, as it takes one of the nodes."""
+    for attempt in range(5):
+        folder, board = tmp_path / str(attempt), Board()
+        folder.mkdir()
+        database = filled(folder / "db")
+        many, lost = lose_a_node(*nodes, database, folder, board)
+        assert many.failed == {}
+        assert hashes(database) == alone[0]
+        assert sorted(board.ended) == sorted(USERS)
+        if lost:
+            break
+    assert lost
+    assert len(processes(folder)) >= 2  # a desk that is started anew may find all users done
