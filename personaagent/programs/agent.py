@@ -13,7 +13,7 @@ from personaagent.data.task import given
 from personaagent.memory import EpisodicMemory
 from personaagent.programs.action import ActionChooser
 from personaagent.programs.answer import Answerer
-from personaagent.programs.directive_matching import item_scores, match_directives
+from personaagent.programs.directive_matching import announced, item_scores, match_directives
 from personaagent.programs.fusion import serve, trusted
 from personaagent.programs.persona import PersonaParameter, checked
 from personaagent.programs.retriever import MemoryRetriever
@@ -122,7 +122,9 @@ class PersonaAgent(dspy.Module):
         prompt = self._prompt(persona, situation.query)
         directives = match_directives(self.memory, persona, situation)
         said, observations = within_context(
-            lambda seen: self.answer(query=situation.query, **_shown(prompt, seen, directives)),
+            lambda seen: self.answer(
+                query=situation.query, **self._shown(prompt, situation.query, seen, directives)
+            ),
             self.act(situation, persona, prompt),
         )
         answer, distribution, habit = said.answer, said.distribution, None
@@ -196,13 +198,26 @@ class PersonaAgent(dspy.Module):
             exclude=situation.exclude,
             persona=persona,
         )
-        shown = _shown(self._prompt(persona, past.query), said.observations, said.directives)
+        prompt = self._prompt(persona, past.query)
+        shown = self._shown(prompt, past.query, said.observations, said.directives)
         said.nats = self.answer.nats(past.query, past.response, **shown)
         return said
 
     def _prompt(self, persona: Persona, query: str) -> str:
         """The system prompt without the directives that have a cue."""
         return persona.standing_prompt(item_scores(self.memory, persona, query))
+
+    def _shown(
+        self,
+        prompt: str,
+        query: str,
+        observations: Sequence[Observation],
+        directives: Sequence[Directive],
+    ) -> dict[str, str]:
+        """What the LM is shown beside the query."""
+        rule = announced(directives[0], query, self.task.item) if directives else ""
+        evidence = "\n".join(seen.text for seen in observations if seen.text)
+        return {"persona": prompt, "evidence": evidence, "directive": rule}
 
     def observe(self, interaction: Interaction) -> None:
         """Close the loop: what the user really answered enters memory (known ones change nothing).
@@ -219,14 +234,3 @@ def _whose(persona: Persona | None) -> str:
     if persona is None:
         return "each user's published persona"
     return f"version {persona.version} of {persona.user!r}"
-
-
-def _shown(
-    prompt: str, observations: Sequence[Observation], directives: Sequence[Directive]
-) -> dict[str, str]:
-    """What the LM is shown beside the query."""
-    return {
-        "persona": prompt,
-        "evidence": "\n".join(seen.text for seen in observations if seen.text),
-        "directive": directives[0].text if directives else "",
-    }

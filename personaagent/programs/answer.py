@@ -77,10 +77,7 @@ class Answerer(dspy.Module):
 
     def _rule(self, directive: str) -> str:
         """Behind the query, where a small LM heeds it most."""
-        if not directive:
-            return ""
-        task = self.task
-        return f"This {task.item} falls under a rule of this user: {directive} {task.answer}:"
+        return f"{directive} {self.task.answer}:" if directive else ""
 
     def messages(self, query: str, **inputs: str) -> list[dict[str, str]]:
         """What the LM is asked where its answer is read, or is a text; `inputs` as in a call."""

@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from personaagent.data import Choice, Directive, Item, Persona
 from personaagent.data.influence import said_alike
 from personaagent.data.items import render, word_count
+from personaagent.data.words import words_of
 from personaagent.memory import EpisodicMemory, Memory
 from personaagent.programs.scope import QueryScope
 from personaagent.programs.user_label_prior import NEIGHBOURS, votes_of
 
+_STEM = 3  # letters at least that an ending leaves, and two thirds of a word
 VERBATIM = 0.92  # cosine from which a past query is nearly the same text: a word or two differ
 
 
@@ -47,6 +49,27 @@ def match_directives(
     if precedent is None:
         return ordered
     return [one for one in ordered if not precedent.gainsays(_answer_of(memory, situation, one))]
+
+
+def announced(directive: Directive, query: str, item: str) -> str:
+    """The rule in front of an LM: that it holds for the query only where that says the cue's words.
+    A capable LM does as it is told, also where a cosine was too kind to a cue.
+
+    Args:
+        directive: one that fits.
+        query: the user's.
+        item: what the task calls a query.
+    """
+    if _says(query.lower(), directive.cue.lower()):
+        return f"This {item} falls under a rule of this user: {directive.text}"
+    return f"A rule of this user, if this {item} falls under it: {directive.text}"
+
+
+def _says(query: str, cue: str) -> bool:
+    """Whether a text has the words of a cue, in any order and with other endings."""
+    said = words_of(query)
+    stems = [word[: max(_STEM, 2 * len(word) // 3)] for word in words_of(cue)]
+    return cue in query or all(any(one.startswith(stem) for one in said) for stem in stems)
 
 
 def item_scores(memory: EpisodicMemory, persona: Persona, query: str) -> dict[Item, float] | None:

@@ -15,7 +15,12 @@ from personaagent.data import Choice, Directive, FusionWeights, Item, Persona, T
 from personaagent.memory import EpisodicMemory, Store
 from personaagent.memory.erasure import erase
 from personaagent.programs import PersonaAgent, Personal, QueryScope
-from personaagent.programs.directive_matching import fit, item_scores, match_directives
+from personaagent.programs.directive_matching import (
+    announced,
+    fit,
+    item_scores,
+    match_directives,
+)
 
 
 def persona(*directives):
@@ -33,6 +38,25 @@ def test_a_directive_speaks_where_its_cue_reaches(memory):
         match_directives(memory, persona(dog), asking("a long evening with steel and no animals"))
         == []
     )
+
+
+@pytest.mark.parametrize(
+    ("cue", "query", "certain"),
+    [
+        ("dog", "Walk the dogs", True),
+        ("dog", "walk the puppy", False),
+        ("car repair", "the repair of my car", True),
+        ("car repair", "the repair of my bike", False),
+        ("ferries", "the ferry to Hull", True),
+        ("狗", "我的狗", True),
+        ("Köln", "nach KÖLN", True),
+    ],
+)
+def test_an_lm_is_told_that_a_rule_holds_only_where_the_query_says_its_cue(cue, query, certain):
+    told = announced(Directive(f"If it mentions {cue}, answer travel.", cue=cue), query, "message")
+    assert f"If it mentions {cue}, answer travel." in told
+    assert told.startswith("This message falls under a rule") is certain
+    assert ("if this message falls under it" in told) is not certain
 
 
 def test_the_best_fit_comes_first_and_standing_directives_stay_out(memory):
