@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.chats import ARMS, Kept, table
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_published_table_is_computed_from_the_kept_verdicts():
-    kept = ROOT / "results" / "chats"
+@pytest.mark.parametrize("folder", ["chats", "chats-embedded"])
+def test_the_published_table_is_computed_from_the_kept_verdicts(folder):
+    kept = ROOT / "results" / folder
     made = table(Kept(kept / "answers.jsonl"), Kept(kept / "verdicts.jsonl"))
     assert made in (ROOT / "docs" / "results-chats.md").read_text(encoding="utf-8")
 

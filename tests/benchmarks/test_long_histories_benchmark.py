@@ -28,7 +28,12 @@ from personaagent.experiments.cohort import Sample
 
 ROOT = Path(__file__).parents[2]
 FILMS = "films", "embedded", "memories", "films-again", "portable", "portable-back"
-FOLDERS = [*(f"long-histories/{one}" for one in FILMS), "texts/lamp-4", "texts/lamp-5"]
+LABELS = "lamp-1", "lamp-2n-style", "lamp-2m-style", "lamp-3-style"
+FOLDERS = [
+    *(f"long-histories/{one}" for one in FILMS),
+    *(f"labels/{one}" for one in LABELS),
+    *("texts/lamp-4", "texts/lamp-5"),
+]
 OURS = [one for one in ARMS if one not in (PAPERS, RIVAL)]  # these are learned each by itself
 LATER = [Sample(Query(f"q{n}", "ann", "inbox", f"dog {n}", "travel"), "ann") for n in range(3)]
 

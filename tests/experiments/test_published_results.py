@@ -128,9 +128,9 @@ def on_films(number: int) -> dict[str, tuple[str, str]]:
     return {row[0]: (short(row[2]), row[5]) for row in table(page, head, number)}
 
 
-def on_chats() -> dict[str, tuple[str, str]]:
+def on_chats(number: int) -> dict[str, tuple[str, str]]:
     page = (DOCS / "results-chats.md").read_text()
-    rows = table(page, "| | honoured [95 %] | against rag | tokens a question |")
+    rows = table(page, "| | honoured [95 %] | against rag | tokens a question |", number)
     return {row[0]: (short(row[1]), row[3]) for row in rows}
 
 
@@ -143,10 +143,21 @@ def on_texts(number: int) -> dict[str, tuple[str, str]]:
     return {row[0]: (short(row[2]), row[5]) for row in table(page, head, number)}
 
 
+def on_labels(measure: str, number: int) -> dict[str, tuple[str, str]]:
+    page = (DOCS / "results-labels.md").read_text()
+    head = (
+        f"| | questions | {measure} [95 %] | minus rag, k=4 | minus ours before alignment | tokens "
+        "| calls |"
+    )
+    return {row[0]: (short(row[2]), row[5]) for row in table(page, head, number)}
+
+
+CAPABLE = ("", "none", "rag, k=4", "ours")
 SYSTEMS = ("", "non-personalized", "rag", "personaagent")
 ROWS = {
-    "chats: preferences": (on_chats, (), ("", "none", "rag, k=6", "persona")),
-    "the same, in 700": (on_chats, (), ("", "none", "rag, k=6", "persona, 700 words")),
+    "chats: preferences": (on_chats, (0,), ("", "none", "rag, k=6", "persona")),
+    "the same, in 700": (on_chats, (0,), ("", "none", "rag, k=6", "persona, 700 words")),
+    "the same, small": (on_chats, (1,), ("", "none", "rag, k=6", "persona, 700 words")),
     "long histories of": (on_films, (3,), ("user's mean", "", "rag, k=16", "ours")),
     "the same, five": (on_films, (1,), ("user's mean", "", "rag, k=16", "ours")),
     "whole histories": (in_report, (13,), ("knn", *SYSTEMS[1:])),
@@ -155,6 +166,14 @@ ROWS = {
     "excerpts of news": (in_report, (9,), ("knn", *SYSTEMS[1:])),
     "headlines in": (on_texts, (0,), ("", "none", "rag, k=4", "ours")),
     "titles of papers": (on_texts, (1,), ("", "none", "rag, k=4", "ours")),
+    "papers that": (on_labels, ("accuracy", 0), CAPABLE),
+    "articles of": (on_labels, ("accuracy", 1), CAPABLE),
+    "tags of": (on_labels, ("accuracy", 2), CAPABLE),
+    "stars of": (
+        on_labels,
+        ("mean absolute error", 0),
+        ("user's mode", "none", "rag, k=4", "ours"),
+    ),
     "few reviews": (in_report, (14,), ("majority", *SYSTEMS[1:])),
 }
 """How a row of the first page begins, the table it is from, and the systems of its columns."""
@@ -181,11 +200,16 @@ def test_the_price_of_learning_is_the_one_that_the_pages_say():
     films = (DOCS / "results-long-histories.md").read_text()
     head = "| learned | users | calls a user | tokens a user | words before | words after |"
     texts = (DOCS / "results-texts.md").read_text()
+    labels = (DOCS / "results-labels.md").read_text()
     for begins, page, number in (
         ("long histories of", films, 3),
         ("the same, five", films, 1),
         ("headlines in", texts, 0),
         ("titles of papers", texts, 1),
+        ("papers that", labels, 0),
+        ("articles of", labels, 1),
+        ("tags of", labels, 2),
+        ("stars of", labels, 3),
     ):
         (line,) = [one for one in FIRST.splitlines() if one.startswith(f"| {begins}")]
         ours = {row[0]: row[2:4] for row in table(page, head, number)}["ours"]
