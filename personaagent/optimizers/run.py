@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from personaagent.data import Interaction, Item, Persona
+from personaagent.data import Action, Interaction, Item, Persona
 from personaagent.data.pins import barest
 from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, EmptyPersonaBetter
 from personaagent.optimizers.competing import Competing, Tally, believed
@@ -160,6 +160,13 @@ class Run:
             DOUBT_OF_A_TEXT * len(self.judging) if self._sparing and not self.task.labels else 0.0
         )
 
+    @property
+    def _beginning_to_recall(self) -> tuple[Action, ...]:
+        """What a first persona recalls of a long history where few judges tell little: on films
+        four memories beside it did better than what such judges chose, and no worse than none."""
+        many = self._spares and RECALL_MANY in self._policies
+        return (Action("recall"),) if many and self.task.labels else ()
+
     def align(self) -> Persona:
         """The persona in the end; the first one where nothing did better."""
         new = fresh(self.agent.persona_of(self.user))
@@ -208,7 +215,11 @@ class Run:
             # Where calls are dear a long history is described at once: a short profile beside it
             # would have to be replayed as well.
             described = describing()[-1:] if self._sparing and start.profile else []
-            begun = replace(start, profile=start.profile and not described)
+            begun = replace(
+                start,
+                profile=start.profile and not described,
+                actions=start.actions or self._beginning_to_recall,
+            )
             made = start_of(
                 self.agent, self.user, self._older, judging, begun, items, writers, self._counted
             )

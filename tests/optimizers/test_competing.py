@@ -144,6 +144,18 @@ def test_an_lm_whose_edits_bring_nothing_keeps_its_persona_within_thirty_calls(l
     assert any("no better" in one.reason for step in log.steps for one in step.candidates)
 
 
+def test_with_an_lm_that_tells_labels_only_a_long_history_begins_with_memories(
+    long, agent, history
+):
+    memory, many = long
+    first = learned(memory, many, Capable(INBOX, READINGS)).first
+    assert first.profile
+    assert first.actions == (Action("recall"),)
+    assert learned(agent.memory, history, Capable(INBOX, READINGS)).first.actions == ()
+    read = align(PersonaAgent(INBOX, memory), many, lm=stand_in(book()), iterations=0)
+    assert read.first.actions == ()
+
+
 def test_a_critique_sees_task_persona_what_was_found_and_both_answers(agent, history):
     rules = Capable(INBOX, READINGS)
     mine = Persona("ann", "inbox", profile="P.", actions=(Action("recall"),))
