@@ -12,11 +12,12 @@ is judged by what came later.
     python -m benchmarks.long_histories --data FOLDER --out FOLDER --arms all --answerer LM
     python -m benchmarks.long_histories --out FOLDER         the table again, from what was kept
 
-FOLDER of the data has history.jsonl.gz, queries.jsonl.gz and tasks.json, as `personaagent evaluate`
-takes them; instead of it `--lamp TASK --questions FILE --outputs FILE`. Answers are kept by the id
-of a question without its text, what was learned by user as numbers; personas and answers in words
-are in files of their own. A run that was stopped goes on. With several addresses of an answerer the
-arms of one question go to different ones, so that whoever answers one has not read another.
+FOLDER of the data has history.jsonl, queries.jsonl (or .jsonl.gz) and tasks.json, as `personaagent
+evaluate` takes them; instead of it `--lamp TASK --questions FILE --outputs FILE`. Answers are kept
+by the id of a question without its text, what was learned by user as numbers; personas and answers
+in words are in files of their own. A run that was stopped goes on. With several addresses of an
+answerer the arms of one question go to different ones, so that whoever answers one has not read
+another.
 """
 
 from __future__ import annotations
@@ -88,13 +89,14 @@ def read(given: argparse.Namespace) -> EvaluationData:
         return lamp_data(LAMP_TASKS[given.lamp], given.questions, given.outputs)
     tasks = read_tasks(given.data / "tasks.json")
     (task,) = tasks.values()
-    files = given.data / "history.jsonl.gz", given.data / "queries.jsonl.gz"
-    return own_data(task, *files, tasks)
+    history, queries = (next(given.data.glob(f"{one}.jsonl*")) for one in ("history", "queries"))
+    return own_data(task, history, queries, tasks)
 
 
 def drawn(data: EvaluationData, given: argparse.Namespace) -> list[Sample]:
     """Some questions of some users of one half."""
-    cohort = Cohort(half=given.half, users=given.users, seed=given.seed)
+    half = None if given.half == "all" else given.half
+    cohort = Cohort(half=half, users=given.users, seed=given.seed)
     chosen, asked = cohort.choose(data.samples), []
     for owner in dict.fromkeys(one.owner for one in chosen):
         mine = {one.query.id: one for one in chosen if one.owner == owner}
@@ -363,7 +365,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--lamp", choices=LAMP_TASKS)
     parser.add_argument("--questions", type=Path)
     parser.add_argument("--outputs", type=Path)
-    parser.add_argument("--half", choices=("dev", "report"), default="dev")
+    parser.add_argument("--half", choices=("dev", "report", "all"), default="dev")
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--per-user", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)

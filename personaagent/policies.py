@@ -51,9 +51,9 @@ UPDATES: Registry[Callable[[], Any]] = Registry(
 ACCEPTANCES: Registry[Callable[[], Any]] = Registry(
     "acceptances",
     {
-        "replay": "personaagent.optimizers.acceptance:AcceptOnReplay",
+        "replay": "personaagent.optimizers.selection:AcceptOnReplay",
         "evidence": "personaagent.optimizers.evidence:AcceptOnEvidence",
-        "always": "personaagent.optimizers.acceptance:AlwaysAccept",
+        "always": "personaagent.optimizers.selection:AlwaysAccept",
     },
 )
 """Whether a candidate takes the champion's place."""

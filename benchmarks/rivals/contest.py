@@ -26,7 +26,7 @@ from personaagent.experiments.protocol import digest, lm_to_dict, task_to_dict
 from personaagent.lm import PersonaLM
 from personaagent.lm.model import CallError, ContextError
 from personaagent.memory import EpisodicMemory
-from personaagent.optimizers.selection import split
+from personaagent.optimizers.split import split
 from personaagent.optimizers.user_pool import side_by_side
 from personaagent.programs import Answerer, PersonaAgent, ProfileSummarizer
 from personaagent.programs.adapter import LikelihoodAdapter

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import atexit
 import gc
+import inspect
 import os
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -132,12 +135,61 @@ def _complain(what: str, message: str, *, sign: str = ":", style: str = "bold re
     Console(stderr=True, soft_wrap=True).print(text)
 
 
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with every parameter whose type is a dataclass replaced by its fields; a field
+    whose type is one, by the fields of that."""
+    hints = get_type_hints(command, include_extras=True)
+    hints.pop("return", None)
+    kinds: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    shown: dict[str, inspect.Parameter] = {}
+    for name, one in inspect.signature(command).parameters.items():
+        if name in kinds:
+            shown |= _parameters(kinds[name])
+        else:
+            shown[name] = one.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+
+    def run(**options: Any) -> None:
+        groups = {name: _made(kind, options) for name, kind in kinds.items()}
+        command(**groups, **options)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = {name: one.annotation for name, one in shown.items()}
+    vars(run)["__signature__"] = inspect.Signature(list(shown.values()))
+    return run
+
+
+def _parameters(kind: Any) -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    found: dict[str, inspect.Parameter] = {}
+    for field in fields(kind):
+        if is_dataclass(hint := hints[field.name]):
+            found |= _parameters(hint)
+            continue
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        found[field.name] = inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint
+        )
+    return found
+
+
+def _made(kind: Any, options: dict[str, Any]) -> Any:
+    """A dataclass of the options that it names, which are taken out; of those that are not there
+    (where Python calls the command) the defaults."""
+    given: dict[str, Any] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if is_dataclass(hint):
+            given[name] = _made(hint, options)
+        elif name in options:
+            given[name] = options.pop(name)
+    return kind(**given)
+
+
 if find_spec("personaagent.cli.demo"):
-    app.command("demo")(import_module("personaagent.cli.demo").demo)
+    app.command("demo")(grouped(import_module("personaagent.cli.demo").demo))
 app.command("import")(data.import_files)
 app.command("users")(data.users)
-app.command("compile")(compile_persona)
-app.command("ask")(ask)
+app.command("compile")(grouped(compile_persona))
+app.command("ask")(grouped(ask))
 app.command("observe")(observe)
 app.command("interactions")(interactions)
 app.command("quarantine")(quarantine)
@@ -155,21 +207,21 @@ app.command("approve")(approval.approve)
 app.command("reject")(approval.reject)
 app.command("export")(export.export)
 app.command("restore")(export.restore)
-app.command("worker")(worker)
+app.command("worker")(grouped(worker))
 app.command("queue")(queue)
-app.command("serve")(serve)
+app.command("serve")(grouped(serve))
 app.add_typer(keys.app, name="keys")
 app.command("export-all")(export_all)
 app.command("sync")(sync)
 app.command("forget")(forget)
-app.command("lm")(lm)
-app.command("mcp")(mcp)
-app.command("evaluate")(evaluate)
-app.command("pool")(pool)
-app.command("tune")(tune)
-app.command("ablate")(trials.ablate)
-app.command("scale")(trials.scale)
-app.command("efficiency")(trials.efficiency)
-app.command("coldstart")(trials.coldstart)
-app.command("personas")(personas)
+app.command("lm")(grouped(lm))
+app.command("mcp")(grouped(mcp))
+app.command("evaluate")(grouped(evaluate))
+app.command("pool")(grouped(pool))
+app.command("tune")(grouped(tune))
+app.command("ablate")(grouped(trials.ablate))
+app.command("scale")(grouped(trials.scale))
+app.command("efficiency")(grouped(trials.efficiency))
+app.command("coldstart")(grouped(trials.coldstart))
+app.command("personas")(grouped(personas))
 app.add_typer(lamp.app, name="lamp")

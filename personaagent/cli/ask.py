@@ -15,7 +15,6 @@ from personaagent.cli.options import (
     TaskName,
     User,
     as_text,
-    grouped,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from personaagent.lm import Usage
 
 
-@grouped
 def ask(
     text: Annotated[str, typer.Argument(help="The query.", show_default=False, callback=as_text)],
     user: User,

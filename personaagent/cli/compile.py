@@ -34,7 +34,6 @@ from personaagent.cli.options import (
     TopK,
     UpdateName,
     as_user,
-    grouped,
 )
 from personaagent.errors import DataError
 
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 _MANY, _LAMP = "Many users", "LaMP"
 
 
-@grouped
 def compile_persona(
     user: Annotated[
         str | None,

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from personaagent.cli.options import Json, LMChoice, grouped
+from personaagent.cli.options import Json, LMChoice
 from personaagent.progress import bars
 from personaagent.table import Table
 
@@ -39,7 +39,6 @@ class Row:
     seconds: float
 
 
-@grouped
 def demo(
     users: Annotated[
         str, typer.Option(help="Users of the sample, separated by commas.")

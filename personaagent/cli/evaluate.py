@@ -8,7 +8,7 @@ import typer
 
 from personaagent.cli.experiment import Told, carry_out
 from personaagent.cli.experiment_options import ExperimentOptions, Systems, names
-from personaagent.cli.options import Engine, grouped
+from personaagent.cli.options import Engine
 from personaagent.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 DEFAULT = "non-personalized,rag,personaagent"
 
 
-@grouped
 def evaluate(
     given: ExperimentOptions,
     systems: Systems = DEFAULT,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from personaagent.cli.options import Json, LMChoice, grouped
+from personaagent.cli.options import Json, LMChoice
 from personaagent.table import Table
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ SOURCES = {
 }
 
 
-@grouped
 def lm(
     name: Annotated[
         str | None,

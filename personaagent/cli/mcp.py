@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.options import Database, LMChoice, TaskName, User, grouped
+from personaagent.cli.options import Database, LMChoice, TaskName, User
 from personaagent.errors import PersonaAgentError
 
 if TYPE_CHECKING:
     from personaagent.memory import EpisodicMemory
 
 
-@grouped
 def mcp(
     user: User,
     task: TaskName = None,

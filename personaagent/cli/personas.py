@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 from personaagent.cli.evaluate import chosen
 from personaagent.cli.experiment import carry_out
 from personaagent.cli.experiment_options import ExperimentOptions, Systems
-from personaagent.cli.options import grouped
 
 if TYPE_CHECKING:
     from personaagent.experiments.runner import Experiment
 
 
-@grouped
 def personas(
     given: ExperimentOptions,
     systems: Systems = "non-personalized,personaagent,personaagent-swapped",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from personaagent.cli.experiment_options import ExperimentOptions, names
-from personaagent.cli.options import grouped
 from personaagent.errors import DataError
 from personaagent.progress import bars
 from personaagent.table import Table
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from personaagent.optimizers import Prior, Start
 
 
-@grouped
 def pool(
     given: ExperimentOptions,
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the prior goes.")] = Path(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from personaagent.cli.options import Database, LMChoice, grouped
+from personaagent.cli.options import Database, LMChoice
 from personaagent.errors import DataError, PersonaAgentError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ _LIMITS = "Limits"
 _AGAIN = 2.0  # seconds before a worker that ended is started again
 
 
-@grouped
 def serve(
     host: Annotated[
         str, typer.Option(help="The address to listen at; others than this machine's take keys.")

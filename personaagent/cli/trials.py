@@ -9,14 +9,12 @@ import typer
 from personaagent.cli.evaluate import chosen
 from personaagent.cli.experiment import carry_out
 from personaagent.cli.experiment_options import ExperimentOptions, Systems, numbers
-from personaagent.cli.options import grouped
 from personaagent.errors import DataError
 
 AXES = ("batch=1,2,4,6,8", "iterations=0,1,2,3,4,5", "k=1,2,4,8,16")
 _LEAST = {"batch": 1, "iterations": 0, "k": 1}
 
 
-@grouped
 def ablate(given: ExperimentOptions) -> None:
     """Take a part of PersonaAgent away and see what it was worth.
 
@@ -37,7 +35,6 @@ def ablate(given: ExperimentOptions) -> None:
     carry_out(given, [Trial(given.setup(), tuple(systems))], show_all)
 
 
-@grouped
 def scale(
     given: ExperimentOptions,
     systems: Systems = "rag,personaagent",
@@ -71,7 +68,6 @@ def scale(
     carry_out(given, scaling(given.setup(), chosen(systems), axes), show_curves)
 
 
-@grouped
 def efficiency(
     given: ExperimentOptions,
     systems: Systems = "all",
@@ -95,7 +91,6 @@ def efficiency(
     carry_out(given, [Trial(setup, tuple(chosen(systems)))], show_costs)
 
 
-@grouped
 def coldstart(
     given: ExperimentOptions,
     systems: Systems = "majority,knn,non-personalized,rag,personaagent",

@@ -20,7 +20,6 @@ from personaagent.cli.options import (
     Preset,
     SkipMalformed,
     TaskName,
-    grouped,
 )
 from personaagent.errors import BudgetError, DataError
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 _LAMP, _COHORT, _SEARCH = "LaMP", "Cohort", "Search"
 
 
-@grouped
 def tune(
     trials: Annotated[int, typer.Option(min=1, help="Settings to try, all in all.")] = 20,
     task: TaskName = None,

@@ -18,7 +18,6 @@ from personaagent.cli.options import (
     PriorFile,
     TaskName,
     as_user,
-    grouped,
 )
 from personaagent.table import Table
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from personaagent.service import Trainer
 
 
-@grouped
 def worker(
     once: Annotated[
         bool, typer.Option("--once", help="Stop when nothing is due; by default wait for more.")

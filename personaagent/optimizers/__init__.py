@@ -1,6 +1,5 @@
 """PersonaAlignment, the teleprompter that writes personas, and its exchangeable parts."""
 
-from personaagent.optimizers.acceptance import AcceptOnReplay, AlwaysAccept, Trial
 from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.competing import Competing, ProseEdits
 from personaagent.optimizers.drift import Drift, HabitsChanged, follow, look, tell, watch
@@ -12,6 +11,7 @@ from personaagent.optimizers.prior import Prior, Start, read_prior
 from personaagent.optimizers.replay import Replay, Replayed, Student
 from personaagent.optimizers.rollback import Watched, watch_champion
 from personaagent.optimizers.sampling import HardBatch, LatestBatch
+from personaagent.optimizers.selection import AcceptOnReplay, AlwaysAccept, Trial
 from personaagent.optimizers.setting import PAPER, Setting
 from personaagent.optimizers.stopping import Patience
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits

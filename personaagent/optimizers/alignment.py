@@ -10,44 +10,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
 import dspy
 from dspy.teleprompt import Teleprompter
 
-from personaagent.data import Interaction, Task, validation
+from personaagent.data import Interaction, Persona, Task, validation
 from personaagent.data.influence import measured
+from personaagent.data.pins import news
 from personaagent.data.sensitive import POLICIES as SENSITIVE
 from personaagent.data.sensitive import Policy
 from personaagent.errors import DataError
 from personaagent.lm import Usage
-from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay
+from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.competing import Tallies
-from personaagent.optimizers.log import (
-    AlignmentLog,
-    Step,
-)
-from personaagent.optimizers.prior import (
-    Prior,
-)
-from personaagent.optimizers.replay import Student
+from personaagent.optimizers.log import AlignmentLog, Gradient, Step
+from personaagent.optimizers.prior import Prior
+from personaagent.optimizers.replay import Replayed, Student, parallel
 from personaagent.optimizers.run import Run
-from personaagent.optimizers.sampling import (
-    REACH,
-    SIMULATE,
-    BatchSampler,
-)
-from personaagent.optimizers.selection import (
-    POLICIES,
-    Policies,
-)
-from personaagent.optimizers.slots import within_slots
+from personaagent.optimizers.sampling import REACH, SIMULATE, BatchSampler
+from personaagent.optimizers.selection import POLICIES, Acceptance, AcceptOnReplay, Policies
+from personaagent.optimizers.slots import Ahead, within_slots
 from personaagent.optimizers.stopping import Patience, Stopping
-from personaagent.optimizers.update import Update
-from personaagent.optimizers.worklog import Record
-from personaagent.optimizers.writers import Writers
+from personaagent.optimizers.update import Proposal, Update
+from personaagent.optimizers.worklog import Record, once
+from personaagent.programs import GradientWriter, PersonaRewriter
 from personaagent.programs.profile import LONGEST, WORDS
 
 S = TypeVar("S", bound=Student)
@@ -160,7 +150,8 @@ class PersonaAlignment(Teleprompter):
         self.seed = seed
         self.record = record
         self.report = report
-        self.writers = Writers(gradient_lm, profile, sensitive)
+        self.write_gradient = GradientWriter()
+        self.rewrite = PersonaRewriter()
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value}" for name, value in self.settings().items())
@@ -233,6 +224,53 @@ class PersonaAlignment(Teleprompter):
         compiled: S = agent
         return compiled
 
+    def gradients(
+        self, task: Task, update: Update, champion: Persona, batch: Sequence[Replayed],
+        record: Record,
+    ) -> Ahead[Gradient]:  # fmt: skip
+        """LLM_grad: what may be the reason of each response that differs from the user's, or what
+        the update wants to read instead; whoever reads them waits until they are there."""
+        own = getattr(update, "criticism", None)
+
+        def criticize(one: Replayed) -> Gradient:
+            past = one.interaction
+            state = f"/{_named(update)}/{champion.hash}" if own else ""
+            with once(record, f"gradient/{past.id}/{one.answer}{state}") as entry:
+                if entry.missing:
+                    with self._writing():
+                        entry.value = (
+                            own(task, champion, one, self.write_gradient)
+                            if own
+                            else self.write_gradient(task, past, one.answer).gradient
+                        )
+            likelihood = math.exp(-one.loss) if one.likelihoods and not one.stated else None
+            return Gradient(past.id, one.answer, past.response, entry.value, likelihood)
+
+        return Ahead(lambda: parallel(criticize, batch, len(batch)))
+
+    def candidates(
+        self, update: Update, proposal: Proposal, memory: EpisodicMemory, record: Record
+    ) -> tuple[list[Persona], tuple[str, ...]]:
+        """LLM_update: the personas that an update makes of the gradients, with what a person
+        pinned, and why it left others out."""
+        batch = sorted(one.interaction.id for one in proposal.batch)
+        key = f"update/{proposal.persona.hash}/{_named(update)}/{'/'.join(batch)}"
+        with once(record, key) as entry:
+            if entry.missing:
+                rewriter = _Recorded(self.rewrite, record)
+                with self._writing():
+                    made = update.propose(proposal, rewriter, memory)
+                entry.value = {"personas": [one.to_dict() for one in made], "notes": rewriter.notes}
+        found = map(Persona.from_dict, entry.value["personas"])
+        return news(proposal.persona, found), tuple(entry.value["notes"])
+
+    def _writing(self) -> AbstractContextManager[None]:
+        """What asks the LM in the block asks the second one, where there is one."""
+        writing: AbstractContextManager[None] = (
+            dspy.context(lm=self.gradient_lm) if self.gradient_lm else nullcontext()
+        )
+        return writing
+
     def settings(self) -> dict[str, Any]:
         """The parameters of a run, as plain values."""
         named = {
@@ -273,6 +311,30 @@ class PersonaAlignment(Teleprompter):
             [(one.id, one.digest) for one in trainset],
         ]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
+
+
+class _Recorded(PersonaRewriter):
+    """Names each cue once: it may be there before the gradients are, which may fail."""
+
+    def __init__(self, rewriter: PersonaRewriter, record: Record) -> None:
+        super().__init__()
+        self.name_cue = rewriter.name_cue
+        self.rewrite = rewriter.rewrite
+        self.write_edits = rewriter.write_edits
+        self.write_summary = rewriter.write_summary
+        self._record = record
+
+    def cue(self, interactions: Sequence[Interaction]) -> str:
+        key = f"cue/{'/'.join(sorted(one.id for one in interactions))}"
+        with once(self._record, key) as entry:
+            if entry.missing:
+                entry.value = super().cue(interactions)
+        return str(entry.value)
+
+
+def _named(update: Update) -> str:
+    """Names the work of an update in its present state."""
+    return str(getattr(update, "name", type(update).__name__))
 
 
 def _answers(what: str, task: Task, interactions: Sequence[Interaction]) -> list[Interaction]:

@@ -224,19 +224,20 @@ class ConversationReader:
     def _noted(self, chunk: Sequence[Interaction]) -> Noted:
         """Of one chunk, once."""
         key = _key("noted", NoteDown, self.sensitive, [(one.id, one.digest) for one in chunk])
-        taker = NoteTaker(self.sensitive)
-        return Noted.from_dict(once(self.record, key, lambda: taker(chunk).noted.to_dict()))
+        with once(self.record, key) as entry:
+            if entry.missing:
+                entry.value = NoteTaker(self.sensitive)(chunk).noted.to_dict()
+        return Noted.from_dict(entry.value)
 
     def _related(self, items: Sequence[Item]) -> dict[str, Any]:
         """What an LM says of some items, once."""
-
-        def ask() -> dict[str, Any]:
-            said = NoteRelater()(items)
-            return {"related": [asdict(one) for one in said.related], "dropped": said.dropped}
-
         key = _key("related", RelateNotes, "", [told(one) for one in items])
-        found: dict[str, Any] = once(self.record, key, ask)
-        return found
+        with once(self.record, key) as entry:
+            if entry.missing:
+                said = NoteRelater()(items)
+                related = [asdict(one) for one in said.related]
+                entry.value = {"related": related, "dropped": said.dropped}
+        return dict(entry.value)
 
 
 def conversations(turns: Iterable[Interaction]) -> list[list[Interaction]]:

@@ -17,7 +17,7 @@ import dspy
 
 from personaagent.data import Choice, Interaction, Persona, Task
 from personaagent.lm import PersonaLM, Usage
-from personaagent.optimizers.acceptance import AcceptOnReplay
+from personaagent.optimizers.beginning import fresh
 from personaagent.optimizers.conversations import calls_to_read, chunks
 from personaagent.optimizers.evidence import AcceptOnEvidence
 from personaagent.optimizers.paper import PaperRewrite
@@ -29,11 +29,12 @@ from personaagent.optimizers.prequential import (
     parted,
     states_only,
 )
-from personaagent.optimizers.prior import RECALL_MANY, fresh
+from personaagent.optimizers.prior import RECALL_MANY
 from personaagent.optimizers.rollback import LATEST
 from personaagent.optimizers.sampling import LatestBatch
-from personaagent.optimizers.selection import SETTLING, evidence_of, recalling, split
+from personaagent.optimizers.selection import SETTLING, AcceptOnReplay, recalling
 from personaagent.optimizers.setting import Setting
+from personaagent.optimizers.split import evidence_of, split
 from personaagent.programs.notes import shown
 from personaagent.programs.profile import words_for
 

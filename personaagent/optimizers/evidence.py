@@ -25,8 +25,8 @@ import numpy as np
 
 from personaagent.data import Persona, validation
 from personaagent.memory.user import UserMemory
-from personaagent.optimizers.acceptance import Trial
 from personaagent.optimizers.replay import Replayed
+from personaagent.optimizers.selection import Trial
 from personaagent.optimizers.worklog import MemoryWorkLog, Record
 
 

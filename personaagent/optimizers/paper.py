@@ -17,9 +17,9 @@ import dspy
 
 from personaagent.data import Persona, Task
 from personaagent.memory import EpisodicMemory
-from personaagent.optimizers.acceptance import AlwaysAccept
 from personaagent.optimizers.replay import Replayed
 from personaagent.optimizers.sampling import LatestBatch
+from personaagent.optimizers.selection import AlwaysAccept
 from personaagent.optimizers.update import Proposal
 from personaagent.programs import GradientWriter, PersonaRewriter
 from personaagent.programs.adapter import PersonaAdapter

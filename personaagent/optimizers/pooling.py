@@ -104,21 +104,20 @@ def pool(
 
 def _answered(agent: PersonaAgent, seen: QueryScope, persona: Persona, lm: str) -> dict[str, Any]:
     """What the LM said, and its seconds; it is asked once."""
-
-    def work() -> dict[str, Any]:
-        started = time.perf_counter()
-        said = agent(
-            query=seen.query,
-            user=seen.user,
-            before=seen.before,
-            exclude=seen.exclude,
-            persona=persona,
-        )
-        return {"lm": said.lm, "seconds": time.perf_counter() - started}
-
     asked = json.dumps([lm, asdict(seen.task), seen.exclude, persona.hash], default=list)
     key = hashlib.sha256(asked.encode()).hexdigest()
-    return once(agent.memory.store.of(seen.user).journal("pool"), key, work)
+    with once(agent.memory.store.of(seen.user).journal("pool"), key) as entry:
+        if entry.missing:
+            started = time.perf_counter()
+            said = agent(
+                query=seen.query,
+                user=seen.user,
+                before=seen.before,
+                exclude=seen.exclude,
+                persona=persona,
+            )
+            entry.value = {"lm": said.lm, "seconds": time.perf_counter() - started}
+    return dict(entry.value)
 
 
 def _judged(

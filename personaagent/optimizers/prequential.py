@@ -8,15 +8,15 @@ time. What was answered otherwise is criticized; what was answered right confirm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import dspy
 
-from personaagent.data import Action, Interaction, Persona, Task
-from personaagent.optimizers.replay import Replay, Replayed
-from personaagent.optimizers.worklog import Record, once
+from personaagent.data import Interaction, Task
+from personaagent.optimizers.replay import Replayed
+from personaagent.optimizers.worklog import Entry, Record, once
 
 TESTS = 20  # of the latest interactions; never more than half
 JUDGES = 8  # interactions held out: with a right and a wrong each is dear, and says little
@@ -27,8 +27,6 @@ TRIAL = 2  # judges, of those that the persona was wrong on, that memories are t
 FIRST = JUDGES + 2 + TRIAL
 DOUBT = 0.6  # nats a judge that no persona must save: of so few, less is chance
 DOUBT_OF_A_TEXT = 0.05  # the same of a text, whose loss is one minus ROUGE
-EASY = 0.7  # loss of a text from which it is a lesson
-RIGHT = 7 / 8  # of the task's score: a rating of ten that is off by one teaches noise
 
 
 def states_only(task: Task) -> bool:
@@ -46,40 +44,6 @@ def parted(
     return list(writing[:at]), list(writing[at:])
 
 
-def tested(
-    replay: Callable[[Sequence[Interaction]], list[Replayed]],
-    newer: Sequence[Interaction],
-    *,
-    size: int,
-    after: int,
-) -> tuple[list[Replayed], list[Replayed]]:
-    """The next tests, oldest first, until some are answered otherwise than the user did.
-
-    Args:
-        replay: answers under the present persona.
-        newer: all tests, oldest first.
-        size: how many at a time.
-        after: how many were tests before.
-
-    Returns:
-        The tests, and those of them that are lessons; none where all tests are passed.
-    """
-    done: list[Replayed] = []
-    while after + len(done) < len(newer):
-        at = after + len(done)
-        done += replay(newer[at : at + size])
-        if wrong := [one for one in done if is_lesson(one)]:
-            return done, wrong[:size]
-    return done, []
-
-
-def is_lesson(one: Replayed) -> bool:
-    """Whether the user answered otherwise: another label, a rating or a text that is far off."""
-    if one.lm is None:
-        return one.loss > EASY
-    return one.score < RIGHT
-
-
 class Counted:
     """A record that counts what was asked for through it: the same number after a kill."""
 
@@ -95,10 +59,10 @@ class Counted:
         """As the record."""
         return self._record.put(key, value)
 
-    def once(self, key: str, work: Callable[[], Any]) -> Any:
+    def once(self, key: str) -> AbstractContextManager[Entry]:
         """As the record, and counted."""
         self._keys.add(key)
-        return once(self._record, key, work)
+        return once(self._record, key)
 
     @property
     def calls(self) -> int:
@@ -116,7 +80,7 @@ def out_of(judged: Sequence[Replayed], calls: int, size: int) -> str | None:
         calls: that were made so far.
         size: of a batch.
     """
-    wrong = sum(is_lesson(one) for one in judged)
+    wrong = sum(one.teaches for one in judged)
     if not wrong:
         return "right, or near enough, on all that judges: nothing could be told to be better"
     # Tests, critiques of half of them, an update, the replay of one candidate, and of no persona.
@@ -127,33 +91,10 @@ def out_of(judged: Sequence[Replayed], calls: int, size: int) -> str | None:
 
 def affordable(judged: Sequence[Replayed], calls: int) -> int:
     """How many of the candidates can be replayed; one always can."""
-    wrong = sum(is_lesson(one) for one in judged)
+    wrong = sum(one.teaches for one in judged)
     return 1 + max(0, CALLS - calls - len(judged) - wrong) // max(1, wrong)
 
 
 def room(judged: Sequence[Replayed], calls: int) -> bool:
     """Whether there are calls left to try standing actions, before no persona is tried."""
-    return calls + 2 * sum(is_lesson(one) for one in judged) <= CALLS
-
-
-def helps(
-    persona: Persona, before: Sequence[Replayed], replay: Replay, most: int | None = None
-) -> bool:
-    """Whether a persona does better where another one can be bettered (on the first so many of
-    these): where it was wrong, and with any text. Only if it does is it worth the calls to replay
-    the rest."""
-    wrong = [one for one in before if is_lesson(one) or one.lm is None][:most]
-    after = replay(persona, [one.interaction for one in wrong])
-    return sum(old.loss - new.loss for old, new in zip(wrong, after, strict=True)) > 0
-
-
-def worth_settling(
-    champion: Persona,
-    policies: Sequence[tuple[Action, ...] | None],
-    before: Sequence[Replayed],
-    replay: Replay,
-) -> list[tuple[Action, ...] | None]:
-    """The champion's own standing actions, and those that help it."""
-    own = champion.actions or ()
-    others = [one for one in policies if one != own]
-    return [own, *(one for one in others if helps(replace(champion, actions=one), before, replay))]
+    return calls + 2 * sum(one.teaches for one in judged) <= CALLS

@@ -1,28 +1,16 @@
-"""Where the personas of a task start: from the published one, from a first one, or from what a
-cohort of users taught, which is a value and a file.
-"""
+"""What a cohort of users taught of where the personas of a task start: a value and a file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from personaagent.data import Action, Choice, FusionWeights, Interaction, Item, Persona
-from personaagent.data.facts import facts_of, quoted
-from personaagent.data.sensitive import Policy
-from personaagent.data.style import EXAMPLE, restyled
+from personaagent.data import Action, FusionWeights, Persona
 from personaagent.errors import DataError
-from personaagent.optimizers.replay import Student
-from personaagent.optimizers.worklog import Record
-from personaagent.optimizers.writers import Writers
-from personaagent.programs.fusion import fits
-from personaagent.programs.profile import words_for
-from personaagent.programs.scope import derived_from
 
 MANY = 16  # memories that a standing recall may show of a long history
 _MEASURED = ("loss", "error", "score", "seconds")
@@ -167,132 +155,3 @@ def _start(data: dict[str, Any]) -> Start:
     if not isinstance(data["profile"], bool):
         raise TypeError(f"profile is {data['profile']!r}")
     return Start(data["profile"], persona.actions or (), persona.trust)
-
-
-def fresh(persona: Persona) -> bool:
-    """Whether a first profile is to be written: there is no persona yet, or an erasure took it."""
-    return not (persona.profile or persona.directives or persona.profile_pinned)
-
-
-def styled(
-    agent: Student, user: str, known: Sequence[Interaction], policy: Policy
-) -> tuple[Item, ...]:
-    """The items of the user's persona, where the task is to write texts with the user's habits of
-    writing counted anew.
-
-    They are as they were where only the counts in them would change, so that not every new text
-    makes another persona.
-
-    Args:
-        agent: its task and memory.
-        user: whose persona.
-        known: what may write a persona, oldest first.
-        policy: for what is sensitive.
-    """
-    persona = agent.persona_of(user)
-    if agent.task.labels:
-        return persona.items
-    items = restyled(persona.items, known, policy)
-    return persona.items if _gist(items) == _gist(persona.items) else items
-
-
-def _gist(items: Sequence[Item]) -> set[tuple[str, str]]:
-    """What the items say but for counts, examples, favourite words, and small changes of length."""
-
-    def gist(one: Item) -> str:
-        if one.topic == "length":  # "writes 6 words, the middle half ...": about how many, doubled
-            return re.sub(r"\d+", lambda n: str(int(n[0]).bit_length()), one.text.split(",")[0])
-        return re.sub(r"\d+|\([^()]*\)", "", one.text)
-
-    return {(one.topic, gist(one)) for one in items if one.topic not in (EXAMPLE, "words")}
-
-
-def bare_of(agent: Student, user: str, start: Start, items: tuple[Item, ...]) -> list[Persona]:
-    """What `start_of` gives, without its profile; empty where that is not all that it says."""
-    persona = agent.persona_of(user)
-    if persona.directives or persona.profile_pinned:
-        return []
-    if persona.profile:
-        return [replace(persona, profile="")]
-    return [replace(persona, profile="", items=items, actions=start.actions)]
-
-
-def longer_of(
-    agent: Student,
-    user: str,
-    known: Sequence[Interaction],
-    short: int,
-    longest: int,
-    writers: Writers,
-    record: Record,
-    *,
-    history: int,
-) -> list[str]:
-    """Longer first profiles, where there is no persona yet and the history is long enough for one
-    that may be at least twice as long as the short one.
-
-    The first is what code has counted, as it stands, which costs no call and which a small LM
-    follows better than a description of its own (of texts that stands in items already, see
-    `styled`); the other an LM has written from that and the latest interactions.
-
-    Args:
-        agent: its task and memory.
-        user: whose persona.
-        known: what may write a persona, also what is too old to write directives.
-        short: words of the short one.
-        longest: words that it may have at most.
-        writers: write it.
-        record: keeps it.
-        history: how much there is in all that may write, also what tests the persona first.
-    """
-    persona, task = agent.persona_of(user), agent.task
-    words = words_for(task, history, longest)
-    if not fresh(persona) or words < 2 * short:
-        return []
-    counted = quoted(facts_of(task, known, writers.policy), words) if task.labels else ""
-    written = writers.longer_profile(task, known, words, record)
-    return [one for one in (counted, written) if one]
-
-
-def start_of(
-    agent: Student,
-    user: str,
-    writing: Sequence[Interaction],
-    judging: Sequence[Interaction],
-    start: Start,
-    items: tuple[Item, ...],
-    writers: Writers,
-    record: Record,
-) -> Persona:
-    """The published persona, or a first one as the cohort starts: by default a profile.
-
-    Args:
-        agent: its task and memory.
-        user: whose persona.
-        writing: what may write a persona.
-        judging: what judges it, and must not write it.
-        start: how a first one begins.
-        items: of a first one.
-        writers: write the profile.
-        record: keeps it.
-    """
-    persona = agent.persona_of(user)
-    if not fresh(persona):  # its weights are fitted anew where another model is asked
-        return persona if fits(persona.trust) else persona.succeed(trust=start.trust)
-    persona = replace(persona, items=items, actions=start.actions, trust=start.trust)
-    if not start.profile:
-        return persona
-    # Derived interactions say little of the user; what they were made from says more.
-    sources = {id for one in writing for id in derived_from(one)}
-    hidden = {id for one in judging for id in derived_from(one)}
-    mine = agent.memory.store.of(user)
-    papers = mine.get(sorted(sources - hidden))
-    # What is known of the user without an answer (a Choice's papers judge, too).
-    last = max((one.time for one in (*writing, *judging) if one.time), default=None)
-    told = (
-        []
-        if isinstance(agent.task, Choice)
-        else mine.interactions(agent.task.name, before=last, unanswered=True)
-    )
-    profile = writers.profile(agent.task, papers or [*told, *writing], record)
-    return replace(persona, profile=profile)

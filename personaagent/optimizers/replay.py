@@ -61,6 +61,8 @@ class Student(Protocol):
 
 
 T = TypeVar("T")
+EASY = 0.7  # loss of a text from which it is a lesson
+RIGHT = 7 / 8  # of the task's score: a rating of ten that is off by one teaches noise
 Asked = tuple[Persona, Interaction]
 """A past query, and the persona that it is to be answered under."""
 
@@ -85,6 +87,12 @@ class Replayed:
     likelihoods: bool
     stated: bool = False
     found: str = ""
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the user answered otherwise: another label, a rating or a text that is far
+        off."""
+        return self.loss > EASY if self.lm is None else self.score < RIGHT
 
 
 class Replay:
@@ -112,6 +120,14 @@ class Replay:
         due = {key: one for key, one in due.items() if key not in self._said}
         found = parallel(self._say, list(due.items()), getattr(dspy.settings.lm, "slots", 1))
         self._said.update(zip(due, found, strict=True))
+
+    def helps(self, persona: Persona, before: Sequence[Replayed], most: int | None = None) -> bool:
+        """Whether a persona does better where another one can be bettered (on the first so many of
+        these): where it was wrong, and with any text. Only if it does is it worth the calls to
+        replay the rest."""
+        wrong = [one for one in before if one.teaches or one.lm is None][:most]
+        after = self(persona, [one.interaction for one in wrong])
+        return sum(old.loss - new.loss for old, new in zip(wrong, after, strict=True)) > 0
 
     def sure(
         self, personas: Iterable[Persona], needs: Callable[[Persona], Iterable[Asked]]
@@ -146,19 +162,18 @@ class Replay:
 
     def _say(self, due: tuple[str, Asked]) -> dict[str, Any]:
         key, (persona, past) = due
-
-        def answer() -> dict[str, Any]:
-            said = self.agent.replay(past, _unquoted(persona, past))
-            seen = "\n".join(one.text for one in said.get("observations") or () if one.text)
-            return {
-                "answer": said.answer,
-                "lm": said.lm,
-                "nats": said.get("nats"),
-                "stated": said.get("stated", False),
-                **({"found": seen} if seen else {}),
-            }
-
-        return once(self.record, key, answer)
+        with once(self.record, key) as entry:
+            if entry.missing:
+                said = self.agent.replay(past, _unquoted(persona, past))
+                seen = "\n".join(one.text for one in said.get("observations") or () if one.text)
+                entry.value = {
+                    "answer": said.answer,
+                    "lm": said.lm,
+                    "nats": said.get("nats"),
+                    "stated": said.get("stated", False),
+                    **({"found": seen} if seen else {}),
+                }
+        return dict(entry.value)
 
     def _graded(self, persona: Persona, past: Interaction) -> Replayed:
         said = self._said[self.key(persona, past)]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from personaagent.data import Interaction, Persona
 from personaagent.data.pins import keeping
-from personaagent.optimizers.acceptance import Trial
 from personaagent.optimizers.evidence import (
     ALPHA,
     BETS,
@@ -21,7 +20,8 @@ from personaagent.optimizers.evidence import (
     shares,
 )
 from personaagent.optimizers.replay import Replay
-from personaagent.optimizers.selection import evidence_of
+from personaagent.optimizers.selection import Trial
+from personaagent.optimizers.split import evidence_of
 from personaagent.optimizers.worklog import MemoryWorkLog, Record
 from personaagent.programs import PersonaAgent
 

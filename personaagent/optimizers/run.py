@@ -1,7 +1,8 @@
 """One run of `PersonaAlignment`: what it knows, where it stands, and its steps in their order.
 
-Steps 1 to 9 are those of docs/architecture.md. A step asks the LM through `Replay` and `Writers`,
-which keep every answer, so that the same run goes on after a kill.
+Steps 1 to 9 are those of docs/architecture.md. A step asks the LM through `Replay`,
+`Beginning` and the teleprompter, which keep every answer, so that the same run goes on after a
+kill.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from personaagent.data import Action, Interaction, Item, Persona
+from personaagent.data import Action, Choice, Interaction, Item, Persona
 from personaagent.data.pins import barest
-from personaagent.optimizers.acceptance import Acceptance, AcceptOnReplay, EmptyPersonaBetter
+from personaagent.optimizers.beginning import Beginning
 from personaagent.optimizers.competing import Competing, Tally, believed
 from personaagent.optimizers.log import (
     BARE,
@@ -35,42 +36,33 @@ from personaagent.optimizers.prequential import (
     TRIAL,
     Counted,
     affordable,
-    helps,
     out_of,
     parted,
     room,
     states_only,
-    tested,
-    worth_settling,
 )
-from personaagent.optimizers.prior import (
-    RECALL_MANY,
-    Start,
-    bare_of,
-    fresh,
-    longer_of,
-    start_of,
-    styled,
-)
+from personaagent.optimizers.prior import RECALL_MANY, Start
 from personaagent.optimizers.replay import Asked, Replay, Replayed, together
-from personaagent.optimizers.sampling import HardBatch, LatestBatch, due, simulated
+from personaagent.optimizers.sampling import HardBatch, LatestBatch, due, widening
 from personaagent.optimizers.selection import (
     SETTLING,
+    Acceptance,
+    AcceptOnReplay,
+    EmptyPersonaBetter,
     Verdict,
     against_none,
-    evidence_of,
     fitted_for_nothing,
     judge,
-    lend,
     means,
     memories_alone,
     recalling,
     settle,
     settling,
-    split,
     undecided,
     without,
+    worth_settling,
 )
+from personaagent.optimizers.split import evidence_of, lend, split
 from personaagent.optimizers.update import Proposal
 from personaagent.optimizers.worklog import MemoryWorkLog, once
 from personaagent.programs.fusion import POOLED, SHRINKAGE
@@ -169,11 +161,14 @@ class Run:
 
     def align(self) -> Persona:
         """The persona in the end; the first one where nothing did better."""
-        new = fresh(self.agent.persona_of(self.user))
-        start = self.given.prior.start if self.given.prior else Start()
-        known = self._known()
-        items = styled(self.agent, self.user, known, self.given.sensitive)
-        longer = self._begin(start, known, items)
+        given = self.given
+        start = given.prior.start if given.prior else Start()
+        beginning = Beginning(
+            self.agent, self.user, given.gradient_lm, given.profile, given.sensitive, self._counted
+        )
+        new, known = beginning.fresh, self._known()
+        items = beginning.items(known)
+        longer = self._begin(beginning, start, known, items)
         self._without_a_poor_profile()
         self._with_a_longer_profile(longer)
         self._with_or_without_style(items, new)
@@ -191,27 +186,36 @@ class Run:
         judges = {one.id for one in self.judging}
         return [one for one in self._trainset if one.id not in judges]
 
+    def _told(self) -> list[Interaction]:
+        """What is known of the user without an answer (a Choice's papers judge, too)."""
+        if isinstance(self.task, Choice):
+            return []
+        known = [*self._older, *self.judging]
+        last = max((one.time for one in known if one.time), default=None)
+        mine = self.agent.memory.store.of(self.user)
+        found: list[Interaction] = mine.interactions(self.task.name, before=last, unanswered=True)
+        return found
+
     def _begin(
-        self, start: Start, known: Sequence[Interaction], items: tuple[Item, ...]
+        self,
+        beginning: Beginning,
+        start: Start,
+        known: Sequence[Interaction],
+        items: tuple[Item, ...],
     ) -> list[str]:
         """STEP 2: start from the published persona, or from the profile; what that is held against,
         no profile, is replayed while it is written. Longer profiles, where these are candidates."""
-        given, judging, writers = self.given, self.judging, self.given.writers
+        given, judging = self.given, self.judging
         floor = self._on_evidence and not self._sparing
         later = {one.id for one in self._newer}
         describing = partial(
-            longer_of,
-            self.agent,
-            self.user,
+            beginning.longer,
             [one for one in known if one.id not in later],
-            given.profile,
             given.longest if self._on_evidence and judging else 0,
-            writers,
-            self._counted,
             history=len(known),
         )
 
-        def beginning() -> Persona:
+        def first() -> Persona:
             # Where calls are dear a long history is described at once: a short profile beside it
             # would have to be replayed as well.
             described = describing()[-1:] if self._sparing and start.profile else []
@@ -220,15 +224,14 @@ class Run:
                 profile=start.profile and not described,
                 actions=start.actions or self._beginning_to_recall,
             )
-            made = start_of(
-                self.agent, self.user, self._older, judging, begun, items, writers, self._counted
-            )
+            told = self._told() if beginning.fresh and begun.profile else []
+            made = beginning.persona(begun, items, self._older, judging, told)
             return replace(made, profile=described[0]) if described else made
 
-        bare = bare_of(self.agent, self.user, start, items) if floor else []
+        bare = beginning.bare(start, items) if floor else []
         longer: list[str]
         self.first, longer, _ = together(
-            beginning,
+            first,
             (list[str] if self._sparing else describing),
             lambda: self._replay.ask((one, past) for one in bare for past in judging),
         )
@@ -243,7 +246,10 @@ class Run:
         """The ways to propose, with what is known of them when the run begins."""
         known = believed(self.task, likelihoods=not states_only(self.task))
         told = {kind: [one.won, one.judged] for kind, one in self.given.won.items()}
-        for kind, (won, of) in once(self._counted, "won", lambda: told).items():
+        with once(self._counted, "won") as entry:
+            if entry.missing:
+                entry.value = told
+        for kind, (won, of) in entry.value.items():
             if kind in known:
                 known[kind] += Tally(won, of)
         return Competing(known)
@@ -290,7 +296,7 @@ class Run:
         beside = self.champion.succeed(actions=RECALL_MANY)
         less = EmptyPersonaBetter(margin=self._doubt)
         for other, rule in ((alone, less), (beside, self.given.acceptance)):
-            if not helps(other, self.judged, self._replay, TRIAL):
+            if not self._replay.helps(other, self.judged, TRIAL):
                 break
             verdict = self._judge([other], rule)
             self._end(MEMORIES, verdict)
@@ -314,13 +320,9 @@ class Run:
         # STEP 4: LLM_grad criticizes every simulated response of the batch
         # STEP 5: LLM_update proposes candidates, and waits only for the gradients it reads
         champion, update = self.champion, self._update
-        with given.writers.gradients(
-            self.task, batch, self._counted, update, champion
-        ) as gradients:
+        with given.gradients(self.task, update, champion, batch, self._counted) as gradients:
             seen = Proposal(self.task, champion, batch, gradients, write, self._replayed)
-            personas, notes = given.writers.candidates(
-                update, seen, self.agent.memory, self._counted
-            )
+            personas, notes = given.candidates(update, seen, self.agent.memory, self._counted)
         if self._spares:
             count = affordable(self.judged, self._counted.calls)
             if left := len(personas[count:]):
@@ -347,26 +349,32 @@ class Run:
         return given.stopping.stops([one for one in self.steps if one.batch])
 
     def _batch(self, iteration: int) -> tuple[list[Interaction], list[Interaction], list[Replayed]]:
-        """STEP 3: lend some of the writing interactions to the judges of this step; simulate more
-        of the others, until they make a batch. What may write, what was lent, and the batch."""
-        given, replay = self.given, partial(self._replay, self.champion)
+        """STEP 3: what may write, what was lent to the judges of this step, and the batch; none
+        where there is nothing left to learn from."""
         if self._in_order:
-            self._replayed, batch = tested(
-                replay, self._newer, size=given.batch, after=self._passed
-            )
-            self._passed += len(self._replayed)
-            return [*self._older, *self._newer[: self._passed]], [], batch
+            lessons = self._next_lessons()
+            return [*self._older, *self._newer[: self._passed]], [], lessons
+        given, already = self.given, 0 if self._again else len(self._replayed)
         write, lent = lend(self._writing, self.champion, self._lending, given.seed + iteration)
-        self._replayed, batch = simulated(
-            replay,
-            write,
-            self._sampler,
-            size=given.batch,
-            tried=self._tried,
-            already=0 if self._again else len(self._replayed),
-            more=given.simulate,
-        )
+        batch: list[Replayed] = []
+        for some in widening(write, size=given.batch, already=already, more=given.simulate):
+            self._replayed = self._replay(self.champion, some)
+            if batch := self._sampler.sample(self._replayed, given.batch, self._tried):
+                break
         return write, lent, batch
+
+    def _next_lessons(self) -> list[Replayed]:
+        """The next tests, oldest first, until some are answered otherwise than the user did: these.
+        None where all tests are passed."""
+        size, self._replayed = self.given.batch, []
+        while self._passed < len(self._newer):
+            tests = self._newer[self._passed : self._passed + size]
+            answered = self._replay(self.champion, tests)
+            self._replayed += answered
+            self._passed += len(answered)
+            if wrong := [one for one in answered if one.teaches]:
+                return wrong
+        return []
 
     def _soon(self, iteration: int, batch: Sequence[Replayed]) -> Callable[[Persona], list[Asked]]:
         """What will be replayed after an iteration, by who is the champion then."""
@@ -408,7 +416,7 @@ class Run:
 
         # STEP 8: no persona rather than one that does worse than none
         left = max(1, CALLS - self._counted.calls)
-        beaten = not self._sparing or any(helps(one, self.judged, replay, left) for one in silent)
+        beaten = not self._sparing or any(replay.helps(one, self.judged, left) for one in silent)
         if self._on_evidence and judging and beaten:
             margin = DOUBT * len(judging) if self._sparing and self.task.labels else self._doubt
             verdict = against_none(

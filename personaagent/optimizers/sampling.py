@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 from personaagent.data import Interaction, validation
@@ -59,41 +59,29 @@ class HardBatch:
 
 
 def due(writing: Sequence[Interaction], *, size: int, already: int, more: int) -> list[Interaction]:
-    """Those of the writing interactions that `simulated` replays first, oldest first."""
+    """The latest of the writing interactions, which are replayed first, oldest first.
+
+    Of one day no more than a third of `more` come before all others have had their turn.
+
+    Args:
+        writing: oldest first.
+        size: of a batch.
+        already: how many an earlier step has simulated.
+        more: how many others are simulated at a time.
+    """
     turns = [one.id for one in latest_first(writing, max(size, int(PER_DAY * more)))]
     taken = set(turns[: already + max(more, size)])
     return [one for one in writing if one.id in taken]
 
 
-def simulated(
-    replay: Callable[[Sequence[Interaction]], list[Replayed]],
-    writing: Sequence[Interaction],
-    sampler: BatchSampler,
-    *,
-    size: int,
-    tried: Collection[str],
-    already: int,
-    more: int,
-) -> tuple[list[Replayed], list[Replayed]]:
-    """The latest of the writing interactions replayed, as many as it takes to find a batch in them.
-
-    Of one day no more than a third of `more` come before all others have had their turn.
-
-    Args:
-        replay: simulates under the present persona.
-        writing: oldest first.
-        sampler: picks the batch.
-        size: of the batch.
-        tried: ids of earlier batches.
-        already: how many an earlier step has simulated.
-        more: how many others are simulated at a time.
-
-    Returns:
-        What was replayed, oldest first, and the batch, which is empty only if all were.
-    """
+def widening(
+    writing: Sequence[Interaction], *, size: int, already: int, more: int
+) -> Iterator[list[Interaction]]:
+    """Ever more of the writing interactions, until a batch is found in them: `due` and on; the last
+    are all."""
     while True:
-        replayed = replay(due(writing, size=size, already=already, more=more))
-        already = len(replayed)
-        batch = sampler.sample(replayed, size, tried)
-        if batch or already == len(writing):
-            return replayed, batch
+        some = due(writing, size=size, already=already, more=more)
+        yield some
+        already = len(some)
+        if already == len(writing):
+            return

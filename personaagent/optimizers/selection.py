@@ -1,27 +1,24 @@
-"""Judging personas: who may judge, which candidate wins, and what the winner may do and trust."""
+"""Judging personas: whether a candidate takes the champion's place, which one does, and what the
+winner may do and trust."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil
 from statistics import fmean
+from typing import Protocol
 
 import dspy
 
-from personaagent.data import Action, FusionWeights, Interaction, Persona, Task
-from personaagent.data.influence import PER_DAY, by_day
+from personaagent.data import Action, FusionWeights, Interaction, Persona, Task, validation
 from personaagent.data.pins import barest, news
-from personaagent.data.style import EXAMPLE
-from personaagent.optimizers.acceptance import Acceptance, EmptyPersonaBetter, Trial
 from personaagent.optimizers.log import Candidate
-from personaagent.optimizers.prequential import helps
 from personaagent.optimizers.prior import MANY, RECALL_MANY
 from personaagent.optimizers.replay import Asked, Replay, Replayed
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade, model_of
 
+WRONG = 3.0  # nats that a label's loss counts for at most: less than 5 % likely is just wrong
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 LONG = 3 * MANY  # interactions from which so many are a choice among them
 WORTH = 1.0  # nats in all that must be saved to fit the trust of a published persona anew
@@ -29,77 +26,121 @@ Policies = Sequence[tuple[Action, ...] | None]
 POLICIES: Policies = ((), (Action("recall"),))
 
 
-def evidence_of(persona: Persona) -> frozenset[str]:
-    """The ids of the interactions that wrote a persona.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A candidate against the champion on interactions that wrote neither.
 
-    A habit of writing is counted over all texts, and none of them wrote it; an example is one's own
-    words.
+    Attributes:
+        champion: who is in place.
+        candidate: who may take it.
+        before: the replay under the champion.
+        after: the same interactions in the same order, under the candidate.
+        writing: ids of the interactions that the candidate may have been written from.
     """
-    items = (one for one in persona.items if one.kind != "style" or one.topic == EXAMPLE)
-    sides = [
-        *((one.support, one.oppose) for one in persona.directives),
-        *((one.support, one.oppose) for one in items),
-    ]
-    return frozenset(id for side in sides for ids in side for id in ids)
+
+    champion: Persona
+    candidate: Persona
+    before: Sequence[Replayed]
+    after: Sequence[Replayed]
+    writing: frozenset[str] = frozenset()
+
+    @property
+    def saved(self) -> list[float]:
+        """What the candidate saves on each interaction, in units of the loss.
+
+        A label's loss is cut off at `WRONG`: beyond it an LM says more of how sure it is of itself
+        than of the persona, and one mistaken response would outvote several others.
+        """
+        pairs = zip(self.before, self.after, strict=True)
+        return [_counted(old) - _counted(new) for old, new in pairs]
+
+    @property
+    def gained(self) -> float:
+        """What the candidate gains in score over all of them."""
+        pairs = zip(self.before, self.after, strict=True)
+        return sum(new.score - old.score for old, new in pairs)
 
 
-def split(
-    trainset: Sequence[Interaction],
-    valset: Sequence[Interaction] | None,
-    *,
-    evidence: Collection[str],
-    judges: int,
-    writers: int,
-    seed: int,
-) -> tuple[list[Interaction], list[Interaction]]:
-    """Writing and judging interactions, both oldest first; what judges a persona never wrote it.
+class Acceptance(Protocol):
+    """Judges candidates.
 
-    Each answer judges about as often as the user gives it, so that no habit is left without a
-    judge. A day either writes or judges, as far as there are days enough: else what one day says
-    would be confirmed by the same day. No day is more than a third of the judges.
+    Attributes:
+        on_evidence: whether it asks for any. Then some of the writing interactions judge, too,
+            and an alignment may not end with a persona that does worse than none.
+    """
+
+    on_evidence: bool
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        """The verdict and its reason."""
+        ...
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        """Candidates of earlier alignments that more evidence may still let win."""
+        ...
+
+
+class AlwaysAccept:
+    """The paper's: the latest rewrite is the persona."""
+
+    on_evidence = False
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        return True, "always accepted"
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        return []
+
+
+class AcceptOnReplay:
+    """Only what lowers the loss on held-out interactions, and not by a few of the answers that it
+    changes at the cost of most; without evidence the champion stays."""
+
+    on_evidence = True
+
+    def __init__(self, *, margin: float = 0.05) -> None:
+        # nats that the whole replay must save: more than an answer changes when it is asked again
+        validation.number("margin", margin, 0)
+        self.margin = margin
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        saved = trial.saved
+        changed = [value for value in saved if value]
+        if not changed:
+            return False, "changes nothing on replay"
+        better = sum(value > 0 for value in changed)
+        verdict = sum(saved) > self.margin and 2 * better >= len(changed)
+        of = f"better on {better} of {len(changed)} changed answers"
+        return verdict, f"saves {sum(saved):.1f} nats on replay, {of}"
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        return []
+
+
+class EmptyPersonaBetter:
+    """Whether the champion does worse than no persona, or than memories alone, which is the
+    candidate: its answers are less likely, and not right more often.
 
     Args:
-        trainset: all interactions, oldest first.
-        valset: the judging ones, where they are given; they do not write.
-        evidence: ids of what wrote the persona that is aligned; they do not judge.
-        judges: how many judge at most; never more than a third.
-        writers: how many of the latest write at most.
-        seed: of the draw.
+        margin: nats that no persona must save on the whole replay. Where few judge, and each tells
+            little, doubt is the persona's: in general a description of the user helps.
     """
-    if valset is not None:
-        named = {one.id for one in valset}
-        return [one for one in trainset if one.id not in named][-writers:], list(valset)
-    latest = trainset[-(writers + judges) :]
-    free = [one for one in latest if one.id not in evidence]
-    count = min(judges, len(latest) // 3, len(free))
-    days = _drawn(free, count, random.Random(seed))
-    drawn: set[str] = set()
-    for day in days:
-        if len(day) <= max(1, PER_DAY * count) and len(drawn) + len(day) <= count:
-            drawn |= {one.id for one in day}
-    others = [one.id for day in days for one in day if one.id not in drawn]
-    drawn |= set(others[: count - len(drawn)])
-    return (
-        [one for one in latest if one.id not in drawn],
-        [one for one in latest if one.id in drawn],
-    )
 
+    on_evidence = False
 
-def lend(
-    writing: Sequence[Interaction], champion: Persona, judges: int, seed: int
-) -> tuple[list[Interaction], list[Interaction]]:
-    """The writing interactions that write in one step, and those that judge it instead.
+    def __init__(self, *, margin: float = 0.0) -> None:
+        validation.number("margin", margin, 0)
+        self.margin = margin
 
-    The judging interactions are few, and a directive applies to few of them or to none. So others
-    are lent to them in every step (cross-fitting). Over the steps nearly all of a history judges.
-    No interaction judges a directive that it wrote, of a candidate or of the champion.
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        saved = sum(trial.saved)
+        better = saved > self.margin and trial.gained >= 0
+        alone = trial.candidate.actions and trial.candidate.actions != trial.champion.actions
+        other = "memories alone save" if alone else "no persona saves"
+        return better, f"{other} {saved:.1f} nats on replay"
 
-    A profile does not name the interactions that it was written from. The first profile is in every
-    candidate and in the champion, so it favours neither. A rewritten one was written from
-    interactions that now judge it as part of the champion: if that favours anybody, the champion.
-    """
-    wrote = evidence_of(champion)
-    return split(writing, None, evidence=wrote, judges=judges, writers=len(writing), seed=seed)
+    def undecided(self, champion: Persona) -> list[Persona]:
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +188,7 @@ def judge(
     wrote = frozenset(one.id for one in writing)
     told = [one for one in lent if any(other(persona, one) for persona in personas)]
     judging = [*(one.interaction for one in judged), *told]
-    hopeless = [sparing and not told and not helps(persona, judged, replay) for persona in personas]
+    hopeless = [sparing and not told and not replay.helps(persona, judged) for persona in personas]
     tried = [one for one, gone in zip(personas, hopeless, strict=True) if not gone]
     under = [(champion, told), *((persona, judging) for persona in tried)]
     replay.ask([*((persona, one) for persona, past in under for one in past), *beside])
@@ -190,12 +231,10 @@ def memories_alone(champion: Persona) -> Persona:
 
 def undecided(acceptance: Acceptance, champion: Persona, record: Record) -> list[Persona]:
     """Challengers of earlier alignments; the same ones when the run goes on after a kill."""
-    found = once(
-        record,
-        "undecided",
-        lambda: [one.to_dict() for one in acceptance.undecided(champion)],
-    )
-    return news(champion, map(Persona.from_dict, found))
+    with once(record, "undecided") as entry:
+        if entry.missing:
+            entry.value = [one.to_dict() for one in acceptance.undecided(champion)]
+    return news(champion, map(Persona.from_dict, entry.value))
 
 
 def against_none(
@@ -274,6 +313,15 @@ def settling(champion: Persona, judging: Sequence[Interaction], policies: Polici
     return [(one, past) for one in acting for past in judging[-SETTLING:]]
 
 
+def worth_settling(
+    champion: Persona, policies: Policies, before: Sequence[Replayed], replay: Replay
+) -> Policies:
+    """The champion's own standing actions, and those that help it."""
+    own = champion.actions or ()
+    others = [one for one in policies if one != own]
+    return [own, *(one for one in others if replay.helps(replace(champion, actions=one), before))]
+
+
 def fitted_for_nothing(
     first: Persona, last: Persona, judging: Sequence[Interaction], replay: Replay
 ) -> bool:
@@ -293,19 +341,8 @@ def means(replayed: Sequence[Replayed]) -> tuple[float, float]:
     return fmean(one.loss for one in replayed), fmean(one.score for one in replayed)
 
 
-def _drawn(free: Sequence[Interaction], count: int, dice: random.Random) -> list[list[Interaction]]:
-    """The days in random order, those of the first `count` interactions with answers as mixed as
-    those of all: a systematic sample of the days ordered by answer."""
-    days = by_day(free)
-    dice.shuffle(days)
-    days.sort(key=lambda day: day[0].response)
-    wanted, begin = ceil(count * len(days) / max(1, len(free))), dice.random()
-    places = {int((begin + n) * len(days) / wanted) for n in range(wanted)}
-    first = [day for at, day in enumerate(days) if at in places]
-    others = [day for at, day in enumerate(days) if at not in places]
-    dice.shuffle(first)
-    dice.shuffle(others)
-    return [*first, *others]
+def _counted(one: Replayed) -> float:
+    return one.loss if one.lm is None else min(one.loss, WRONG)
 
 
 def _fitted(

@@ -18,10 +18,9 @@ from personaagent.data.files import opened
 from personaagent.data.sensitive import Policy
 from personaagent.data.validation import Row, parse_json, suggestion, validated
 from personaagent.errors import DataError
-from personaagent.optimizers.acceptance import Acceptance
 from personaagent.optimizers.alignment import PersonaAlignment
 from personaagent.optimizers.sampling import SIMULATE
-from personaagent.optimizers.selection import Policies
+from personaagent.optimizers.selection import Acceptance, Policies
 from personaagent.policies import ACCEPTANCES, AUTO, RETRIEVERS, SAMPLERS, UPDATES
 from personaagent.programs.profile import LONGEST
 from personaagent.programs.tools import MOST_MEMORIES

@@ -7,13 +7,12 @@ whatever order and after whatever interruption they were tried.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol
 
 from personaagent.lm import Meter, Usage
-
-T = TypeVar("T")
 
 
 class Record(Protocol):
@@ -58,15 +57,36 @@ class ReadOnce:
         return stands
 
 
-def once(record: Record, key: str, work: Callable[[], T]) -> T:
-    """The recorded value of a key; the work is done only where there is none. A record that counts
-    what values cost makes them itself (`Ledger`)."""
-    if (metered := getattr(record, "once", None)) is not None:
-        return cast(T, metered(key, work))
-    value: T | None = record.get(key)
-    if value is None:
-        value = record.put(key, work())
-    return cast(T, value)
+class Entry:
+    """What a key holds; `value` is None until it is made."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is to be made."""
+        return self.value is None
+
+
+@contextmanager
+def once(record: Record, key: str) -> Iterator[Entry]:
+    """The entry of a key. Where it is missing the block makes its value, which is written down when
+    the block ends; the value that stands then is the entry's.
+
+    A block, so that the work is done by who wants it and not by the record. A record that counts
+    what values cost, or how many there are, has a block of its own.
+    """
+    if (own := getattr(record, "once", None)) is not None:
+        with own(key) as entry:
+            yield entry
+        return
+    entry = Entry(record.get(key))
+    if entry.missing:
+        yield entry
+        entry.value = record.put(key, entry.value)
+    else:
+        yield entry
 
 
 # What those took that were found on the way to a value which is being made.
@@ -102,25 +122,29 @@ class Ledger:
         """Write a value that cost nothing, unless the key has one; the value that stands."""
         return self._take(key, self._record.put(key, _entry(value, Usage())))
 
-    def once(self, key: str, work: Callable[[], T]) -> T:
-        """The value of a key; made, metered and written down where there is none.
+    @contextmanager
+    def once(self, key: str) -> Iterator[Entry]:
+        """As `once`: where the value is missing it is metered and written down.
 
         What is asked for on the way to another value is part of what that one took.
         """
-        entry, outer = self._record.get(key), _found.get()
-        if entry is None:
+        kept, outer = self._record.get(key), _found.get()
+        entry = Entry(kept and kept["value"])
+        if kept is None:
             found: list[Usage] = []
             token = _found.set(found)
             try:
                 with self._meter.measure() as used:
-                    value = work()
+                    yield entry
             finally:
                 _found.reset(token)
             spent = sum(found, used.snapshot())
-            entry = self._record.put(key, _entry(value, spent))
-        elif outer is not None:
-            outer.append(Usage(**entry["spent"]))
-        return cast(T, self._take(key, entry) if outer is None else entry["value"])
+            kept = self._record.put(key, _entry(entry.value, spent))
+        else:
+            yield entry
+            if outer is not None:
+                outer.append(Usage(**kept["spent"]))
+        entry.value = self._take(key, kept) if outer is None else kept["value"]
 
     def _take(self, key: str, entry: dict[str, Any]) -> Any:
         with self._lock:

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from personaagent.cli.options import grouped
+from personaagent.cli.app import grouped
 
 
 @dataclass(frozen=True)

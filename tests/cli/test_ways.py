@@ -39,7 +39,7 @@ def test_compile_and_ask(run, imported):
         "programs/agent.py:PersonaAgent.forward",
         "programs/rewriter.py:GradientWriter.critique",
         "programs/rewriter.py:PersonaRewriter.edits",
-        "optimizers/acceptance.py:AcceptOnReplay.accepts",
+        "optimizers/selection.py:AcceptOnReplay.accepts",
         "memory/chain.py:Chain.append",
     ) as found:
         run("compile", "--user", "amira", "--no-track")

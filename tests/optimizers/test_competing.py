@@ -21,7 +21,7 @@ from personaagent.optimizers.competing import (
     sorted_out,
 )
 from personaagent.optimizers.log import Candidate
-from personaagent.optimizers.prequential import CALLS, TRIAL, is_lesson, parted
+from personaagent.optimizers.prequential import CALLS, TRIAL, parted
 from personaagent.optimizers.update import Proposal
 from personaagent.programs import PersonaAgent, PersonaRewriter
 from personaagent.signatures import Edit
@@ -267,7 +267,7 @@ def test_an_edit_that_cannot_be_taken_says_why(given, problem):
 )
 def test_a_rating_of_ten_that_is_off_by_one_is_no_lesson(score, teaches):
     one = Replayed(mail(1, "a film", "7"), "6", {"6": 1.0}, None, 1.0, score, False, stated=True)
-    assert is_lesson(one) is teaches
+    assert one.teaches is teaches
 
 
 @pytest.mark.parametrize(

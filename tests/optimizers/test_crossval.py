@@ -111,14 +111,15 @@ def test_what_is_later_is_only_ever_the_question(judge, splits):
 def test_a_ledger_counts_what_was_paid_by_others_and_each_value_once():
     meter, record = Meter(), MemoryWorkLog()
 
-    def work():
-        with meter.call() as call:
-            call.answered(Usage(input_tokens=7, output_tokens=2))
-        return "answer"
-
     first, second = Ledger(record, meter), Ledger(record, meter)
-    assert once(first, "key", work) == once(first, "key", work) == "answer"
-    assert once(second, "key", lambda: "never") == "answer"
+    for ledger, missing in ((first, True), (first, False), (second, False)):
+        with once(ledger, "key") as entry:
+            assert entry.missing is missing
+            if entry.missing:
+                with meter.call() as call:
+                    call.answered(Usage(input_tokens=7, output_tokens=2))
+                entry.value = "answer"
+        assert entry.value == "answer"
     assert first.spent == second.spent
     assert (second.spent.calls, second.spent.tokens) == (1, 9)
     assert second.get("key") == "answer"

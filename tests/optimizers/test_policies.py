@@ -23,8 +23,8 @@ from personaagent.optimizers import (
     Step,
     Trial,
 )
-from personaagent.optimizers.acceptance import EmptyPersonaBetter
-from personaagent.optimizers.sampling import simulated
+from personaagent.optimizers.sampling import widening
+from personaagent.optimizers.selection import EmptyPersonaBetter
 from personaagent.optimizers.thresholds import LEAST
 from personaagent.optimizers.update import Proposal
 from personaagent.programs import PersonaRewriter, QueryScope
@@ -58,26 +58,15 @@ def test_the_latest_batch_is_the_latest_and_the_same_every_time():
 
 
 @given(losses, st.integers(1, 5), st.integers(1, 5), st.integers(0, 12))
-def test_no_more_is_simulated_than_it_takes_to_find_a_batch(past, size, more, already):
+def test_each_round_of_simulations_is_wider_until_all_are_done(past, size, more, already):
     """`already` were simulated by earlier steps; each time `more` at most come on top of these."""
-    asked = []
-
-    def replay(writing):
-        asked.append(len(writing))
-        return [known[one.id] for one in writing]
-
-    known = {one.interaction.id: one for one in past}
     writing, already = [one.interaction for one in past], min(already, len(past))
-    found, batch = simulated(
-        replay, writing, HardBatch(), size=size, tried=(), already=already, more=more
-    )
-    assert found == past[len(past) - asked[-1] :]  # the latest
-    assert batch == HardBatch().sample(found, size, ())
-    assert batch or len(found) == len(past)
+    rounds = list(widening(writing, size=size, already=already, more=more))
+    assert all(some == writing[len(past) - len(some) :] for some in rounds)  # the latest
+    assert rounds[-1] == writing
+    asked = [len(some) for some in rounds]
     for before, now in zip([already, *asked], asked, strict=False):
         assert now == min(before + max(more, size), len(past))
-    for short in asked[:-1]:
-        assert not HardBatch().sample(past[len(past) - short :], size, ())
 
 
 def test_a_flood_takes_a_third_of_what_is_simulated_first():
@@ -87,7 +76,7 @@ def test_a_flood_takes_a_third_of_what_is_simulated_first():
         for n in range(8)
     ]
     writing = [*(one.interaction for one in past), *hours]
-    found, _ = simulated(list, writing, LatestBatch(), size=4, tried=(), already=0, more=12)
+    found = next(widening(writing, size=4, already=0, more=12))
     assert [one.id for one in found] == [
         *(f"ann-{n}" for n in range(22, 30)),
         *(f"ann-{n}" for n in range(34, 38)),

@@ -11,7 +11,8 @@ from worlds_of_mail import DAWN, INBOX, book, mail
 
 from personaagent.data import Directive, Persona
 from personaagent.optimizers import AcceptOnReplay, AlwaysAccept, LatestBatch, Replay
-from personaagent.optimizers.selection import judge, split
+from personaagent.optimizers.selection import judge
+from personaagent.optimizers.split import split
 from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent, QueryScope
 from personaagent.programs.directive_matching import match_directives
