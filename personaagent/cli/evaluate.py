@@ -76,12 +76,12 @@ def again(given: ExperimentOptions) -> None:
     """Everything that is known, computed again without asking anything."""
     from personaagent.cli import render
     from personaagent.cli.experiment_tables import show_all
-    from personaagent.experiments.predictions import Predictions
+    from personaagent.experiments.predictions import read_predictions
     from personaagent.experiments.results import Results
 
     screen = render.screen(as_json=given.as_json)
     if given.results.is_dir():
-        told = Told.of(given, Predictions(given.results))
+        told = Told.of(given, read_predictions(given.results))
     else:
         with Results(given.results, must_exist=True) as database:
             told = Told.of(given, database)

@@ -17,7 +17,6 @@ from personaagent.errors import BudgetError
 if TYPE_CHECKING:
     from personaagent.cli.options import LMChoice
     from personaagent.experiments.analysis import Analysis
-    from personaagent.experiments.answers import Answers
     from personaagent.experiments.protocol import Trial
     from personaagent.experiments.results import Results
     from personaagent.experiments.runner import Experiment
@@ -55,14 +54,13 @@ def carry_out(
         BudgetError: the budget is used up; what was answered is kept.
     """
     from personaagent.cli import render
-    from personaagent.experiments.answers import take_over
-    from personaagent.experiments.predictions import Predictions
+    from personaagent.experiments.predictions import read_predictions
     from personaagent.experiments.results import Results
 
     screen = render.screen(as_json=given.as_json)
     with redirect_stdout(screen.file), Results(given.results) as database:
         if given.known:
-            take_over(Predictions(given.known), database)
+            database.take_over(read_predictions(given.known))
         ids = answer(given, trials, database, screen, parallel=parallel, engine=engine, after=after)
         told = Told.of(given, database, ids, whole=whole)
     told.tell(given, screen, show)
@@ -80,7 +78,7 @@ class Told:
     def of(
         cls,
         given: ExperimentOptions,
-        answers: Answers,
+        answers: Results,
         only: Sequence[str] = (),
         *,
         whole: bool = True,
@@ -213,7 +211,7 @@ def _elsewhere(where: str, choice: LMChoice, slots: int) -> tuple[PersonaLM, Epi
     return lm, recalling
 
 
-def _names(answers: Answers) -> set[str]:
+def _names(answers: Results) -> set[str]:
     """Whom experiments are about."""
     found: set[str] = set()
     for one in answers.experiments():

@@ -13,13 +13,12 @@ from typing import Any
 
 from personaagent.data import Task
 from personaagent.experiments import metrics, statistics
-from personaagent.experiments.answers import Answers
 from personaagent.experiments.comparison import Comparison, compare, statistics_of, weights_of
 from personaagent.experiments.lineup import NON_PERSONALIZED, OURS
 from personaagent.experiments.metrics import Metric
 from personaagent.experiments.persona_map import PersonaMap
 from personaagent.experiments.protocol import task_from_dict
-from personaagent.experiments.results import ExperimentRow, PersonaRow, Row
+from personaagent.experiments.results import ExperimentRow, PersonaRow, Results, Row
 from personaagent.experiments.statistics import Interval
 
 NEARLY_ALL = 0.9
@@ -90,7 +89,7 @@ class Analysis:
         return next((one for one in self.lines if one.system == system and one.n), None)
 
 
-def analyse(results: Answers, experiment: ExperimentRow) -> Analysis:
+def analyse(results: Results, experiment: ExperimentRow) -> Analysis:
     """The main table of an experiment."""
     protocol = experiment.protocol
     task = task_from_dict(protocol["task"])

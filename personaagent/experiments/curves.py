@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from personaagent.experiments.analysis import Analysis, Line
-from personaagent.experiments.answers import Answers
 from personaagent.experiments.comparison import Comparison, compare
 from personaagent.experiments.document import Block, Heading, Paragraph
 from personaagent.experiments.formatting import NONE, gap, interval, lm_name, p_value
-from personaagent.experiments.results import Row
+from personaagent.experiments.results import Results, Row
 from personaagent.experiments.statistics import holm
 from personaagent.table import Table
 
@@ -90,7 +89,7 @@ def _asked(protocol: dict[str, Any], rest: dict[str, Any]) -> list[Any]:
     ]
 
 
-def lm_comparisons(analyses: Sequence[Analysis], answers: Answers) -> Iterator[Block]:
+def lm_comparisons(analyses: Sequence[Analysis], answers: Results) -> Iterator[Block]:
     """For every two experiments that differ in the LM (or in how it is read) alone: each system
     under one and the other, with a paired test."""
     groups: dict[str, list[Analysis]] = {}
@@ -103,7 +102,7 @@ def lm_comparisons(analyses: Sequence[Analysis], answers: Answers) -> Iterator[B
             yield from _pair(group[0], other, answers)
 
 
-def _pair(one: Analysis, other: Analysis, answers: Answers) -> Iterator[Block]:
+def _pair(one: Analysis, other: Analysis, answers: Results) -> Iterator[Block]:
     common = [line.system for line in one.lines if line.role != "floor" and other.line(line.system)]
     found = {
         system: compared
@@ -138,7 +137,7 @@ def _pair(one: Analysis, other: Analysis, answers: Answers) -> Iterator[Block]:
     yield Table(columns=["System", *numbers], rows=rows, right=numbers)
 
 
-def _compared(one: Analysis, other: Analysis, system: str, answers: Answers) -> Comparison | None:
+def _compared(one: Analysis, other: Analysis, system: str, answers: Results) -> Comparison | None:
     """The second LM minus the first on the samples that both answered."""
     first, second = _rows(one, system, answers), _rows(other, system, answers)
     common = [sample for sample in second if sample in first]
@@ -152,7 +151,7 @@ def _compared(one: Analysis, other: Analysis, system: str, answers: Answers) -> 
     )
 
 
-def _rows(analysis: Analysis, system: str, answers: Answers) -> dict[str, Row]:
+def _rows(analysis: Analysis, system: str, answers: Results) -> dict[str, Row]:
     experiment = analysis.experiment
     rows = answers.rows(experiment.run, experiment.protocol["samples"])
     return {row.sample: row for row in rows if row.system == system and row.answer is not None}

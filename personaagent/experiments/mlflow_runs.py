@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from personaagent.experiments.analysis import Analysis, Line
-    from personaagent.experiments.answers import Answers
+    from personaagent.experiments.results import Results
 
 EXPERIMENT = "personaagent-evaluation"
 """MLflow's name for the group of these runs."""
@@ -25,7 +25,7 @@ KEY = "personaagent.experiment"
 
 
 def track_evaluation(
-    answers: Answers,
+    answers: Results,
     only: Sequence[str] = (),
     *,
     experiment: str = EXPERIMENT,
@@ -62,7 +62,7 @@ def track_evaluation(
         return []
 
 
-def _track(client: MlflowClient, group: str, answers: Answers, analysis: Analysis) -> str:
+def _track(client: MlflowClient, group: str, answers: Results, analysis: Analysis) -> str:
     from personaagent.experiments.analysis import summary
     from personaagent.experiments.formatting import title
     from personaagent.experiments.report import write_report

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,9 @@ from typing import Any
 from personaagent.artifacts import replace_file
 from personaagent.data import Rating, Task
 from personaagent.errors import DataError
-from personaagent.experiments.answers import Answers
 from personaagent.experiments.metrics import metrics_of, rouge
 from personaagent.experiments.protocol import task_from_dict
-from personaagent.experiments.results import (
-    ExperimentRow,
-    PersonaRow,
-    Row,
-    map_without,
-    protocol_without,
-    samples_of,
-)
+from personaagent.experiments.results import ExperimentRow, PersonaRow, Results, Row
 from personaagent.files import file_name
 
 _EXPERIMENT, _PERSONAS, _MAP, _GUIDE = "experiment.json", "personas.csv", "map.json", "README.md"
@@ -76,7 +68,7 @@ A folder is an experiment: one LM on one cohort of one data set.
 """
 
 
-def write_predictions(answers: Answers, folder: Path, only: Sequence[str] = ()) -> tuple[Path, ...]:
+def write_predictions(answers: Results, folder: Path, only: Sequence[str] = ()) -> tuple[Path, ...]:
     """Write the experiments of these ids (by default all) to folders of their own; their paths.
 
     What the folders hold of these experiments already is replaced.
@@ -92,67 +84,19 @@ def write_predictions(answers: Answers, folder: Path, only: Sequence[str] = ()) 
     return tuple(_write(answers, one, folder) for one in chosen)
 
 
-class Predictions:
-    """What `write_predictions` wrote, read back: it serves a report as a results database does.
+def read_predictions(folder: Path) -> Results:
+    """What `write_predictions` wrote, as a log in memory.
 
     Raises:
         DataError: the folder holds no experiment, or a file is damaged.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._experiments: list[ExperimentRow] = []
-        self._rows: dict[tuple[str, str, str], Row] = {}
-        self._personas: dict[tuple[str, str], PersonaRow] = {}
-        self._maps: dict[str, dict[str, Any]] = {}
-        for path in sorted(folder.glob(f"*/{_EXPERIMENT}")):
-            self._read(path)
-        if not self._experiments:
-            raise DataError(
-                f"{folder}: there are no predictions: name a folder that --predictions wrote"
-            )
-        self._experiments.sort(key=lambda one: (one.created, one.id))
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._folder
-
-    def experiments(self) -> list[ExperimentRow]:
-        """Every experiment, the oldest first."""
-        return list(self._experiments)
-
-    def rows(self, run: str, samples: Collection[str]) -> list[Row]:
-        """The rows of some samples of a run, by system and in the order of `samples`."""
-        place = {sample: at for at, sample in enumerate(samples)}
-        found = [r for r in self._rows.values() if r.run == run and r.sample in place]
-        return sorted(found, key=lambda row: (row.system, place[row.sample]))
-
-    def personas(self, run: str, users: Collection[str]) -> list[PersonaRow]:
-        """What the personas of these users cost."""
-        found = [p for p in self._personas.values() if p.run == run and p.user in users]
-        return sorted(found, key=lambda one: one.user)
-
-    def map_of(self, experiment: str) -> dict[str, Any] | None:
-        """How alike its users are, where that was looked at."""
-        return self._maps.get(experiment)
-
-    def _read(self, path: Path) -> None:
-        data = _json(path)
-        try:
-            experiment = ExperimentRow(**data)
-            task = task_from_dict(experiment.protocol["task"])
-            systems = list(experiment.protocol["systems"])
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}: this is no experiment: {error!r}") from error
-        self._experiments.append(experiment)
-        for system in systems:
-            for row in _rows_of(path.parent / f"{system}.csv", task, experiment.run, system):
-                self._rows[row.run, row.system, row.sample] = row
-        for persona in _personas_of(path.parent / _PERSONAS, experiment.run):
-            self._personas[persona.run, persona.user] = persona
-        if (map := path.parent / _MAP).is_file():
-            self._maps[experiment.id] = _json(map)
+    known = _read(folder)
+    if not known.experiments():
+        known.close()
+        raise DataError(
+            f"{folder}: there are no predictions: name a folder that --predictions wrote"
+        )
+    return known
 
 
 def knows_predictions(folder: Path, user: str) -> bool:
@@ -161,7 +105,8 @@ def knows_predictions(folder: Path, user: str) -> bool:
     Raises:
         DataError: a file is damaged.
     """
-    return any(_parts_of(folder, user))
+    with _read(folder) as known:
+        return known.knows(user)
 
 
 def erase_predictions(folder: Path, user: str) -> int:
@@ -171,80 +116,80 @@ def erase_predictions(folder: Path, user: str) -> int:
         DataError: a file is damaged.
         OSError: one cannot be written.
     """
-    count = 0
-    for path, data, samples in list(_parts_of(folder, user)):
-        place, protocol = path.parent, data["protocol"]
-        stores = {user, *samples, *(protocol["samples"].get(one, user) for one in samples)}
-        left = protocol_without(protocol, samples)
-        count += 1
-        tables = sorted(place.glob("*.csv"), key=lambda one: one.name != _PERSONAS)
-        if not left["samples"]:
-            for file in (*tables, place / _MAP, path):
+    with _read(folder) as known:
+        before = known.experiments()
+        count = known.erase(user)
+        left = {one.id for one in known.experiments()}
+        if left and count:
+            write_predictions(known, folder)
+    for one in before:
+        if one.id not in left:
+            place = _place(folder, one)
+            for file in (*place.glob("*.csv"), place / _MAP, place / _EXPERIMENT):
                 file.unlink(missing_ok=True)
-            continue
-        # The answers come last: after a kill they still say whose samples these are.
-        _replace(path, _pretty({**data, "protocol": left}))
-        if (map := place / _MAP).is_file():
-            smaller = map_without(_json(map), user)
-            if smaller is None:
-                map.unlink()
-            else:
-                _replace(map, json.dumps(smaller) + "\n")
-        for table in tables:
-            columns, lines = _whole(table)
-            key, gone = ("user", stores) if table.name == _PERSONAS else ("sample", samples)
-            kept = [one for one in lines if one[key] not in gone]
-            count += len(lines) - len(kept)
-            _replace(table, _text(columns, kept))
     return count
 
 
-def _parts_of(folder: Path, user: str) -> Iterator[tuple[Path, dict[str, Any], set[str]]]:
-    """The experiments that a user is in: the file, what it says, and the user's samples."""
-    for path in sorted(folder.glob(f"*/{_EXPERIMENT}")):
-        data = _json(path)
-        answered: set[str] = set()
-        for table in path.parent.glob("*.csv"):
-            columns, lines = _whole(table)
-            if "sample" in columns:
-                answered |= {one["sample"] for one in lines if one["user"] == user}
-        try:
-            if samples := answered | samples_of(data["protocol"], user):
-                yield path, data, samples
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{path}: this is no experiment: {error!r}") from error
+def _read(folder: Path) -> Results:
+    known = Results(folder, in_memory=True)
+    try:
+        for path in sorted(folder.glob(f"*/{_EXPERIMENT}")):
+            data = _json(path)
+            try:
+                experiment = ExperimentRow(**data)
+                task = task_from_dict(experiment.protocol["task"])
+                systems = list(experiment.protocol["systems"])
+            except (KeyError, TypeError) as error:
+                raise DataError(f"{path}: this is no experiment: {error!r}") from error
+            run, place = experiment.run, path.parent
+            rows = [
+                row
+                for system in systems
+                for row in _rows_of(place / f"{system}.csv", task, run, system)
+            ]
+            alike = _json(place / _MAP) if (place / _MAP).is_file() else None
+            known.take(experiment, rows, [*_personas_of(place / _PERSONAS, run)], alike)
+    except BaseException:
+        known.close()
+        raise
+    return known
 
 
-def _whole(table: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and the lines of a table."""
-    lines = [values for _, values in _lines(table, ["user"])]
-    with table.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream).fieldnames or ()), lines
+def _place(folder: Path, experiment: ExperimentRow) -> Path:
+    """The folder of an experiment."""
+    name = experiment.protocol["task"]["name"]
+    return folder / file_name(name, suffix=f"-{experiment.id[:8]}")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file anew, whole or not at all; who may read it stays as it is."""
-    mode = path.stat().st_mode
-    replace_file(path, text)
-    path.chmod(mode)
-
-
-def _write(answers: Answers, experiment: ExperimentRow, folder: Path) -> Path:
+def _write(answers: Results, experiment: ExperimentRow, folder: Path) -> Path:
     protocol = experiment.protocol
     task = task_from_dict(protocol["task"])
-    place = folder / file_name(task.name, suffix=f"-{experiment.id[:8]}")
+    place = _place(folder, experiment)
     place.mkdir(exist_ok=True)
-    (place / _EXPERIMENT).write_text(_pretty(asdict(experiment)), encoding="utf-8")
+    # The answers come last: where an erasure is killed they still say whose samples these are.
+    _put(place / _EXPERIMENT, _pretty(asdict(experiment)))
+    if (alike := answers.map_of(experiment.id)) is not None:
+        _put(place / _MAP, json.dumps(alike) + "\n")
+    else:
+        (place / _MAP).unlink(missing_ok=True)
+    names = [field.name for field in fields(PersonaRow) if field.name != "run"]
+    known = answers.personas(experiment.run, set(protocol["samples"].values()))
+    _put(place / _PERSONAS, _text(names, [asdict(one) for one in known]))
     rows = answers.rows(experiment.run, protocol["samples"])
     for system in protocol["systems"]:
         mine = [_line(task, row) for row in rows if row.system == system]
-        _table(place / f"{system}.csv", _columns(task), mine)
-    names = [field.name for field in fields(PersonaRow) if field.name != "run"]
-    known = answers.personas(experiment.run, set(protocol["samples"].values()))
-    _table(place / _PERSONAS, names, [asdict(one) for one in known])
-    if (alike := answers.map_of(experiment.id)) is not None:
-        (place / _MAP).write_text(json.dumps(alike) + "\n", encoding="utf-8")
+        _put(place / f"{system}.csv", _text(_columns(task), mine))
     return place
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, where it says something else; who may read it stays."""
+    if not path.exists():
+        path.write_text(text, encoding="utf-8", newline="")
+    elif path.read_bytes() != text.encode():
+        mode = path.stat().st_mode
+        replace_file(path, text)
+        path.chmod(mode)
 
 
 def _columns(task: Task) -> list[str]:
@@ -313,10 +258,6 @@ def _personas_of(path: Path, run: str) -> Iterator[PersonaRow]:
             )
         except ValueError as error:
             raise DataError(f"{path}: line {line}: {error}") from error
-
-
-def _table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
-    path.write_text(_text(columns, lines), encoding="utf-8", newline="")
 
 
 def _text(columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from personaagent.errors import DataError
 from personaagent.experiments import document, plots
 from personaagent.experiments.analysis import Analysis, analyse
-from personaagent.experiments.answers import Answers
 from personaagent.experiments.curves import Curve, curves, lm_comparisons
 from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph
 from personaagent.experiments.formatting import (
@@ -29,6 +28,7 @@ from personaagent.experiments.formatting import (
     verdict,
 )
 from personaagent.experiments.lineup import OURS
+from personaagent.experiments.results import Results
 from personaagent.experiments.sections import section, swap_test
 from personaagent.experiments.tables import curve_table
 from personaagent.files import private_file
@@ -38,7 +38,7 @@ TITLE = "PersonaAgent: evaluation"
 
 
 def write_report(
-    answers: Answers, folder: Path, *, traces: bool = False, only: Sequence[str] = ()
+    answers: Results, folder: Path, *, traces: bool = False, only: Sequence[str] = ()
 ) -> tuple[Path, Path]:
     """Write `report.html` and `report.md` with its figures; their paths.
 
@@ -89,7 +89,7 @@ def write_report(
     return page, twin
 
 
-def analyses_of(answers: Answers, only: Sequence[str] = ()) -> list[Analysis]:
+def analyses_of(answers: Results, only: Sequence[str] = ()) -> list[Analysis]:
     """The experiments that there are answers to, computed, by task.
 
     Raises:

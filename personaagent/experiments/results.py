@@ -1,4 +1,6 @@
-"""The results database: one row for every sample that a system was asked.
+"""The log of experiments, a database: one row for every sample that a system was asked.
+
+What is written down as files (`predictions`) is read back into such a log, in memory.
 
 A run is an LM, a task, data files and settings; its key is a digest of them, so an answer is found
 again whenever the same thing would be asked. An experiment is a run on a chosen cohort, with its
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from itertools import combinations
@@ -20,7 +22,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from personaagent.errors import StoreError
+from personaagent.errors import DataError, StoreError
 from personaagent.experiments.lineup import SWAPPED
 from personaagent.files import private_file, private_folder
 
@@ -60,6 +62,7 @@ _answers = sa.Table(
     sa.Column("ahead_seconds", sa.Float, nullable=False),
     sa.Column("ahead_calls", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("scores", sa.JSON(none_as_null=True)),
 )
 
 _personas = sa.Table(
@@ -149,28 +152,42 @@ class ExperimentRow:
 class Results:
     """A results database; thread-safe, and several processes may write to it.
 
+    Args:
+        path: its file.
+        must_exist: a missing one is an error.
+        in_memory: the log lives as long as the object; `path` says where it was read from.
+
     Raises:
         StoreError: the file is missing (where it must exist), or is something else.
     """
 
-    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
+    def __init__(self, path: Path, *, must_exist: bool = False, in_memory: bool = False) -> None:
         self.path = path
         if must_exist and not path.is_file():
             raise StoreError(f"{path}: there is no such results database")
-        private_folder(path.parent)
-        if not path.exists():
-            private_file(path)
-        url = sa.URL.create("sqlite", database=str(path))
-        self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        if in_memory:
+            self._engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+        else:
+            private_folder(path.parent)
+            if not path.exists():
+                private_file(path)
+            url = sa.URL.create("sqlite", database=str(path))
+            self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
         sa.event.listen(self._engine, "connect", _overwrite_deleted)
         with self._explained():
             present = set(sa.inspect(self._engine).get_table_names())
             if present and not is_results(present):
                 raise StoreError(f"{path}: this database is no results database: name another one")
             _metadata.create_all(self._engine)
+            columns = {one["name"] for one in sa.inspect(self._engine).get_columns("answers")}
+            if "scores" not in columns:  # made before there were any; or another process adds it
+                add = sa.text("ALTER TABLE answers ADD COLUMN scores JSON")
+                with suppress(sa.exc.OperationalError), self._engine.begin() as connection:
+                    connection.execute(add)
 
-    def begin(self, experiment: str, run: str, protocol: dict[str, Any]) -> None:
-        """Write an experiment down; one that is known keeps its `systems` beside the new ones."""
+    def begin(self, experiment: str, run: str, protocol: dict[str, Any], created: str = "") -> None:
+        """Write an experiment down, by default as created now; one that is known keeps its
+        `systems` beside the new ones."""
         with self._explained(), self._engine.begin() as connection:
             known = connection.scalar(
                 sa.select(_experiments.c.protocol).where(_experiments.c.id == experiment)
@@ -180,7 +197,7 @@ class Results:
                 "id": experiment,
                 "run": run,
                 "protocol": {**protocol, "systems": systems},
-                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "created": created or datetime.now(UTC).isoformat(timespec="microseconds"),
             }
             made = insert(_experiments).values(row)
             connection.execute(
@@ -188,6 +205,48 @@ class Results:
                     index_elements=["id"], set_={"protocol": made.excluded.protocol}
                 )
             )
+
+    def take(
+        self,
+        experiment: ExperimentRow,
+        rows: Sequence[Row],
+        personas: Sequence[PersonaRow],
+        alike: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write down an experiment that is known from elsewhere, as if it had been asked here. What
+        stands here stays; an answer takes the place of a failure."""
+        self.begin(experiment.id, experiment.run, experiment.protocol, experiment.created)
+        told = [{c.name: getattr(row, c.name) for c in _answers.c} for row in rows]
+        made = insert(_answers)
+        upsert = made.on_conflict_do_update(
+            index_elements=["run", "system", "sample"],
+            set_={c.name: made.excluded[c.name] for c in _answers.c if not c.primary_key},
+            where=sa.and_(_answers.c.answer.is_(None), made.excluded.answer.is_not(None)),
+        )
+        with self._explained(), self._engine.begin() as connection:
+            if told:
+                connection.execute(upsert, told)
+            if personas:
+                known = insert(_personas).on_conflict_do_nothing()
+                connection.execute(known, [asdict(one) for one in personas])
+        if alike is not None and self.map_of(experiment.id) is None:
+            self.record_map(experiment.id, alike)
+
+    def take_over(self, known: Results) -> None:
+        """Go on from what another log holds: all of its experiments.
+
+        Raises:
+            DataError: it holds the scores of texts and not the texts.
+        """
+        for one in known.experiments():
+            rows = known.rows(one.run, one.protocol["samples"])
+            if not one.protocol["task"]["labels"] and any(row.scores for row in rows):
+                raise DataError(
+                    f"{known.path}: it holds the scores of texts and not the texts, so these "
+                    "answers cannot be gone on from"
+                )
+            personas = known.personas(one.run, set(one.protocol["samples"].values()))
+            self.take(one, rows, personas, known.map_of(one.id))
 
     def record(self, row: Row) -> None:
         """Write a row: an answer stands for ever, a failure is replaced by what comes after it."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from personaagent.experiments import plots
 from personaagent.experiments.analysis import Analysis, Line
-from personaagent.experiments.answers import Answers
 from personaagent.experiments.document import Block, Figure, Heading, Items, Paragraph
 from personaagent.experiments.formatting import (
     NONE,
@@ -19,12 +18,13 @@ from personaagent.experiments.formatting import (
 )
 from personaagent.experiments.lineup import OURS, SWAPPED
 from personaagent.experiments.persona_map import PERMUTATIONS, PersonaMap
+from personaagent.experiments.results import Results
 from personaagent.experiments.tables import cost_table, main_table
 from personaagent.experiments.trace import chosen_traces
 from personaagent.table import Table
 
 
-def section(analysis: Analysis, title: str, answers: Answers, *, traces: bool) -> Iterator[Block]:
+def section(analysis: Analysis, title: str, answers: Results, *, traces: bool) -> Iterator[Block]:
     """Protocol, main table, figures, costs, comparisons, personas and traces."""
     yield Heading(title)
     yield Items(list(protocol_lines(analysis)))

@@ -12,11 +12,11 @@ from typing import Any
 
 from personaagent.data import Persona
 from personaagent.experiments.analysis import Analysis
-from personaagent.experiments.answers import Answers
 from personaagent.experiments.cohort import Sample
 from personaagent.experiments.document import Block, Paragraph, Quote
 from personaagent.experiments.lineup import NON_PERSONALIZED, OURS
 from personaagent.experiments.metrics import values
+from personaagent.experiments.results import Results
 from personaagent.memory import Store
 
 
@@ -54,7 +54,7 @@ def keep_trace(
     store.of(sample.query.user).journal(_name(run, system)).put(sample.query.id, trace)
 
 
-def chosen_traces(answers: Answers, analysis: Analysis) -> Iterator[Block]:
+def chosen_traces(answers: Results, analysis: Analysis) -> Iterator[Block]:
     """Where PersonaAgent gained most over the non-personalized system, lost most, and a third."""
     experiment = analysis.experiment
     said = experiment.protocol
@@ -71,7 +71,7 @@ def chosen_traces(answers: Answers, analysis: Analysis) -> Iterator[Block]:
                 yield _quote(f"{system}, sample {sample}", trace)
 
 
-def _gains(answers: Answers, analysis: Analysis) -> list[tuple[str, str]]:
+def _gains(answers: Results, analysis: Analysis) -> list[tuple[str, str]]:
     """(system, sample) of the system to show, the largest gain first."""
     experiment, metric = analysis.experiment, analysis.headline
     rows = answers.rows(experiment.run, experiment.protocol["samples"])

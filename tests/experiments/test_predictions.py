@@ -12,10 +12,9 @@ from contest import NAMES, failing, inbox, world
 from personaagent.data import Query, Text
 from personaagent.errors import DataError
 from personaagent.experiments.analysis import summary
-from personaagent.experiments.answers import take_over
 from personaagent.experiments.cohort import Cohort, Sample
 from personaagent.experiments.lineup import entrants
-from personaagent.experiments.predictions import Predictions, write_predictions
+from personaagent.experiments.predictions import read_predictions, write_predictions
 from personaagent.experiments.report import analyses_of, write_report
 from personaagent.experiments.results import Results
 
@@ -35,7 +34,7 @@ def folder(here, tmp_path):
 
 
 def test_everything_is_computed_again_from_the_files(here, folder, tmp_path):
-    read = Predictions(folder)
+    read = read_predictions(folder)
     ours, theirs = (
         [json.dumps(summary(one)) for one in analyses_of(answers)]
         for answers in (here.results, read)
@@ -49,7 +48,7 @@ def test_everything_is_computed_again_from_the_files(here, folder, tmp_path):
 
 
 def test_the_files_are_the_same_whoever_wrote_them(folder, tmp_path):
-    write_predictions(Predictions(folder), tmp_path / "again")
+    write_predictions(read_predictions(folder), tmp_path / "again")
     files = sorted(path.relative_to(folder) for path in folder.rglob("*.*"))
     assert len(files) > 10
     for path in files:
@@ -72,7 +71,7 @@ def test_an_error_is_its_kind_alone(folder):
 def test_one_experiment_alone_can_be_written(here, tmp_path):
     (first, _) = here.results.experiments()
     write_predictions(here.results, tmp_path / "one", [first.id])
-    assert [one.id for one in Predictions(tmp_path / "one").experiments()] == [first.id]
+    assert [one.id for one in read_predictions(tmp_path / "one").experiments()] == [first.id]
 
 
 def texts():
@@ -101,7 +100,7 @@ def test_texts_are_scored_and_left_out(tmp_path):
         here.run(entrants(["non-personalized", "icl"]))
         (place,) = write_predictions(here.results, tmp_path / "results")
         ours = summary(analyses_of(here.results)[0])
-    assert summary(analyses_of(Predictions(tmp_path / "results"))[0]) == ours
+    assert summary(analyses_of(read_predictions(tmp_path / "results"))[0]) == ours
     assert ours["systems"][0]["scores"]["rouge_l"]["value"] > 0
     assert not any("SECRET" in path.read_text() for path in place.iterdir())
 
@@ -120,13 +119,13 @@ def test_a_damaged_file_is_named(folder, name, change, problem):
     path = max((p for p in folder.rglob(name)), key=lambda p: p.stat().st_size)
     path.write_text(change(path.read_text()))
     with pytest.raises(DataError, match=problem) as caught:
-        Predictions(folder)
+        read_predictions(folder)
     assert str(path) in str(caught.value)
 
 
 def test_a_folder_without_predictions_is_an_error(tmp_path):
     with pytest.raises(DataError, match="there are no predictions"):
-        Predictions(tmp_path)
+        read_predictions(tmp_path)
 
 
 def test_the_command_writes_and_recomputes(evaluate, own):
@@ -138,12 +137,12 @@ def test_the_command_writes_and_recomputes(evaluate, own):
 
 def test_another_database_goes_on_from_the_files(here, folder, tmp_path):
     with Results(tmp_path / "other.db") as other:
-        take_over(Predictions(folder), other)
+        other.take_over(read_predictions(folder))
         for one in here.results.experiments():
             assert other.answered(one.run, "rag") == here.results.answered(one.run, "rag")
         known, taken = ([summary(one) for one in analyses_of(x)] for x in (here.results, other))
         assert known == taken
-        take_over(Predictions(folder), other)  # once more changes nothing
+        other.take_over(read_predictions(folder))  # once more changes nothing
         assert [summary(one) for one in analyses_of(other)] == taken
 
 
@@ -153,6 +152,6 @@ def test_what_a_database_has_answered_itself_stands(here, folder, tmp_path):
     mine = next(row for row in rows if row.answer is not None)
     with Results(tmp_path / "other.db") as other:
         other.record(replace(mine, seconds=1234.0))
-        take_over(Predictions(folder), other)
+        other.take_over(read_predictions(folder))
         rows = other.rows(one.run, [mine.sample])
     assert [row.seconds for row in rows if row.system == mine.system] == [1234.0]

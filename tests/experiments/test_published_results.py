@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from personaagent.experiments.predictions import Predictions
+from personaagent.experiments.predictions import read_predictions
 from personaagent.experiments.report import write_report
 
 ROOT = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def published(name: str, experiment: int) -> str:
 
 
 def test_the_published_report_is_computed_from_the_published_answers(tmp_path):
-    _, twin = write_report(Predictions(ROOT / "results"), tmp_path)
+    _, twin = write_report(read_predictions(ROOT / "results"), tmp_path)
     assert twin.read_text() == REPORT
 
 

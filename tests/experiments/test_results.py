@@ -121,3 +121,15 @@ def test_a_database_from_before_there_were_maps_is_opened(tmp_path):
         results.record_map("x", {"users": ["a"]})
         results.record_map("x", {"users": ["b"]})
         assert results.map_of("x") == {"users": ["b"]}
+
+
+def test_a_database_from_before_there_were_scores_is_opened(tmp_path):
+    path = tmp_path / "results.db"
+    with Results(path) as made:
+        made.record(ROW)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE answers DROP COLUMN scores")
+    with Results(path) as made:
+        scored = replace(ROW, sample="q2", answer="", scores={"rouge_l": 0.5})
+        made.record(scored)
+        assert made.rows("run", ["q1", "q2"]) == [ROW, scored]
