@@ -11,6 +11,8 @@ from personaagent.data import Action, FusionWeights, Persona, Task
 from personaagent.data.facts import facts_of, quoted
 from personaagent.experiments.baselines import ICL, RAG, NonPersonalized
 from personaagent.experiments.cohort import Sample
+from personaagent.experiments.membank import MemBank
+from personaagent.experiments.react import ReAct
 from personaagent.programs import PersonaAgent, QueryScope
 
 FLOORS = ("user's mean", "user's mode")
@@ -19,6 +21,7 @@ MEMORIES = {f"ours, k={k}": k for k in (4, 16)}  # ours beside so many memories
 ALONE = "ours, the LM alone"  # without the habit that its answers are fused with
 PAPERS = "the paper's"
 SUMMARY = "pag, k=4"
+OTHERS = {"react": ReAct, "membank": MemBank}
 RIVAL = "gepa"
 COUNTED = {f"counted, k={k}": k for k in (12, 16)}  # what code counts, and so many memories
 COUNTED_WORDS = 60
@@ -28,8 +31,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "ours without action": {"actions": (Action("recall", {"k": 4}),)},  # the same for everybody
 }
 ARMS = (
-    "none", "rag, k=4", "rag, k=16", "latest 60", SUMMARY, BEFORE, ALONE, AFTER, *MEMORIES, PAPERS,
-    RIVAL, *ABLATIONS,
+    "none", "rag, k=4", "rag, k=16", "latest 60", SUMMARY, *OTHERS, BEFORE, ALONE, AFTER, *MEMORIES,
+    PAPERS, RIVAL, *ABLATIONS,
 )  # fmt: skip
 
 Answering = Callable[..., Any]
@@ -73,6 +76,7 @@ class Arms:
             "rag, k=4": RAG(task, memory, k=4),
             "rag, k=16": RAG(task, memory, k=16),
             "latest 60": ICL(task, memory, k=60),
+            **{arm: system(task, memory) for arm, system in OTHERS.items()},
         }
         self._summarized = Summarized(
             task, memory,

@@ -17,6 +17,7 @@ from benchmarks.long_arms import (
     BEFORE,
     COUNTED,
     MEMORIES,
+    OTHERS,
     PAPERS,
     RIVAL,
     SUMMARY,
@@ -34,7 +35,8 @@ FOLDERS = [
     *(f"labels/{one}" for one in LABELS),
     *("texts/lamp-4", "texts/lamp-5"),
 ]
-OURS = [one for one in ARMS if one not in (PAPERS, RIVAL)]  # these are learned each by itself
+# Two are learned each by itself, others write or think of their own before they answer.
+OURS = [one for one in ARMS if one not in (PAPERS, RIVAL, *OTHERS)]
 LATER = [Sample(Query(f"q{n}", "ann", "inbox", f"dog {n}", "travel"), "ann") for n in range(3)]
 
 
@@ -87,6 +89,16 @@ def test_every_arm_answers_under_what_it_is_called(tmp_path, kept):
     assert [count for count, _ in without] == [0, 0, 4]
     assert ["answer travel" in text for _, text in without] == [False, True, True]
     assert not answer.knows(PAPERS, "ann")
+
+
+def test_other_systems_answer_too(tmp_path, kept):
+    said = {"step": {"next_thought": "", "tool": "finish"}, "text": "Has a dog."}
+    with remembering(tmp_path, *habitual()) as memory:
+        answer = Arms(INBOX, memory, kept["personas"])
+        rules = book(says=said)
+        ask([*OTHERS], answer, INBOX, LATER, [stand_in(rules)], kept["answers"], kept["texts"], 1)
+    assert {arm for arm, _ in kept["answers"].rows} == set(OTHERS)
+    assert any("Has a dog." in one.everything for one in rules.asked)  # the portrait is shown
 
 
 def test_the_table_says_what_arms_are_worth_and_what_an_update_was_worth_later(tmp_path, kept):
