@@ -135,7 +135,7 @@ def style_items(texts: Sequence[Interaction], policy: Policy = "keep") -> tuple[
 
     traits = [item(one.topic, one.text, one.support) for one in traits_of(texts, policy)]
     examples = [
-        item(EXAMPLE, f"wrote, for example: “{one.response}”", (one.id,))
+        item(EXAMPLE, f"wrote, for example{_on_one_line(one.response)}", (one.id,))
         for one in examples_of(texts, policy)
     ]
     return guarded((*traits, *examples), policy)
@@ -153,6 +153,13 @@ def restyled(
     """
     others = (one for one in items if one.kind != "style" or one.topic not in TOPICS or one.author)
     return merged(others, style_items(texts, policy))
+
+
+def _on_one_line(text: str) -> str:
+    """A text as it is quoted; where its lines end is a part of how a user writes."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    marks = " (/ ends a line)" if len(lines) > 1 else ""
+    return f"{marks}: “{' / '.join(lines)}”"
 
 
 def _length(texts: Sequence[str]) -> str:

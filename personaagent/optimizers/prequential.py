@@ -23,8 +23,10 @@ JUDGES = 8  # interactions held out: with a right and a wrong each is dear, and 
 CALLS = 28  # that learning may take, and a trial; the paper's own way takes eleven
 UPDATE = 3  # calls of an update: a summary and two proposals
 TRIAL = 2  # judges, of those that the persona was wrong on, that memories are tried on first
+TRIAL_OF_A_TEXT = 4  # the same of a text, of which any may be bettered, and a little
 # Calls before the first step, which is always made: a profile, its replay, and a trial of memories.
 FIRST = JUDGES + 2 + TRIAL
+FIRST_OF_A_TEXT = 3 * JUDGES  # of texts also one without the habits that are counted
 DOUBT = 0.6  # nats a judge that no persona must save: of so few, less is chance
 DOUBT_OF_A_TEXT = 0.05  # the same of a text, whose loss is one minus ROUGE
 
@@ -72,19 +74,20 @@ class Counted:
         return len(self._keys) - own - ("won" in self._keys) + (UPDATE - 1) * updates
 
 
-def out_of(judged: Sequence[Replayed], calls: int, size: int) -> str | None:
+def out_of(judged: Sequence[Replayed], calls: int, size: int, first: int) -> str | None:
     """Why no further step can bring anything; None where one may.
 
     Args:
         judged: the champion's replay.
         calls: that were made so far.
         size: of a batch.
+        first: calls up to which a step is made in any case.
     """
     wrong = sum(one.teaches for one in judged)
     if not wrong:
         return "right, or near enough, on all that judges: nothing could be told to be better"
     # Tests, critiques of half of them, an update, the replay of one candidate, and of no persona.
-    if calls > FIRST and calls + size + size // 2 + UPDATE + 2 * wrong > CALLS:
+    if calls > first and calls + size + size // 2 + UPDATE + 2 * wrong > CALLS:
         return f"{calls} LM calls made: another step would take more than {CALLS}"
     return None
 

@@ -25,12 +25,13 @@ class Start:
     trust: FusionWeights = field(default_factory=FusionWeights)
 
 
+RECALL = (Action("recall"),)
 RECALL_MANY = (Action("recall", {"k": MANY}),)
 
 # What `pool` can try, by name; a profile costs a long call a sample.
 STARTS = {
     "query": Start(profile=False),
-    "memories": Start(profile=False, actions=(Action("recall"),)),
+    "memories": Start(profile=False, actions=RECALL),
     "many-memories": Start(profile=False, actions=RECALL_MANY),
     "profile": Start(),
 }

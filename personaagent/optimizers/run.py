@@ -31,9 +31,12 @@ from personaagent.optimizers.prequential import (
     CALLS,
     DOUBT,
     DOUBT_OF_A_TEXT,
+    FIRST,
+    FIRST_OF_A_TEXT,
     JUDGES,
     TESTS,
     TRIAL,
+    TRIAL_OF_A_TEXT,
     Counted,
     affordable,
     out_of,
@@ -153,11 +156,16 @@ class Run:
         )
 
     @property
+    def _few(self) -> tuple[Action, ...]:
+        """The standing recall of a few memories, where there may be one."""
+        return next((one for one in self._policies if one and one != RECALL_MANY), ())
+
+    @property
     def _beginning_to_recall(self) -> tuple[Action, ...]:
         """What a first persona recalls of a long history where few judges tell little: on films
         four memories beside it did better than what such judges chose, and no worse than none."""
         many = self._spares and RECALL_MANY in self._policies
-        return (Action("recall"),) if many and self.task.labels else ()
+        return self._few if many and self.task.labels else ()
 
     def align(self) -> Persona:
         """The persona in the end; the first one where nothing did better."""
@@ -174,7 +182,7 @@ class Run:
         self._with_or_without_style(items, new)
         self._with_what_was_undecided()
         if new:
-            self._with_memories_alone()
+            self._with_memories()
         for iteration in range(1, self.given.iterations + 1):
             if why := self._iterate(iteration):
                 self.stopped = why
@@ -279,6 +287,8 @@ class Run:
             self._end(STYLE, self._judge([self.champion.succeed(items=items)]))
         elif new and len(self.judging) >= SETTLING:
             bare = self.champion.succeed(items=barest(self.champion)["items"])
+            if self._spares and not self._replay.helps(bare, self.judged, TRIAL_OF_A_TEXT):
+                return
             self._end(STYLE, self._judge([bare], EmptyPersonaBetter(margin=self._doubt)))
 
     def _with_what_was_undecided(self) -> None:
@@ -287,26 +297,34 @@ class Run:
         if waiting:
             self._end(EARLIER, self._judge(waiting, writing=self._writing))
 
-    def _with_memories_alone(self) -> None:
-        """STEP 2e: memories alone may be worth more than what was written of a long history; then
-        both together may. Where answers are dear that goes before lessons."""
-        if not self._spares or RECALL_MANY not in self._policies:
+    def _with_memories(self) -> None:
+        """STEP 2e: where answers are dear, what memories are worth comes before lessons. Beside a
+        text's persona a few are tried. Of a long history many may be worth more than what was
+        written of it; then both together may."""
+        if not self._spares:
             return
-        alone = memories_alone(self.champion)
-        beside = self.champion.succeed(actions=RECALL_MANY)
-        less = EmptyPersonaBetter(margin=self._doubt)
-        for other, rule in ((alone, less), (beside, self.given.acceptance)):
-            if not self._replay.helps(other, self.judged, TRIAL):
-                break
-            verdict = self._judge([other], rule)
-            self._end(MEMORIES, verdict)
-            if verdict.accepted is None:
-                break
+        if self._few and not self.task.labels:
+            self._tried_and_judged(self.champion.succeed(actions=self._few), self.given.acceptance)
+        if RECALL_MANY in self._policies:
+            alone = memories_alone(self.champion)
+            beside = self.champion.succeed(actions=RECALL_MANY)
+            less = EmptyPersonaBetter(margin=self._doubt)
+            if self._tried_and_judged(alone, less):
+                self._tried_and_judged(beside, self.given.acceptance)
+
+    def _tried_and_judged(self, other: Persona, rule: Acceptance) -> bool:
+        """Whether a persona with other memories takes the champion's place."""
+        trial = TRIAL if self.task.labels else TRIAL_OF_A_TEXT
+        if not self._replay.helps(other, self.judged, trial):
+            return False
+        verdict = self._judge([other], rule)
+        self._end(MEMORIES, verdict)
+        return verdict.accepted is not None
 
     def _iterate(self, iteration: int) -> str | None:
         """STEPS 3 to 6 of one iteration; why it is the last one."""
         given = self.given
-        if self._spares and (why := out_of(self.judged, self._counted.calls, given.batch)):
+        if self._spares and (why := self._out_of_calls()):
             return why
         write, lent, batch = self._batch(iteration)
         if not batch:
@@ -347,6 +365,10 @@ class Run:
             update.learn(champion, verdict.candidates, verdict.accepted)
         self._end(iteration, verdict, batch, gradients, lent, notes)
         return given.stopping.stops([one for one in self.steps if one.batch])
+
+    def _out_of_calls(self) -> str | None:
+        first = FIRST if self.task.labels else FIRST_OF_A_TEXT
+        return out_of(self.judged, self._counted.calls, self.given.batch, first)
 
     def _batch(self, iteration: int) -> tuple[list[Interaction], list[Interaction], list[Replayed]]:
         """STEP 3: what may write, what was lent to the judges of this step, and the batch; none

@@ -13,7 +13,7 @@ import dspy
 from personaagent.data import Action, FusionWeights, Interaction, Persona, Task, validation
 from personaagent.data.pins import barest, news
 from personaagent.optimizers.log import Candidate
-from personaagent.optimizers.prior import MANY, RECALL_MANY
+from personaagent.optimizers.prior import MANY, RECALL, RECALL_MANY
 from personaagent.optimizers.replay import Asked, Replay, Replayed
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade, model_of
@@ -23,7 +23,7 @@ SETTLING = 8  # judging interactions that actions and trust are settled on: reca
 LONG = 3 * MANY  # interactions from which so many are a choice among them
 WORTH = 1.0  # nats in all that must be saved to fit the trust of a published persona anew
 Policies = Sequence[tuple[Action, ...] | None]
-POLICIES: Policies = ((), (Action("recall"),))
+POLICIES: Policies = ((), RECALL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """How a user writes is told from a few texts, with examples, and without secrets."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -145,6 +146,13 @@ def test_items_name_what_supports_them_and_an_example_only_itself():
     for one in examples:
         (id,) = one.support
         assert texts[id] in one.text
+
+
+def test_an_example_tells_where_its_lines_end():
+    texts = [replace(one, response=f"Hi Bo,\n\n{one.response}\nZ") for one in SIGNED]
+    first, *_ = (one for one in style_items(texts) if one.topic == "example")
+    assert first.text.startswith("wrote, for example (/ ends a line): “Hi Bo, / ")
+    assert first.text.endswith(" / Z”")
 
 
 def test_counting_anew_replaces_what_was_counted_and_leaves_all_else():
