@@ -29,7 +29,7 @@ from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.competing import Tallies
 from personaagent.optimizers.log import AlignmentLog, Gradient, Step
 from personaagent.optimizers.prior import Prior
-from personaagent.optimizers.replay import Replayed, Student, parallel
+from personaagent.optimizers.replay import Replayed, Student, parallel, unquoted
 from personaagent.optimizers.run import Run
 from personaagent.optimizers.sampling import REACH, SIMULATE, BatchSampler
 from personaagent.optimizers.selection import POLICIES, Acceptance, AcceptOnReplay, Policies
@@ -239,7 +239,7 @@ class PersonaAlignment(Teleprompter):
                 if entry.missing:
                     with self._writing():
                         entry.value = (
-                            own(task, champion, one, self.write_gradient)
+                            own(task, unquoted(champion, past), one, self.write_gradient)
                             if own
                             else self.write_gradient(task, past, one.answer).gradient
                         )

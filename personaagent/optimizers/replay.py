@@ -147,7 +147,7 @@ class Replay:
         return self._views[of]
 
     def _view(self, persona: Persona, past: Interaction) -> str:
-        situation, persona = QueryScope.replaying(self.agent.task, past), _unquoted(persona, past)
+        situation, persona = QueryScope.replaying(self.agent.task, past), unquoted(persona, past)
         shown = [
             persona.standing_prompt(),
             # of the directives that fit, the LM is shown the first
@@ -164,7 +164,7 @@ class Replay:
         key, (persona, past) = due
         with once(self.record, key) as entry:
             if entry.missing:
-                said = self.agent.replay(past, _unquoted(persona, past))
+                said = self.agent.replay(past, unquoted(persona, past))
                 seen = "\n".join(one.text for one in said.get("observations") or () if one.text)
                 entry.value = {
                     "answer": said.answer,
@@ -198,7 +198,7 @@ class Replay:
         return self._habits[known]
 
 
-def _unquoted(persona: Persona, past: Interaction) -> Persona:
+def unquoted(persona: Persona, past: Interaction) -> Persona:
     """The persona without the user's own answer to this query among its examples of writing: an LM
     would copy it, and the replay tell nothing."""
     items = tuple(

@@ -9,7 +9,7 @@ from aligning import align
 from rulebook import RuleBook, stand_in
 from worlds_of_mail import INBOX, READINGS, book, habitual, mail, remembering
 
-from personaagent.data import Action, Directive, Persona
+from personaagent.data import Action, Directive, Persona, Text
 from personaagent.optimizers import Gradient, Replayed
 from personaagent.optimizers.competing import (
     Competing,
@@ -165,6 +165,22 @@ def test_a_critique_sees_task_persona_what_was_found_and_both_answers(agent, his
     for title in ("Task:", "Persona:", "What was looked up and found:", "The assistant answered:"):
         assert title in critique.text
     assert 'the folder for the message: "' in critique.text
+
+
+def test_a_critique_of_a_text_does_not_show_the_users_own_as_an_example(tmp_path):
+    task = Text("inbox", "Write the reply.", item="message")
+    past = [mail(n, f"Question {n}?", f"answer {n} is here, Z") for n in range(9)]
+    rules = Capable(task, says={"text": "Good evening.", "edits": [], "profile": "P.", "rules": []})
+    (tmp_path / "texts").mkdir()
+    with remembering(tmp_path / "texts", *past) as memory:
+        align(PersonaAgent(task, memory), past, lm=stand_in(rules, likelihoods=False))
+    critiques = [one for one in rules.asked if "The user answered" in one.text]
+    assert critiques
+    for one in critiques:
+        persona = one.text.partition("Persona:")[2].partition("The assistant answered:")[0]
+        own = one.text.partition("The user answered:")[2].split("\n")[1].strip()
+        assert own.startswith("answer")
+        assert own not in persona
 
 
 # Edits
