@@ -208,9 +208,8 @@ class _Ahead:
             self.profile, self.longer = 1, False  # described at once
         # Of a long history many memories are tried, alone and beside the persona.
         self.many = RECALL_MANY in recalling(run.policies, len(taken))
-        # Of texts, habits of writing that are counted are a candidate, and a few memories.
+        # How the user writes, as it is counted, is a candidate of its own.
         self.styled = 0 if task.labels else self.judges
-        self.recalled = self.styled if self.sparing else 0
         # Newer interactions may tell that the champion's parent was better.
         watched = champion and champion.parent and setting.accept != "always"
         self.watched = 2 * LATEST if watched else 0
@@ -219,9 +218,8 @@ class _Ahead:
     def calls(self) -> Calls:
         """What it takes."""
         made = self._sparing() if self.sparing and self.judges else self._by_replay()
-        more = self.styled + self.recalled
-        most = made.most + self.asks * (more + self.watched)
-        return Calls.ordered(made.least, made.calls + self.asks * more // (1 + self.sparing), most)
+        most = made.most + self.asks * (self.styled + self.watched)
+        return Calls.ordered(made.least, made.calls + self.asks * self.styled, most)
 
     def _by_replay(self) -> Calls:
         """Replays are made once for every view, so an iteration costs what its candidates change.

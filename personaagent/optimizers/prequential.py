@@ -23,10 +23,11 @@ JUDGES = 8  # interactions held out: with a right and a wrong each is dear, and 
 CALLS = 28  # that learning may take, and a trial; the paper's own way takes eleven
 UPDATE = 3  # calls of an update: a summary and two proposals
 TRIAL = 2  # judges, of those that the persona was wrong on, that memories are tried on first
-TRIAL_OF_A_TEXT = 4  # the same of a text, of which any may be bettered, and a little
+TRIAL_OF_A_TEXT = 4  # the same of less in a text's persona, with which any may be a little better
 # Calls before the first step, which is always made: a profile, its replay, and a trial of memories.
 FIRST = JUDGES + 2 + TRIAL
-FIRST_OF_A_TEXT = 3 * JUDGES  # of texts also one without the habits that are counted
+FIRST_OF_A_TEXT = 2 * JUDGES  # of texts also a trial without the habits that are counted
+LONG_TEXT = 20  # words, from which a few memories stand beside a first persona
 DOUBT = 0.6  # nats a judge that no persona must save: of so few, less is chance
 DOUBT_OF_A_TEXT = 0.05  # the same of a text, whose loss is one minus ROUGE
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from personaagent.data import Action, Choice, Interaction, Item, Persona
 from personaagent.data.pins import barest
+from personaagent.data.words import words_of
 from personaagent.optimizers.beginning import Beginning
 from personaagent.optimizers.competing import Competing, Tally, believed
 from personaagent.optimizers.log import (
@@ -34,6 +36,7 @@ from personaagent.optimizers.prequential import (
     FIRST,
     FIRST_OF_A_TEXT,
     JUDGES,
+    LONG_TEXT,
     TESTS,
     TRIAL,
     TRIAL_OF_A_TEXT,
@@ -162,10 +165,15 @@ class Run:
 
     @property
     def _beginning_to_recall(self) -> tuple[Action, ...]:
-        """What a first persona recalls of a long history where few judges tell little: on films
-        four memories beside it did better than what such judges chose, and no worse than none."""
-        many = self._spares and RECALL_MANY in self._policies
-        return self._few if many and self.task.labels else ()
+        """What a first persona recalls where few judges tell little: a few memories of a long
+        history of labels, and of texts that are longer than a line. There they did better beside it
+        than what such judges chose; beside short texts they did worse."""
+        if not self._spares:
+            return ()
+        if self.task.labels:
+            return self._few if RECALL_MANY in self._policies else ()
+        lengths = [len(words_of(one.response)) for one in self._trainset]
+        return self._few if median(lengths) >= LONG_TEXT else ()
 
     def align(self) -> Persona:
         """The persona in the end; the first one where nothing did better."""
@@ -182,7 +190,7 @@ class Run:
         self._with_or_without_style(items, new)
         self._with_what_was_undecided()
         if new:
-            self._with_memories()
+            self._with_memories_alone()
         for iteration in range(1, self.given.iterations + 1):
             if why := self._iterate(iteration):
                 self.stopped = why
@@ -297,29 +305,21 @@ class Run:
         if waiting:
             self._end(EARLIER, self._judge(waiting, writing=self._writing))
 
-    def _with_memories(self) -> None:
-        """STEP 2e: where answers are dear, what memories are worth comes before lessons. Beside a
-        text's persona a few are tried. Of a long history many may be worth more than what was
-        written of it; then both together may."""
-        if not self._spares:
+    def _with_memories_alone(self) -> None:
+        """STEP 2e: memories alone may be worth more than what was written of a long history; then
+        both together may. Where answers are dear that goes before lessons."""
+        if not self._spares or RECALL_MANY not in self._policies:
             return
-        if self._few and not self.task.labels:
-            self._tried_and_judged(self.champion.succeed(actions=self._few), self.given.acceptance)
-        if RECALL_MANY in self._policies:
-            alone = memories_alone(self.champion)
-            beside = self.champion.succeed(actions=RECALL_MANY)
-            less = EmptyPersonaBetter(margin=self._doubt)
-            if self._tried_and_judged(alone, less):
-                self._tried_and_judged(beside, self.given.acceptance)
-
-    def _tried_and_judged(self, other: Persona, rule: Acceptance) -> bool:
-        """Whether a persona with other memories takes the champion's place."""
-        trial = TRIAL if self.task.labels else TRIAL_OF_A_TEXT
-        if not self._replay.helps(other, self.judged, trial):
-            return False
-        verdict = self._judge([other], rule)
-        self._end(MEMORIES, verdict)
-        return verdict.accepted is not None
+        alone = memories_alone(self.champion)
+        beside = self.champion.succeed(actions=RECALL_MANY)
+        less = EmptyPersonaBetter(margin=self._doubt)
+        for other, rule in ((alone, less), (beside, self.given.acceptance)):
+            if not self._replay.helps(other, self.judged, TRIAL):
+                break
+            verdict = self._judge([other], rule)
+            self._end(MEMORIES, verdict)
+            if verdict.accepted is None:
+                break
 
     def _iterate(self, iteration: int) -> str | None:
         """STEPS 3 to 6 of one iteration; why it is the last one."""

@@ -13,7 +13,7 @@ from personaagent.data import Action, Persona, Text
 from personaagent.data.style import EXAMPLE, style_items
 from personaagent.errors import DataError, LMError
 from personaagent.optimizers import AlwaysAccept, PersonaAlignment
-from personaagent.optimizers.log import LONGER, MEMORIES, STYLE
+from personaagent.optimizers.log import LONGER, STYLE
 from personaagent.optimizers.replay import Replay
 from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
@@ -224,23 +224,17 @@ def test_a_published_persona_gets_the_style_where_that_does_better_and_only_once
     assert again.last.items == log.last.items
 
 
-@pytest.mark.parametrize(("helps", "k"), [(True, 4), (True, 3), (False, 4)])
-def test_a_few_memories_beside_a_texts_persona_are_tried_before_lessons(tmp_path, helps, k):
-    def write(asked):
-        if "how this user writes" in asked.system:
-            return "Casual and friendly."
-        shown = asked.text.count("– Z”") + asked.text.count('– Z"')
-        return "yep, be there at 8 – Z" if helps == bool(shown) else "Good evening."
-
-    rules = RuleBook(REPLIES, says={"text": write, "profile": "Casual.", "rules": [], "edits": []})
+@pytest.mark.parametrize(
+    ("more", "likelihoods", "k"), [("", False, 4), (" and" * 20, False, 3), (" and" * 20, True, 4)]
+)
+def test_a_first_persona_of_longer_texts_begins_with_a_few_memories(tmp_path, more, likelihoods, k):
+    history = [replace(one, response=f"{one.response}{more}") for one in replies(24)]
+    rules = RuleBook(REPLIES, says={"text": "Good evening.", "profile": "P.", "rules": []})
     policies = ((), (Action("recall", {"k": k}),))
-    with remembering(tmp_path, *replies(24)) as memory:
-        lm = stand_in(rules, likelihoods=False)
-        agent = PersonaAgent(REPLIES, memory)
-        log = align(agent, replies(24), lm=lm, iterations=1, policies=policies)
-    tried = [step for step in log.steps if step.iteration == MEMORIES]
-    assert [step.accepted for step in tried] == ([0] if helps else [])
-    assert log.last.actions == (policies[1] if helps else ())
+    with remembering(tmp_path, *history) as memory:
+        lm = stand_in(rules, likelihoods=likelihoods, texts=likelihoods)
+        log = align(PersonaAgent(REPLIES, memory), history, lm=lm, iterations=0, policies=policies)
+    assert log.first.actions == (policies[1] if more and not likelihoods else ())
 
 
 def test_no_persona_takes_the_place_of_one_that_spoils_texts_a_little(tmp_path):
