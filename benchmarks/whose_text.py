@@ -10,7 +10,7 @@ system's.
     python -m benchmarks.whose_text --out FOLDER             the table again, from what was kept
 
 FOLDER of `--out` is one of `benchmarks.long_histories`, which keeps the texts there. With two
-addresses of a judge the second order goes to the second one.
+addresses of a judge the two orders of a pair go to different ones, and both get some of each.
 """
 
 from __future__ import annotations
@@ -74,12 +74,13 @@ def judge(pairs: Sequence[tuple[str, str]], written: Mapping[tuple[str, str], st
 
     def decide(job: tuple[tuple[str, str], str, int]) -> None:
         pair, id, order = job
+        lm = lms[(order + random.Random(f"{pair}/{id}").randrange(2)) % len(lms)]
         told = asked[id]
         examples = "\n\n".join(
             f"Message: {one.query}\nText: {one.response}" for one in past[told.user][-EXAMPLES:]
         )
         first, second = (written[one, id] for one in (pair[::-1] if order else pair))
-        with dspy.context(lm=lms[order % len(lms)], adapter=PersonaAdapter()):
+        with dspy.context(lm=lm, adapter=PersonaAdapter()):
             said = dspy.Predict(WhoWrote)(
                 examples=examples, message=told.query, first=first, second=second
             )

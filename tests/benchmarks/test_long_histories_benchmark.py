@@ -29,11 +29,12 @@ from personaagent.experiments.cohort import Sample
 
 ROOT = Path(__file__).parents[2]
 FILMS = "films", "embedded", "memories", "films-again", "portable", "portable-back"
-LABELS = "lamp-1", "lamp-2n-style", "lamp-2m-style", "lamp-3-style"
+LABELS = "lamp-1", "lamp-2n-style", "lamp-2m-style", "lamp-2m-style-again", "lamp-3-style"
+TEXTS = "replies", "replies-again", "lamp-4", "lamp-4-first", "lamp-5", "lamp-4-embedded"
 FOLDERS = [
     *(f"long-histories/{one}" for one in FILMS),
     *(f"labels/{one}" for one in LABELS),
-    *("texts/lamp-4", "texts/lamp-5"),
+    *(f"texts/{one}" for one in TEXTS),
 ]
 # Two are learned each by itself, others write or think of their own before they answer.
 OURS = [one for one in ARMS if one not in (PAPERS, RIVAL, *OTHERS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rulebook import RuleBook, stand_in
@@ -11,6 +12,7 @@ from benchmarks.kept import Kept
 from benchmarks.whose_text import USERS_OWN, judge, table
 from personaagent.data import Interaction, Text
 
+ROOT = Path(__file__).parents[2]
 TASK = Text("replies", "Write the reply.", item="message", answer="reply")
 PAIR = (USERS_OWN, "none")
 
@@ -28,6 +30,11 @@ def by_the_signature(asked):
     other = asked.text.index("No thank you")
     assert first < min(own, other)
     return "first" if own < other else "second"
+
+
+def test_the_published_table_is_computed_from_the_kept_verdicts():
+    made = table(Kept(ROOT / "results" / "texts" / "replies" / "verdicts.jsonl"))
+    assert made in (ROOT / "docs" / "results-texts.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
