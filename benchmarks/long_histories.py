@@ -233,8 +233,9 @@ def ask(arms: Sequence[str], answer: Arms, task: Task, asked: Sequence[Sample],
     with ThreadPoolExecutor(side_by_side) as pool:
         list(pool.map(lambda job: one(*job), todo))
     for arm, sample, twin in twins:  # the same prompts: the same answer
-        if twin and (row := answers.rows.get((twin, sample.query.id))):
-            answers.add({**row, "arm": arm})
+        for kept in (answers, texts):
+            if twin and (row := kept.rows.get((twin, sample.query.id))):
+                kept.add({**row, "arm": arm})
 
 
 def keep(arm: str, one: Sample, task: Task, answer: str, answers: Kept, texts: Kept,

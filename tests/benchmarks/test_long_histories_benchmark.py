@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dspy
 import pytest
-from rulebook import stand_in
+from rulebook import RuleBook, stand_in
 from worlds_of_mail import INBOX, book, habitual, remembering
 
 from benchmarks.kept import Kept, OverUsers
@@ -24,7 +24,7 @@ from benchmarks.long_arms import (
     Arms,
 )
 from benchmarks.long_histories import ask, learn, learn_by_gepa, summarize, table
-from personaagent.data import Action, Persona, Query
+from personaagent.data import Action, Persona, Query, Text
 from personaagent.experiments.cohort import Sample
 
 ROOT = Path(__file__).parents[2]
@@ -143,6 +143,18 @@ def test_where_alignment_changed_nothing_the_answer_before_it_stands(tmp_path, k
     assert len(rules.asked) == len(LATER)
     rows = kept["answers"].rows
     assert all(rows[AFTER, f"q{n}"] == rows[BEFORE, f"q{n}"] | {"arm": AFTER} for n in range(3))
+
+
+def test_a_text_that_stands_is_kept_under_both_arms(tmp_path, kept):
+    task = Text("inbox", "Write the reply.", item="message")
+    chain = [Persona("ann", "inbox", profile="Is short.", actions=()).to_dict()]
+    kept["personas"].add({"arm": "ours", "id": "ann", "chain": chain})
+    lms = [stand_in(RuleBook(task, says={"text": "Yes."}), likelihoods=False)]
+    with remembering(tmp_path, *habitual()) as memory:
+        answer = Arms(task, memory, kept["personas"])
+        ask((BEFORE, AFTER), answer, task, LATER, lms, kept["answers"], kept["texts"], 2)
+    assert {arm for arm, _ in kept["texts"].rows} == {BEFORE, AFTER}
+    assert {row["answer"] for row in kept["texts"].rows.values()} == {"Yes."}
 
 
 def test_where_nothing_is_left_out_ours_is_not_asked_again(tmp_path, kept):
