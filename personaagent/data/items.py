@@ -20,7 +20,6 @@ from typing import Any, Self
 from personaagent.data.normal import form
 from personaagent.errors import DataError
 
-EXAMPLE = "example"  # the topic of an item that quotes a text of the user
 KINDS = ("preference", "need", "aversion", "habit", "style", "fact")
 # What may not be gone against stands first, who the user is last: a wrong suggestion hurts more
 # than a missing circumstance, which is also what is said most often.

@@ -176,26 +176,19 @@ class Persona(_Hashed):
         Args:
             scores: how well each item fits the query, for items that exceed the budget.
         """
-        return self._render(self.directives, scores, self.items)
+        return self._render(self.directives, scores)
 
     def standing_prompt(self, scores: Mapping[Item, float] | None = None) -> str:
-        """What holds for every query: the system prompt without the directives that have a cue. A
-        persona that recalls quotes no examples: similar texts of the user are shown instead."""
-        recalls = any(one.tool == "recall" for one in self.actions or ())
-        items = tuple(one for one in self.items if not (recalls and one.topic == noted.EXAMPLE))
-        directives = tuple(one for one in self.directives if not one.cue)
-        return self._render(directives, scores, items)
+        """What holds for every query: the system prompt without the directives that have a cue."""
+        return self._render(tuple(one for one in self.directives if not one.cue), scores)
 
     def _render(
-        self,
-        directives: tuple[Directive, ...],
-        scores: Mapping[Item, float] | None,
-        items: tuple[Item, ...],
+        self, directives: tuple[Directive, ...], scores: Mapping[Item, float] | None
     ) -> str:
         parts = [self.profile if self.whole and self.profile else ROLES[self.role]]
         if self.profile and not self.whole:
             parts.append(f"About this user: {self.profile}")
-        if notes := noted.render(items, self.words, scores=scores):
+        if notes := noted.render(self.items, self.words, scores=scores):
             parts.append(notes)
         if directives:
             rules = "\n".join(f"- {directive.text}" for directive in directives)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 
 from personaagent.data.interaction import Interaction
-from personaagent.data.items import EXAMPLE, Item, merged
+from personaagent.data.items import Item, merged
 from personaagent.data.secret import secrets_in
 from personaagent.data.sensitive import Policy, guarded, statement
 from personaagent.data.words import content_words, sentences_of, stopwords_of, words_of
@@ -25,6 +25,7 @@ USUAL = 0.6  # of them, to be said of all
 NEVER = 8  # texts that none of them may have, to say that this user never writes it
 FAVOURITES = 8  # words that are said to come back
 EXAMPLES = 3
+EXAMPLE = "example"  # the topic of an item that quotes a text
 TOPICS = ("length", "form", "greeting", "sign-off", "punctuation", "emoji", "words", EXAMPLE)
 LONGEST_EXAMPLE = 40  # words
 _LONGEST_LINE = 5  # words of a greeting or a sign-off

@@ -11,9 +11,8 @@ import dspy
 
 from personaagent.data import Interaction, Item, Persona
 from personaagent.data.facts import facts_of, quoted
-from personaagent.data.items import EXAMPLE
 from personaagent.data.sensitive import Policy, prose
-from personaagent.data.style import restyled
+from personaagent.data.style import EXAMPLE, restyled
 from personaagent.optimizers.prior import Start
 from personaagent.optimizers.replay import Student
 from personaagent.optimizers.worklog import Record, once

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self, TypeVar
 import dspy
 
 from personaagent.data import Interaction, Meanings, Persona, Task
-from personaagent.data.items import EXAMPLE
+from personaagent.data.style import EXAMPLE
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.slots import in_turn
 from personaagent.optimizers.worklog import Record, once

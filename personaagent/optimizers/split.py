@@ -8,7 +8,7 @@ from math import ceil
 
 from personaagent.data import Interaction, Persona
 from personaagent.data.influence import PER_DAY, by_day
-from personaagent.data.items import EXAMPLE
+from personaagent.data.style import EXAMPLE
 
 
 def evidence_of(persona: Persona) -> frozenset[str]:

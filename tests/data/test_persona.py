@@ -232,16 +232,3 @@ def test_what_is_no_object_is_refused(data):
 def test_a_field_of_the_wrong_type_is_refused(wrong):
     with pytest.raises(DataError):
         Persona.from_dict(FULL.to_dict() | wrong)
-
-
-def test_examples_are_not_quoted_where_the_persona_recalls_texts_of_the_user():
-    items = (
-        Item("style", "ends with “Z”", "sign-off", support=("a",)),
-        Item("style", "wrote, for example: “Yes. Z”", "example", support=("a",)),
-    )
-    plain = Persona("ann", "replies", profile="Short.", items=items, actions=())
-    recalling = plain.succeed(actions=(Action("recall"),))
-    assert "Yes. Z" in plain.standing_prompt()
-    assert "Yes. Z" not in recalling.standing_prompt()
-    assert "ends with “Z”" in recalling.standing_prompt()
-    assert "Yes. Z" in recalling.render()  # of whom nobody recalls anything

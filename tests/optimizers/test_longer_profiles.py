@@ -10,8 +10,7 @@ from rulebook import RuleBook, stand_in
 from worlds_of_mail import FILLERS, HABITS, INBOX, book, habitual, mail, remembering
 
 from personaagent.data import Action, Persona, Text
-from personaagent.data.items import EXAMPLE
-from personaagent.data.style import style_items
+from personaagent.data.style import EXAMPLE, style_items
 from personaagent.errors import DataError, LMError
 from personaagent.optimizers import AlwaysAccept, PersonaAlignment
 from personaagent.optimizers.log import LONGER, STYLE
