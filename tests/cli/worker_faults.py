@@ -20,12 +20,13 @@ from standins import HashEmbedder
 
 import personaagent.lm
 import personaagent.memory
-from personaagent.cli import data
-from personaagent.cli.worker import worker
+from personaagent.cli import app, data
+from personaagent.cli.worker import worker as command
 from personaagent.memory import Store
 from personaagent.memory.queue import Queue
 from personaagent.optimizers import Setting
 
+worker = app.grouped(command)
 COMMITS = ("COMMIT",)  # a transaction that is killed before its end is one that never began
 
 
