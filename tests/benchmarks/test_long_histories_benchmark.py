@@ -30,7 +30,8 @@ from personaagent.experiments.cohort import Sample
 ROOT = Path(__file__).parents[2]
 FILMS = "films", "embedded", "memories", "films-again", "portable", "portable-back"
 LABELS = "lamp-1", "lamp-2n-style", "lamp-2m-style", "lamp-2m-style-again", "lamp-3-style"
-TEXTS = "replies", "replies-again", "lamp-4", "lamp-4-first", "lamp-5", "lamp-4-embedded"
+REPLIES = "replies", "replies-again", "replies-unquoted"
+TEXTS = *REPLIES, "lamp-4", "lamp-4-first", "lamp-5", "lamp-4-embedded"
 FOLDERS = [
     *(f"long-histories/{one}" for one in FILMS),
     *(f"labels/{one}" for one in LABELS),
