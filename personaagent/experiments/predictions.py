@@ -11,7 +11,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,12 @@ def write_predictions(answers: Results, folder: Path, only: Sequence[str] = ()) 
         raise DataError(f"{answers.path}: there is no experiment in it yet")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _GUIDE).write_text(_GUIDE_TEXT, encoding="utf-8")
-    return tuple(_write(answers, one, folder) for one in chosen)
+    places = []
+    for one in chosen:
+        name = file_name(one.protocol["task"]["name"], suffix=f"-{one.id[:8]}")
+        places.append(folder / name)
+        _write(answers, one, places[-1], one.protocol["systems"])
+    return tuple(places)
 
 
 def read_predictions(folder: Path) -> Results:
@@ -90,13 +95,18 @@ def read_predictions(folder: Path) -> Results:
     Raises:
         DataError: the folder holds no experiment, or a file is damaged.
     """
-    known = _read(folder)
-    if not known.experiments():
-        known.close()
+    known = Results(folder, in_memory=True)
+    try:
+        for path in _experiments_in(folder):
+            _read(path, known)
+        if known.experiments():
+            return known
         raise DataError(
             f"{folder}: there are no predictions: name a folder that --predictions wrote"
         )
-    return known
+    except BaseException:
+        known.close()
+        raise
 
 
 def knows_predictions(folder: Path, user: str) -> bool:
@@ -105,66 +115,68 @@ def knows_predictions(folder: Path, user: str) -> bool:
     Raises:
         DataError: a file is damaged.
     """
-    with _read(folder) as known:
-        return known.knows(user)
+    for path in _experiments_in(folder):
+        with Results(path, in_memory=True) as known:
+            _read(path, known)
+            if known.knows(user):
+                return True
+    return False
 
 
 def erase_predictions(folder: Path, user: str) -> int:
     """Take a user out of the predictions in a folder; how many lines and experiments it was in.
 
+    Each experiment is erased where it lies, also one that was renamed or copied.
+
     Raises:
         DataError: a file is damaged.
         OSError: one cannot be written.
     """
-    with _read(folder) as known:
-        before = known.experiments()
-        count = known.erase(user)
-        left = {one.id for one in known.experiments()}
-        if left and count:
-            write_predictions(known, folder)
-    for one in before:
-        if one.id not in left:
-            place = _place(folder, one)
-            for file in (*place.glob("*.csv"), place / _MAP, place / _EXPERIMENT):
-                file.unlink(missing_ok=True)
+    count = 0
+    for path in _experiments_in(folder):
+        place = path.parent
+        with Results(path, in_memory=True) as known:
+            systems = _read(path, known)
+            gone = known.erase(user)
+            for experiment in known.experiments() if gone else ():
+                _write(known, experiment, place, systems)
+            if not known.experiments():
+                for file in (*place.glob("*.csv"), place / _MAP, path):
+                    file.unlink(missing_ok=True)
+        count += gone
     return count
 
 
-def _read(folder: Path) -> Results:
-    known = Results(folder, in_memory=True)
+def _experiments_in(folder: Path) -> list[Path]:
+    """The files that begin an experiment each."""
+    return sorted(folder.glob(f"*/{_EXPERIMENT}"))
+
+
+def _read(path: Path, known: Results) -> list[str]:
+    """Take an experiment into a log; the systems that there are tables of."""
+    data = _json(path)
     try:
-        for path in sorted(folder.glob(f"*/{_EXPERIMENT}")):
-            data = _json(path)
-            try:
-                experiment = ExperimentRow(**data)
-                task = task_from_dict(experiment.protocol["task"])
-                systems = list(experiment.protocol["systems"])
-            except (KeyError, TypeError) as error:
-                raise DataError(f"{path}: this is no experiment: {error!r}") from error
-            run, place = experiment.run, path.parent
-            rows = [
-                row
-                for system in systems
-                for row in _rows_of(place / f"{system}.csv", task, run, system)
-            ]
-            alike = _json(place / _MAP) if (place / _MAP).is_file() else None
-            known.take(experiment, rows, [*_personas_of(place / _PERSONAS, run)], alike)
-    except BaseException:
-        known.close()
-        raise
-    return known
+        experiment = ExperimentRow(**data)
+        task = task_from_dict(experiment.protocol["task"])
+        systems = list(experiment.protocol["systems"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: this is no experiment: {error!r}") from error
+    run, place = experiment.run, path.parent
+    tables = {one.stem for one in place.glob("*.csv") if one.name != _PERSONAS}
+    systems += sorted(tables - set(systems))
+    rows = [
+        row for system in systems for row in _rows_of(place / f"{system}.csv", task, run, system)
+    ]
+    alike = _json(place / _MAP) if (place / _MAP).is_file() else None
+    known.take(experiment, rows, [*_personas_of(place / _PERSONAS, run)], alike)
+    return systems
 
 
-def _place(folder: Path, experiment: ExperimentRow) -> Path:
-    """The folder of an experiment."""
-    name = experiment.protocol["task"]["name"]
-    return folder / file_name(name, suffix=f"-{experiment.id[:8]}")
-
-
-def _write(answers: Results, experiment: ExperimentRow, folder: Path) -> Path:
+def _write(
+    answers: Results, experiment: ExperimentRow, place: Path, systems: Iterable[str]
+) -> None:
     protocol = experiment.protocol
     task = task_from_dict(protocol["task"])
-    place = _place(folder, experiment)
     place.mkdir(exist_ok=True)
     # The answers come last: where an erasure is killed they still say whose samples these are.
     _put(place / _EXPERIMENT, _pretty(asdict(experiment)))
@@ -176,10 +188,9 @@ def _write(answers: Results, experiment: ExperimentRow, folder: Path) -> Path:
     known = answers.personas(experiment.run, set(protocol["samples"].values()))
     _put(place / _PERSONAS, _text(names, [asdict(one) for one in known]))
     rows = answers.rows(experiment.run, protocol["samples"])
-    for system in protocol["systems"]:
+    for system in systems:
         mine = [_line(task, row) for row in rows if row.system == system]
         _put(place / f"{system}.csv", _text(_columns(task), mine))
-    return place
 
 
 def _put(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -259,3 +260,19 @@ def test_a_place_that_is_something_else_is_left_alone(command, planted, tmp_path
         ).stderr
     )
     assert holding(tmp_path / "out", CANARY) != []
+
+
+def test_predictions_that_were_renamed_and_copied_are_erased_where_they_lie(
+    command, planted, tmp_path
+):
+    command("evaluate", *planted, "--predictions", "out/predictions")
+    place = tmp_path / "out" / "predictions"
+    (made,) = (one.parent for one in place.glob("*/experiment.json"))
+    shutil.copytree(made, place / "a copy")
+    made.rename(place / "renamed")
+    assert leavings.knows(place, "amira")
+    assert leavings.erase(place, "amira") > 0
+    assert not leavings.knows(place, "amira")
+    assert {one.name for one in place.iterdir() if one.is_dir()} == {"a copy", "renamed"}
+    for one in place.rglob("*.*"):
+        assert "amira" not in one.read_text()
