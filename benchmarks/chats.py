@@ -13,6 +13,9 @@ FOLDER of the data has `histories.jsonl.gz` (`{user, messages: [{role, text}]}`)
 `questions.jsonl.gz` (`{id, user, question, preference}`). Answers and verdicts are kept by the id
 of a question, its text is not. A run that was stopped goes on.
 
+With `--parts 50` everyone's chats come in fifty parts instead of two, each read on top of those
+before it; what every update did is kept, and told as a table of its own.
+
 Answerers that remember what they read (people, agents) are given as several addresses, at least as
 many as systems: then none of them is asked one question twice, and each answers for all systems.
 """
@@ -32,12 +35,13 @@ import dspy
 import numpy as np
 
 from benchmarks.kept import Kept, OverUsers
-from personaagent import EpisodicMemory, SentenceEmbedder, Store, connect, train
+from personaagent import EpisodicMemory, SentenceEmbedder, Store, connect
 from personaagent.data import CHAT, Action, read_roles
 from personaagent.experiments.baselines import RAG, NonPersonalized
 from personaagent.lm import PersonaLM
 from personaagent.programs import PersonaAgent, ProfileSummarizer
 from personaagent.programs.adapter import PersonaAdapter
+from personaagent.service.trainer import Trainer
 
 ARMS = (
     "none",
@@ -66,31 +70,67 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in stream]
 
 
-def learn(memory: EpisodicMemory, histories: Path, users: Sequence[str], lm: PersonaLM,
-          say: Callable[..., None]) -> None:  # fmt: skip
-    """Read everyone's chats in two halves, the second on top of the first."""
+def learn(memory: EpisodicMemory, histories: Path, users: Sequence[str], parts: int, lm: PersonaLM,
+          updates: Kept) -> None:  # fmt: skip
+    """Read everyone's chats part by part, each on top of those before it; users side by side."""
     everyone: dict[str, list[Any]] = {user: [] for user in users}
     for one in read_roles(histories, task=CHAT.name):
         if one.user in everyone:
             everyone[one.user].append(one)
-    for half in (0, 1):
-        part = [
-            one
-            for mine in everyone.values()
-            for one in mine[half * len(mine) // 2 : (half + 1) * len(mine) // 2]
-        ]
-        memory.add(part, tasks={CHAT.name: CHAT})
-        with lm.meter.measure() as used:
-            done = train(task=CHAT, memory=memory, lm=lm, track=False)
-        for job, why in done.failed.items():
-            say(f"{job}: {why}")
-        for user in everyone:
-            persona = memory.store.of(user).persona(CHAT.name)
-            if persona is not None:
-                words = len(persona.render().split())
-                say(f"half {half + 1}: {user}: {len(persona.items)} items, {words} words")
-        spent = used.snapshot()
-        say(f"half {half + 1}: {spent.calls} calls, {spent.input_tokens:,} tokens in")
+
+    def read(user: str) -> None:
+        mine = everyone[user]
+        for part in range(parts):
+            if (user, part) in updates.rows:
+                continue
+            new = mine[part * len(mine) // parts : (part + 1) * len(mine) // parts]
+            memory.add(new, tasks={CHAT.name: CHAT})
+            with lm.meter.measure() as used:
+                done = Trainer(memory, lm).train(user, CHAT)
+            learned, persona, spent = done.learned, done.log.last, used.snapshot()
+            assert learned is not None  # as of every task of conversations
+            row = {
+                "arm": user,
+                "id": part,
+                "messages": len(new),
+                "items": len(persona.items),
+                "words": len(persona.render().split()),
+                "new": sum(learned.new.values()),
+                "confirmed": learned.confirmed,
+                "revised": learned.revised,
+                "retired": learned.retired,
+                "unread": learned.unread,
+                "calls": spent.calls,
+                "tokens": spent.input_tokens,
+            }
+            updates.add(row)
+            print(f"{user}: part {part + 1} of {parts}: {learned.summary}", flush=True)
+
+    with ThreadPoolExecutor(len(users)) as pool:
+        list(pool.map(read, users))
+
+
+def growth(updates: Kept) -> str:
+    """What the updates did: a row for a tenth of each user's, or for each where they are few."""
+    lines = [
+        "| | updates | messages | items | words | new | confirmed | revised | retired | calls an "
+        "update | tokens an update |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for user in sorted({user for user, _ in updates.rows}):
+        mine = [updates.rows[one] for one in sorted(updates.rows) if one[0] == user]
+        size = max(1, len(mine) // 10)
+        for start in range(0, len(mine), size):
+            some = mine[start : start + size]
+            total = {name: sum(one[name] for one in some) for name in some[0] if name != "arm"}
+            which = f"{start + 1} to {start + len(some)}" if len(some) > 1 else f"{start + 1}"
+            lines.append(
+                f"| {user} | {which} | {total['messages']} | {some[-1]['items']} | "
+                f"{some[-1]['words']:,} | {total['new']} | {total['confirmed']} | "
+                f"{total['revised']} | {total['retired']} | {total['calls'] / len(some):.1f} | "
+                f"{total['tokens'] / len(some):,.0f} |"
+            )
+    return "\n".join(lines)
 
 
 def summarize(memory: EpisodicMemory, users: Iterable[str], lm: PersonaLM, path: Path) -> None:
@@ -198,6 +238,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--users", type=int, help="so many, the first by name")
     parser.add_argument("--per-user", type=int, default=4)
+    parser.add_argument("--parts", type=int, default=2, help="that everyone's chats come in")
     parser.add_argument("--arms", default=";".join(ARMS), help="with semicolons between them")
     parser.add_argument("--side-by-side", type=int, default=64)
     for role in ("writer", "answerer", "judge"):
@@ -206,13 +247,8 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     answers, verdicts = Kept(given.out / "answers.jsonl"), Kept(given.out / "verdicts.jsonl")
+    updates = Kept(given.out / "updates.jsonl")
     if given.data:
-        log = given.out / "learned.txt"
-
-        def say(line: str) -> None:
-            print(line, flush=True)
-            with log.open("a", encoding="utf-8") as stream:
-                stream.write(line + "\n")
 
         def lms(role: str) -> list[PersonaLM]:
             return [
@@ -232,10 +268,12 @@ def main() -> None:
             profiles = given.out / "profiles.json"
             if given.writer:
                 (writer,) = lms("writer")
-                learn(memory, given.data / "histories.jsonl.gz", users, writer, say)
-                summarize(memory, users, writer, profiles)
+                histories = given.data / "histories.jsonl.gz"
+                learn(memory, histories, users, given.parts, writer, updates)
+                if "thirty words" in given.arms:
+                    summarize(memory, users, writer, profiles)
             if given.answerer:
-                texts = json.loads(profiles.read_text("utf-8"))
+                texts = json.loads(profiles.read_text("utf-8")) if profiles.exists() else {}
                 # One question of everyone, then the next: a run that is stopped has all users.
                 drawn.sort(key=lambda one: random.Random(one["id"]).random())
                 ask(given.arms.split(";"), memory, drawn, texts, lms("answerer"), answers,
@@ -243,6 +281,8 @@ def main() -> None:
         if given.judge:
             (judging,) = lms("judge")
             judge(drawn, judging, answers, verdicts, given.side_by_side)
+    if updates.rows:
+        print(growth(updates), end="\n\n")
     if verdicts.rows:
         print(table(answers, verdicts))
 

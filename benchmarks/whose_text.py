@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dspy
 import numpy as np
@@ -31,7 +31,7 @@ from benchmarks.kept import Kept, OverUsers
 from personaagent import connect
 from personaagent.data import Interaction, read_interactions, read_tasks
 from personaagent.lm import PersonaLM
-from personaagent.programs.adapter import PersonaAdapter
+from personaagent.optimizers.lm_judge import examples_of, picks_first
 
 USERS_OWN = "the user's own"
 PAIRS = (
@@ -43,19 +43,6 @@ PAIRS = (
     ("ours", "rag, k=4"),
     ("ours, k=4", "rag, k=4"),
 )
-EXAMPLES = 12  # texts of the user that the judge sees, the latest
-
-
-class WhoWrote(dspy.Signature):
-    """Two texts answer the same message. One person wrote the examples. Which of the two is more
-    likely by this person? Judge by how the person writes: length, form, greeting, sign-off, words,
-    punctuation, attitude. Which of the two is the better text does not matter."""
-
-    examples: str = dspy.InputField(desc="Texts of this person, and the messages they answer")
-    message: str = dspy.InputField(desc="What both texts answer")
-    first: str = dspy.InputField()
-    second: str = dspy.InputField()
-    written: Literal["first", "second"] = dspy.OutputField(desc="By this person")
 
 
 def judge(pairs: Sequence[tuple[str, str]], written: Mapping[tuple[str, str], str],
@@ -76,15 +63,10 @@ def judge(pairs: Sequence[tuple[str, str]], written: Mapping[tuple[str, str], st
         pair, id, order = job
         lm = lms[(order + random.Random(f"{pair}/{id}").randrange(2)) % len(lms)]
         told = asked[id]
-        examples = "\n\n".join(
-            f"Message: {one.query}\nText: {one.response}" for one in past[told.user][-EXAMPLES:]
-        )
         first, second = (written[one, id] for one in (pair[::-1] if order else pair))
-        with dspy.context(lm=lm, adapter=PersonaAdapter()):
-            said = dspy.Predict(WhoWrote)(
-                examples=examples, message=told.query, first=first, second=second
-            )
-        won = (said.written == "first") != bool(order)
+        with dspy.context(lm=lm):
+            picked = picks_first(examples_of(past[told.user]), told.query, first, second)
+        won = picked != bool(order)
         verdicts.add({"arm": _name(pair, order), "id": id, "user": told.user, "won": won})
 
     with ThreadPoolExecutor(side_by_side) as pool:

@@ -146,6 +146,7 @@ class RuleBook:
             "edits": lambda: [],
             "profile": lambda: "A person of habits.",
             "rules": lambda: ["Keep to the habits."],
+            "written": lambda: "first",  # a judge of texts that sees no difference
         }
         made = {name: told.get(name) if name in told else plain[name]() for name in asked.fields}
         if not told:

@@ -20,6 +20,7 @@ from personaagent.lm import PersonaLM, Usage
 from personaagent.optimizers.beginning import fresh
 from personaagent.optimizers.conversations import calls_to_read, chunks
 from personaagent.optimizers.evidence import AcceptOnEvidence
+from personaagent.optimizers.lm_judge import PAIRS
 from personaagent.optimizers.paper import PaperRewrite
 from personaagent.optimizers.prequential import (
     CALLS,
@@ -282,8 +283,11 @@ class _Ahead:
                 left = CALLS - (calls + tested + 1 + UPDATE) - judges - 1
                 tried = min(MOST_PROPOSED, 1 + max(0, left)) * judges
                 most = max(most, asks * (calls + tested + tried) + written)
-        # Beside the steps standing actions are tried, no persona, and memories.
-        return Calls.ordered(least, min(expected, max(CALLS, least)), most + asks * tail)
+        # Beside the steps standing actions are tried, no persona, and memories. Of texts a judge is
+        # asked in both orders, of every winner and of pairs of which the answer is known.
+        winners = 0 if self.task.labels else 2 + run.iterations * MOST_PROPOSED
+        judging = 2 * PAIRS * (winners + run.iterations + 1) if winners else 0
+        return Calls.ordered(least, min(expected, max(CALLS, least)), most + asks * tail + judging)
 
 
 _UNKNOWN = Persona("", "", actions=())

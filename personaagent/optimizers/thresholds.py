@@ -21,6 +21,7 @@ FOLLOWED = 0.3  # nats that a directive leaves where it is right
 MISLED = 3.0  # nats that it costs where it is wrong
 HELD = 1.0  # nats that it is taken to save where it is in force and right
 LEAST = 2  # interactions that must speak for a directive
+MOST = 2 / 3  # of those that it speaks to: with as many against it, it is no rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Reaching:
         """The directive for a cue, with the threshold on the cosine that promises most; of equal
         ones the widest.
 
-        Most of the interactions that it then speaks to must agree, `LEAST` at least, and be
+        `MOST` of the interactions that it then speaks to must agree, `LEAST` at least, and be
         corroborated (see `data.influence`); without such a threshold the gain is 0.
 
         Args:
@@ -76,7 +77,7 @@ class Reaching:
         gains = np.cumsum(saved[order])
         ends = np.append(np.diff(fits[order]) < 0, True)  # no reach tells equal fits apart
         agreeing = np.cumsum(agrees[order])
-        most = 2 * agreeing > np.arange(1, len(order) + 1)
+        most = agreeing >= MOST * np.arange(1, len(order) + 1)
         enough = (agreeing >= LEAST) & most & ends
         if not enough.any():
             return Fitted(Directive(""), 0.0)
@@ -134,10 +135,12 @@ class Reaching:
         """What following the directive saves or costs on each interaction, in nats.
 
         Where it is in force the loss without it is not known: `HELD` and `MISLED` stand for it.
+        One that speaks against it costs `HELD` at least, also where the LM was wrong by itself:
+        another wrong answer is no better, and stands in the way of the rule that is right there.
         """
         agrees = self._agrees(answer)
-        ahead = self.losses - np.where(agrees, FOLLOWED, MISLED)
-        ahead = np.where(agrees & ~self.simulated, 0.0, ahead)
+        right, wrong = self.losses - FOLLOWED, np.minimum(self.losses - MISLED, -HELD)
+        ahead = np.where(agrees, np.where(self.simulated, right, 0.0), wrong)
         return np.where(self._fits(cue) >= held, np.where(agrees, HELD, -MISLED), ahead)
 
     def _fits(self, cue: str) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         RewritePersona,
     )
     from personaagent.signatures.answer import AnswerQuery
+    from personaagent.signatures.judging import WhoWrote
     from personaagent.signatures.membank import DrawPortrait, SummarizeDay
     from personaagent.signatures.notes import NoteDown, RelateNotes
     from personaagent.signatures.profile import MergeProfiles, SummarizeProfile
@@ -40,6 +41,7 @@ __all__ = [
     "SummarizeDay",
     "SummarizeProfile",
     "TakeStep",
+    "WhoWrote",
 ]
 
 __getattr__, __dir__ = lazy(__name__)
