@@ -92,7 +92,10 @@ class PersonaRewriter(dspy.Module):
         self.notes: list[str] = []
 
     def cue(self, interactions: Sequence[Interaction]) -> str:
-        """What all these queries mention, in a few words; empty when the LM names nothing."""
+        """What all these queries mention, in a few words; empty when the LM names nothing, or where
+        a single one has nothing in common with others."""
+        if len(interactions) < 2:
+            return ""
         with dspy.context(adapter=PersonaAdapter()), truncation_expected():
             named = self.name_cue(texts="\n".join(f"- {quote(one.query)}" for one in interactions))
         return clean(named.cue)
