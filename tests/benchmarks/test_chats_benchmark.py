@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import pytest
+from readers import reader
+from rulebook import stand_in
+from standins import HashEmbedder
 
-from benchmarks.chats import ARMS, Kept, table
+from benchmarks.chats import ARMS, Kept, growth, learn, table
+from personaagent import EpisodicMemory, Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,3 +43,37 @@ def test_what_was_kept_is_there_again(tmp_path):
     again = Kept(tmp_path / "a.jsonl")
     assert again.rows == kept.rows
     assert json.loads((tmp_path / "a.jsonl").read_text(encoding="utf-8"))["answer"] == "ä"
+
+
+def test_chats_in_parts_are_read_on_top_of_each_other_and_what_each_did_is_kept(tmp_path):
+    messages = [
+        {"role": role, "text": f"I like {thing}." if role == "user" else "Well."}
+        for thing in ("tea", "boats", "cats", "jazz")
+        for role in ("user", "assistant")
+    ]
+    chats = tmp_path / "chats.jsonl.gz"
+    with gzip.open(chats, "wt", encoding="utf-8") as stream:
+        stream.write(json.dumps({"user": "ann", "messages": messages}))
+    book, updates = reader(), Kept(tmp_path / "updates.jsonl")
+    with Store(tmp_path / "memory.db") as store:
+        memory = EpisodicMemory(store, HashEmbedder())
+        learn(memory, chats, ["ann"], 4, stand_in(book, likelihoods=False), updates)
+        learn(memory, chats, ["ann"], 4, stand_in(book, likelihoods=False), updates)
+    rows = [updates.rows["ann", part] for part in range(4)]
+    assert [one["items"] for one in rows] == [1, 2, 3, 4]
+    assert [one["new"] for one in rows] == [1, 1, 1, 1]
+    assert all(one["retired"] == one["revised"] == one["unread"] == 0 for one in rows)
+    lines = growth(Kept(tmp_path / "updates.jsonl")).splitlines()
+    assert len(lines) == 2 + 4
+    assert lines[-1].startswith("| ann | 4 | 1 | 4 |")
+
+
+def test_many_updates_are_told_by_tenths(tmp_path):
+    updates = Kept(tmp_path / "u.jsonl")
+    plain = dict.fromkeys(["messages", "new", "confirmed", "revised", "retired", "unread"], 1)
+    for part in range(50):
+        counted = {"items": part, "words": 1000 + part, "calls": 2, "tokens": 300}
+        updates.add({"arm": "ann", "id": part, **plain, **counted})
+    first, *_, last = growth(updates).splitlines()[2:]
+    assert first == "| ann | 1 to 5 | 5 | 4 | 1,004 | 5 | 5 | 5 | 5 | 2.0 | 300 |"
+    assert last.startswith("| ann | 46 to 50 | 5 | 49 | 1,049 |")

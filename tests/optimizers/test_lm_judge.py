@@ -127,7 +127,13 @@ def test_an_alignment_does_not_take_more_overlap_for_the_user(tmp_path):
         return "second" if like[1] > like[0] else "first"
 
     edit = {"action": "add", "rule": 0, "text": "Greet all.", "because": [1, 2]}
-    says = {"text": write, "profile": "", "edits": [edit], "critique": "Greet.", "summary": "Greet."}
+    says = {
+        "text": write,
+        "profile": "",
+        "edits": [edit],
+        "critique": "Greet.",
+        "summary": "Greet.",
+    }
     found = {}
     for name, written in (("knows", by_form), ("guesses", "first")):
         book = RuleBook(LETTERS, says={**says, "written": written})
