@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from personaagent.cli import render
-from personaagent.optimizers.log import BARE, EARLIER, LONGER, MEMORIES, STYLE, WITHOUT
+from personaagent.optimizers.log import BARE, EARLIER, LONGER, MEMORIES, REACH, STYLE, WITHOUT
 from personaagent.progress import bars
 from personaagent.table import Table
 
@@ -81,6 +81,7 @@ class Display:
             EARLIER: "undecided before",
             LONGER: "a longer profile",
             MEMORIES: "memories",
+            REACH: "rules that reached too far",
             STYLE: "how the user writes",
             WITHOUT: "answers without a persona",
         }

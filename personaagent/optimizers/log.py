@@ -9,7 +9,9 @@ from typing import Any
 
 from personaagent.data import Persona
 
-EARLIER, WITHOUT, BARE, LONGER, STYLE, MEMORIES = range(0, -6, -1)  # in place of an iteration
+EARLIER, WITHOUT, BARE, LONGER, STYLE, MEMORIES, REACH = range(
+    0, -7, -1
+)  # in place of an iteration
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,14 @@ class Candidate:
 class Step:
     """One iteration: the batch, its gradients, the candidates, and which one was accepted.
 
-    Six kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
+    Seven kinds of step have no batch. Before the iterations `BARE` leaves a first profile out that
     did worse than none, `LONGER` holds longer ones against it, `STYLE` says how the user writes or
     leaves it out, `MEMORIES` holds memories alone against it and then both together, and `EARLIER`
-    judges the challengers that earlier alignments left undecided; after them `WITHOUT` puts no
-    persona in the place of a champion that did worse than none, or than memories alone. `loss` and
-    `score` are the champion's on the judging interactions after the step; `score` is the task's, 1
-    is best. `lent` are the ids of writing interactions that judged in this step; `notes`
+    judges the challengers that earlier alignments left undecided. After them `REACH` narrows or
+    drops rules that too many answers speak against by now, and `WITHOUT` puts no persona in the
+    place of a champion that did worse than none, or than memories alone. `loss` and `score` are the
+    champion's on the judging interactions after the step; `score` is the task's, 1 is best. `lent`
+    are the ids of writing interactions that judged in this step; `notes`
     say what an LM proposed that could not be taken, and why.
     """
 

@@ -24,6 +24,7 @@ from personaagent.optimizers.log import (
     EARLIER,
     LONGER,
     MEMORIES,
+    REACH,
     STYLE,
     WITHOUT,
     Gradient,
@@ -56,6 +57,7 @@ from personaagent.optimizers.selection import (
     Acceptance,
     AcceptOnReplay,
     EmptyPersonaBetter,
+    NoWorse,
     Verdict,
     against_none,
     fitted_for_nothing,
@@ -70,6 +72,7 @@ from personaagent.optimizers.selection import (
     worth_settling,
 )
 from personaagent.optimizers.split import evidence_of, lend, split
+from personaagent.optimizers.thresholds import Reaching
 from personaagent.optimizers.update import Proposal
 from personaagent.optimizers.worklog import MemoryWorkLog, once
 from personaagent.programs.fusion import POOLED, SHRINKAGE
@@ -197,6 +200,7 @@ class Run:
             if why := self._iterate(iteration):
                 self.stopped = why
                 break
+        self._with_rules_that_hold()
         return self._settled(start)
 
     def _known(self) -> list[Interaction]:
@@ -367,6 +371,20 @@ class Run:
             update.learn(champion, verdict.candidates, verdict.accepted)
         self._end(iteration, verdict, batch, gradients, lent, notes)
         return given.stopping.stops([one for one in self.steps if one.batch])
+
+    def _with_rules_that_hold(self) -> None:
+        """STEP 6a: a rule was fitted to what wrote in its step. Of all that may write too many may
+        speak against it: then it is narrowed or dropped where that does no worse."""
+        rules = self.champion.directives
+        if not (self._on_evidence and self.judging and rules):
+            return
+        memory = self.agent.memory
+        reaching = Reaching(self.task, self._writing, self._replayed, memory)
+        mended = [one if one.pinned else reaching.mended(one) for one in rules]
+        kept = tuple(one for one in mended if one)
+        if kept != rules:
+            held = self.champion.succeed(directives=kept)
+            self._end(REACH, self._judge([held], NoWorse()))
 
     def _out_of_calls(self) -> str | None:
         first = FIRST if self.task.labels else FIRST_OF_A_TEXT

@@ -143,6 +143,28 @@ class EmptyPersonaBetter:
         return []
 
 
+class NoWorse:
+    """Whether a candidate that other evidence speaks for does no worse than the champion.
+
+    Args:
+        margin: nats that the whole replay may lose: so much an answer changes when it is asked
+            again.
+    """
+
+    on_evidence = True
+
+    def __init__(self, *, margin: float = 0.05) -> None:
+        validation.number("margin", margin, 0)
+        self.margin = margin
+
+    def accepts(self, trial: Trial) -> tuple[bool, str]:
+        saved = sum(trial.saved)
+        return saved >= -self.margin, f"saves {saved:.1f} nats on replay"
+
+    def undecided(self, champion: Persona) -> list[Persona]:
+        return []
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The candidates in their order, which of them is accepted, and the champion afterwards with

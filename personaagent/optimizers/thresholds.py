@@ -116,6 +116,17 @@ class Reaching:
         support, oppose = (tuple(dict.fromkeys(side)) for side in sides)
         return replace(directive, support=support, oppose=oppose)
 
+    def mended(self, directive: Directive) -> Directive | None:
+        """The directive as it is where `MOST` of what it speaks to agree with it; else with the
+        reach within which they do; None where there is none."""
+        answer, now = self.answer(directive), self.renewed(directive)
+        if answer is None or len(now.support) >= MOST * len([*now.support, *now.oppose]):
+            return directive
+        fitted = self.fit(directive.cue, answer, held=directive.reach)
+        if fitted.gain <= 0:
+            return None
+        return self.renewed(replace(directive, reach=fitted.directive.reach))
+
     def net(self, directive: Directive) -> int:
         """How many more of these interactions speak for a directive than against it."""
         answer = self.answer(directive)

@@ -9,9 +9,9 @@ import dspy
 import pytest
 from aligning import RULES, align, content
 from rulebook import RuleBook, stand_in
-from worlds_of_mail import INBOX, book, mail, remembering
+from worlds_of_mail import FILLERS, INBOX, book, mail, remembering
 
-from personaagent.data import Choice, FusionWeights, Persona, Rating, Text
+from personaagent.data import Choice, Directive, FusionWeights, Persona, Rating, Text
 from personaagent.errors import DataError
 from personaagent.optimizers import (
     AlwaysAccept,
@@ -22,7 +22,9 @@ from personaagent.optimizers import (
     Patience,
     PersonaAlignment,
 )
+from personaagent.optimizers.log import REACH
 from personaagent.programs import PersonaAgent
+from personaagent.programs.directive_matching import fit
 
 
 class Noted(ItemisedEdits):
@@ -330,3 +332,40 @@ def test_every_iteration_is_reported_in_its_order_one_without_a_batch_too(agent,
         step.iteration for step in shown
     } - {step.iteration for step in log.steps}
     assert any(not step.batch for step in shown)
+
+
+def test_a_published_rule_that_reaches_too_far_is_narrowed_in_the_end(tmp_path):
+    """Nothing else is changed, and a pinned one stays; the LM says what each rule says."""
+    dogs = [mail(n, f"dog {FILLERS[n % 10]}", "family") for n in range(0, 30, 3)]
+    others = [mail(n, f"meeting {FILLERS[n % 10]} cedar", "work") for n in range(1, 30, 3)]
+    rest = [mail(n, f"flight {FILLERS[n % 10]} haven", "travel") for n in range(2, 30, 3)]
+    past = sorted([*dogs, *others, *rest], key=lambda one: one.time)
+    text = "If the message mentions dog, answer family."
+    wide = Directive(text, "dog", -1.0, tuple(one.id for one in dogs[:4]))
+    pinned = replace(wide, cue="hound", text=text.replace("dog", "hound"), pinned=True, author="A")
+    with remembering(tmp_path, *past) as memory:
+        agent = PersonaAgent(INBOX, memory)
+        agent.persona.value = Persona("ann", "inbox", directives=(wide, pinned), actions=())
+        log = align(agent, past, book(), iterations=0)
+        step = next(one for one in log.steps if one.iteration == REACH)
+        assert step.accepted == 0
+        kept = {one.cue: one for one in log.last.directives}
+        spoken_to = [one for one in past if fit(memory, "dog", one.query) >= kept["dog"].reach]
+    assert {one.response for one in spoken_to} == {"family"}
+    assert kept["dog"].text == text
+    assert kept["hound"] == pinned
+    assert log.last_loss <= log.first_loss
+
+
+def test_where_narrowing_does_worse_a_rule_stays_as_wide_as_it_is(tmp_path):
+    """The words of the rule are enough for this LM: what it says elsewhere does no harm."""
+    past = [mail(n, f"dog {FILLERS[n % 10]}", "family" if n % 2 else "work") for n in range(30)]
+    wide = Directive("If the message mentions dog, answer family.", "dog", -1.0, ("ann-1",))
+    with remembering(tmp_path, *past) as memory:
+        agent = PersonaAgent(INBOX, memory)
+        agent.persona.value = Persona("ann", "inbox", directives=(wide,), actions=())
+        judges = [one for one in past if one.response == "family"][:6]
+        log = align(agent, past, book(), iterations=0, valset=judges)
+    (step,) = (one for one in log.steps if one.iteration == REACH)
+    assert step.accepted is None
+    assert log.last.directives == (wide,)

@@ -178,3 +178,20 @@ def test_fifty_updates_that_all_are_accepted_do_not_make_a_persona_collapse(tmp_
     habits = {(one.cue, one.text.split()[-1]) for one in persona.directives}
     assert habits >= {("dog", "travel."), ("car", "family.")}
     assert sum(right) / len(right) > 0.8  # in spite of all that chance put in
+
+
+def test_a_rule_that_too_many_speak_against_is_narrowed_or_dropped(memory):
+    near = [replayed(20 + n, 0.2, "family", f"dog {FILLERS[n]}") for n in range(4)]
+    far = [replayed(30 + n, 3.0, "work", f"dinner dog {FILLERS[n]} flight") for n in range(4)]
+    wide = rule("dog", "family", reach_of(memory, *near, *far), ["ann-20"])
+    narrowed = reaching(memory, [*near, *far]).mended(wide)
+    assert narrowed.reach > wide.reach
+    assert set(narrowed.support) == {one.interaction.id for one in near}
+    assert narrowed.oppose == ()
+    assert reaching(memory, [*near, *far[:2]]).mended(wide) == wide  # two thirds agree
+    same = [
+        replace(one, interaction=replace(one.interaction, query="dog")) for one in [*near, *far]
+    ]
+    assert reaching(memory, same).mended(wide) is None  # no reach tells them apart
+    own = Directive("Own words.", "dog", 0.1)
+    assert reaching(memory, same).mended(own) == own
