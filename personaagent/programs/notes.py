@@ -32,7 +32,7 @@ from personaagent.signatures.notes import Note, NoteDown, RelateNotes, Relation
 LONGEST_MESSAGE = 2_000  # characters of a message of the user that are read
 LONGEST_BEFORE = 1_500  # of what the assistant said before it
 TOKENS_A_MESSAGE, TOKENS_A_NOTE = 150, 60  # of an answer
-LEAST_TOKENS = 400
+LEAST_TOKENS = 600
 HALVINGS = 2  # of a chunk whose notes cannot be read, before its messages are left unread
 
 
