@@ -14,10 +14,10 @@ from statistics import fmean
 
 import dspy
 
-from personaagent.data import Interaction, Persona
+from personaagent.data import Interaction
 from personaagent.errors import FormError
 from personaagent.optimizers.replay import Replayed, parallel
-from personaagent.optimizers.selection import Acceptance, Trial
+from personaagent.optimizers.selection import Trial
 from personaagent.optimizers.worklog import Record, once
 from personaagent.programs.adapter import PersonaAdapter
 from personaagent.signatures import WhoWrote
@@ -61,6 +61,22 @@ class TextJudge:
     ) -> None:
         self._past, self._record, self._lm = past, record, lm
 
+    def agrees(self, trial: Trial) -> tuple[bool, str]:
+        """Whether it does not gainsay a winner, and what it said; a winner stays one where the
+        judge does not know the user."""
+        changed = [
+            (new.interaction, new.answer, old.answer)
+            for old, new in zip(trial.before, trial.after, strict=True)
+            if old.answer.strip() != new.answer.strip()
+        ][-PAIRS:]
+        if not changed:
+            return True, "no text is another one"
+        if not self.knows(trial.before):
+            return True, "no judge: it does not know the user's own texts from ours"
+        share = fmean(self.shares(changed))
+        said = f"a judge takes it for the user's in {share:.0%} of {len(changed)} pairs"
+        return share >= 0.5, said
+
     def shares(self, pairs: Sequence[tuple[Interaction, str, str]]) -> list[float]:
         """For every message and pair of texts, how far the first text is taken for the user's: 1,
         or 0, or .5 where the order decides or the texts are the same."""
@@ -95,34 +111,3 @@ def _said(examples: str, message: str, first: str, second: str) -> str:
         return FIRST if picks_first(examples, message, first, second) else SECOND
     except FormError:  # an LM that cannot answer so is one that does not know the user
         return UNSAID
-
-
-class Seconded:
-    """A rule whose winners a judge must not gainsay, where the judge knows the user.
-
-    Args:
-        rule: decides first; what it refuses stays refused.
-        text_judge: is asked of what the rule accepts.
-    """
-
-    def __init__(self, rule: Acceptance, text_judge: TextJudge) -> None:
-        self.rule, self.text_judge = rule, text_judge
-        self.on_evidence = rule.on_evidence
-
-    def accepts(self, trial: Trial) -> tuple[bool, str]:
-        verdict, reason = self.rule.accepts(trial)
-        changed = [
-            (new.interaction, new.answer, old.answer)
-            for old, new in zip(trial.before, trial.after, strict=True)
-            if old.answer.strip() != new.answer.strip()
-        ][-PAIRS:]
-        if not (verdict and changed):
-            return verdict, reason
-        if not self.text_judge.knows(trial.before):
-            return True, f"{reason}; no judge: it does not know the user's own texts from ours"
-        share = fmean(self.text_judge.shares(changed))
-        said = f"a judge takes it for the user's in {share:.0%} of {len(changed)} pairs"
-        return share >= 0.5, f"{reason}; {said}"
-
-    def undecided(self, champion: Persona) -> list[Persona]:
-        return self.rule.undecided(champion)

@@ -18,7 +18,7 @@ from personaagent.data.pins import barest
 from personaagent.data.words import words_of
 from personaagent.optimizers.beginning import Beginning
 from personaagent.optimizers.competing import Competing, Tally, believed
-from personaagent.optimizers.lm_judge import Seconded, TextJudge
+from personaagent.optimizers.lm_judge import TextJudge
 from personaagent.optimizers.log import (
     BARE,
     EARLIER,
@@ -135,7 +135,11 @@ class Run:
         agent.memory.remember([*self._writing, *self.judging])
         self._counted = Counted(given.record or MemoryWorkLog())
         self._replay = Replay(agent, self._counted)
-        self._text_judge = TextJudge(self._writing, self._counted, given.gradient_lm)
+        # Of texts only the overlap of words is known where the LM tells nothing but its answer.
+        overlap = self._sparing and not self.task.labels
+        self._second = (
+            TextJudge(self._writing, self._counted, given.gradient_lm) if overlap else None
+        )
         cross = valset is None and given.acceptance.on_evidence and not self._in_order
         self._lending = given.replay if cross else 0
         self._policies = (
@@ -360,12 +364,13 @@ class Run:
             personas,
             champion,
             self.judged,
-            self._seconded(given.acceptance),
+            given.acceptance,
             self._replay,
             write,
             lent,
             sure,
             sparing=self._sparing,
+            second=self._second,
         )
         if isinstance(update, Competing):
             update.learn(champion, verdict.candidates, verdict.accepted)
@@ -474,11 +479,6 @@ class Run:
             self.first if fitted and fitted_for_nothing(self.first, last, judging, replay) else last
         )
 
-    def _seconded(self, rule: Acceptance) -> Acceptance:
-        """The rule; of texts, of which only the overlap of words is known, with an LM judge."""
-        overlap = self._sparing and not self.task.labels
-        return Seconded(rule, self._text_judge) if overlap else rule
-
     def _judge(
         self,
         candidates: Sequence[Persona],
@@ -486,8 +486,9 @@ class Run:
         writing: Sequence[Interaction] = (),
     ) -> Verdict:
         """Whether one of them takes the champion's place."""
-        rule = self._seconded(rule or self.given.acceptance)
-        return judge(candidates, self.champion, self.judged, rule, self._replay, writing)
+        rule = rule or self.given.acceptance
+        of = self.champion, self.judged
+        return judge(candidates, *of, rule, self._replay, writing, second=self._second)
 
     def _end(
         self,

@@ -80,6 +80,14 @@ class Acceptance(Protocol):
         ...
 
 
+class Second(Protocol):
+    """Is asked of a candidate that was accepted."""
+
+    def agrees(self, trial: Trial) -> tuple[bool, str]:
+        """Whether it stays accepted, and why."""
+        ...
+
+
 class AlwaysAccept:
     """The paper's: the latest rewrite is the persona."""
 
@@ -187,6 +195,7 @@ def judge(
     beside: Sequence[Asked] = (),
     *,
     sparing: bool = False,
+    second: Second | None = None,
 ) -> Verdict:
     """Replay the candidates on what judged the champion; of those accepted the best one wins.
 
@@ -202,6 +211,7 @@ def judge(
         beside: what else will be replayed soon, and is asked for at the same time.
         sparing: candidates that do no better where the champion was wrong are not replayed on the
             rest, where they can only do worse.
+        second: whom those that are accepted must convince, too, the best one first.
     """
 
     def other(persona: Persona, one: Interaction) -> bool:
@@ -216,7 +226,7 @@ def judge(
     replay.ask([*((persona, one) for persona, past in under for one in past), *beside])
     before = [*judged, *replay(champion, told)]
     candidates: list[Candidate] = []
-    verdict, most = Verdict((), None, champion, judged), 0.0
+    winners: list[tuple[float, int, Trial]] = []
     for at, persona in enumerate(personas):
         if hopeless[at]:
             reason = "does no better where the champion is wrong"
@@ -229,9 +239,16 @@ def judge(
         held_out = again[: len(judged)]
         saved, (loss, score) = sum(trial.saved), means(held_out)
         candidates.append(Candidate(persona, loss, score, changed, reason, saved, trial.gained))
-        if better and (verdict.accepted is None or saved > most):
-            verdict, most = Verdict((), at, persona, held_out), saved
-    return replace(verdict, candidates=tuple(candidates))
+        if better:
+            winners.append((-saved, at, trial))
+    for _, at, trial in sorted(winners, key=lambda one: one[:2]):
+        agrees, why = second.agrees(trial) if second else (True, "")
+        if why:
+            candidates[at] = replace(candidates[at], reason=f"{candidates[at].reason}; {why}")
+        if agrees:
+            held_out = list(trial.after[: len(judged)])
+            return Verdict(tuple(candidates), at, trial.candidate, held_out)
+    return Verdict(tuple(candidates), None, champion, judged)
 
 
 def recalling(policies: Policies, history: int) -> Policies:

@@ -10,7 +10,7 @@ from worlds_of_mail import mail, remembering
 
 from personaagent.data import Persona, Text
 from personaagent.optimizers import AcceptOnReplay, Replayed
-from personaagent.optimizers.lm_judge import PAIRS, Seconded, TextJudge
+from personaagent.optimizers.lm_judge import PAIRS, TextJudge
 from personaagent.optimizers.selection import Trial
 from personaagent.optimizers.worklog import MemoryWorkLog
 from personaagent.programs import PersonaAgent
@@ -82,16 +82,16 @@ def test_a_winner_that_is_less_like_the_user_is_refused():
     text_judge, _ = judging(by_sign_off)
     unlike = trial(["Hello. Y", f"Hello. {SIGNED}"], ["Dear all.", "Dear all, number."])
     assert AcceptOnReplay().accepts(unlike)[0]
-    verdict, reason = Seconded(AcceptOnReplay(), text_judge).accepts(unlike)
-    assert not verdict
-    assert reason.endswith("a judge takes it for the user's in 25% of 2 pairs")
+    agrees, reason = text_judge.agrees(unlike)
+    assert not agrees
+    assert reason == "a judge takes it for the user's in 25% of 2 pairs"
 
 
 def test_a_winner_that_is_more_like_the_user_stays_one():
     text_judge, _ = judging(by_sign_off)
     like = trial(["Hello.", "Hello you."], [f"Hello. {SIGNED}", f"Hello you. {SIGNED}"])
-    verdict, reason = Seconded(AcceptOnReplay(), text_judge).accepts(like)
-    assert verdict
+    agrees, reason = text_judge.agrees(like)
+    assert agrees
     assert reason.endswith("in 100% of 2 pairs")
 
 
@@ -99,17 +99,15 @@ def test_a_winner_that_is_more_like_the_user_stays_one():
 def test_a_judge_that_does_not_know_the_user_or_answers_in_no_form_is_not_heard(written):
     text_judge, _ = judging(written)
     unlike = trial(["Hello.", f"Hello. {SIGNED}"], ["Dear all.", "Dear all, number."])
-    verdict, reason = Seconded(AcceptOnReplay(), text_judge).accepts(unlike)
-    assert verdict
+    agrees, reason = text_judge.agrees(unlike)
+    assert agrees
     assert reason.endswith("it does not know the user's own texts from ours")
 
 
-def test_nobody_is_asked_of_what_the_rule_refuses_or_of_equal_answers():
+def test_nobody_is_asked_of_equal_answers():
     text_judge, book = judging(by_sign_off)
-    rule = Seconded(AcceptOnReplay(), text_judge)
-    assert not rule.accepts(trial([], []))[0]
-    same = trial(["Hello."], ["Hello. "])
-    assert rule.accepts(same) == AcceptOnReplay().accepts(same)
+    assert text_judge.agrees(trial(["Hello."], ["Hello. "]))[0]
+    assert text_judge.agrees(trial([], []))[0]
     assert book.asked == []
 
 
