@@ -198,13 +198,15 @@ def without(
 
 def by_use(items: Iterable[Item]) -> list[Item]:
     """What matters most first: what holds before what is contradicted, what a person wrote before
-    what was learned, needs and aversions before preferences, these before habits and style, facts
-    last; then the most support, then the latest."""
+    what was learned, what is strict (an allergy) before all else, needs and aversions before
+    preferences, these before habits and style, facts last; then the most support, then the latest.
+    """
 
     def rank(one: Item) -> tuple[Any, ...]:
         latest = -one.last.timestamp() if one.last else 0.0
-        return (one.contradicted, not one.author, _WEIGHT[one.kind], -len(one.support), latest,
-                one.key)  # fmt: skip
+        strict = one.reach.casefold().startswith("strict")
+        return (one.contradicted, not one.author, not strict, _WEIGHT[one.kind],
+                -len(one.support), latest, one.key)  # fmt: skip
 
     return sorted(items, key=rank)
 

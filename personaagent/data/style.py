@@ -246,12 +246,20 @@ def _punctuation(written: Sequence[Interaction], closing: str) -> list[Trait]:
     bare = tuple(
         one.id
         for one in written
-        if re.search(r"\w$", one.response.strip().removesuffix(closing).strip())
+        if re.search(r"\w$", _unsigned(one.response.strip().removesuffix(closing)))
     )
     if len(bare) >= max(FEWEST, USUAL * len(written)):
         said = f"leaves out the full stop at the end{_in(bare, written)}"
         found.append(Trait("punctuation", said, bare))
     return found
+
+
+def _unsigned(text: str) -> str:
+    """A text without the short lines at its end: a name is no sentence, however a user signs."""
+    lines = text.strip().splitlines()
+    while len(lines) > 1 and len(words_of(lines[-1])) <= _LONGEST_LINE:
+        lines.pop()
+    return lines[-1].strip() if lines else ""
 
 
 def _emoji(written: Sequence[Interaction]) -> list[Trait]:

@@ -8,6 +8,7 @@ texts. An LM that tells its answer alone is believed to write better than it can
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from personaagent.errors import FormError
 from personaagent.memory import EpisodicMemory
 from personaagent.optimizers.log import AlignmentLog, Candidate
 from personaagent.optimizers.replay import Replayed
+from personaagent.optimizers.thresholds import LEAST
 from personaagent.optimizers.update import FullRewrite, ItemisedEdits, Proposal
 from personaagent.programs import GradientWriter, PersonaRewriter
 from personaagent.programs.rewriter import TOO_LONG, too_long
@@ -39,6 +41,8 @@ KINDS: tuple[Kind, ...] = ("directive", "edits", "rewrite")
 CLOSE = 0.2  # of a share behind the best one: such a kind is tried beside it
 AT_ONCE = 2  # kinds in a step
 MOST_SEARCHED = 5  # words that a search adds to the query
+# A rule for whoever answers, who cannot search any more.
+_SEARCHING = re.compile(r"\s*(search|look up|look in|recall|retrieve)\b", re.IGNORECASE)
 CONFIRMED = 6  # lessons that were answered right and are shown; all of them count
 
 
@@ -220,10 +224,11 @@ class ProseEdits:
         summary = proposal.summary(rewriter)
         present = confirm(proposal.persona, [one.interaction.id for one in confirmed])
         edits = rewriter.edits(proposal.task, present, told, summary)
-        taken, refused = sorted_out(edits, present, lessons)
+        least = 1 if proposal.task.labels else LEAST  # two texts differ in much by chance
+        taken, refused = sorted_out(edits, present, lessons, least)
         if refused:  # told once what is wrong with them
             edits = rewriter.edits(proposal.task, present, told, summary, refused)
-            taken, refused = sorted_out(edits, present, lessons)
+            taken, refused = sorted_out(edits, present, lessons, least)
             rewriter.notes += refused
         if not taken:
             return []
@@ -284,14 +289,15 @@ def confirm(persona: Persona, right: Sequence[str]) -> Persona:
 
 
 def sorted_out(
-    edits: Sequence[Edit], persona: Persona, lessons: Sequence[Replayed]
+    edits: Sequence[Edit], persona: Persona, lessons: Sequence[Replayed], least: int = 1
 ) -> tuple[list[Edit], list[str]]:
-    """The edits that can be taken, and what is wrong with the others."""
+    """The edits that can be taken, and what is wrong with the others; so many lessons at least must
+    speak for a new rule."""
     taken: list[Edit] = []
     refused: list[str] = []
     touched: set[int] = set()
     for edit in edits:
-        if problem := _problem(edit, len(persona.directives), len(lessons), touched):
+        if problem := _problem(edit, len(persona.directives), len(lessons), touched, least):
             refused.append(problem)
             continue
         if edit.action in ("revise", "drop"):
@@ -300,7 +306,7 @@ def sorted_out(
     return taken, refused
 
 
-def _problem(edit: Edit, rules: int, lessons: int, touched: Collection[int]) -> str:
+def _problem(edit: Edit, rules: int, lessons: int, touched: Collection[int], least: int) -> str:
     text = edit.text
     if edit.action in ("revise", "drop") and not 1 <= edit.rule <= rules:
         return f"There is no rule {edit.rule} to {edit.action}."
@@ -310,10 +316,15 @@ def _problem(edit: Edit, rules: int, lessons: int, touched: Collection[int]) -> 
         return f"An edit of the kind {edit.action} has no text."
     if edit.action == "search" and len(text.split()) > MOST_SEARCHED:
         return f"More than {MOST_SEARCHED} search words: {text}"
+    if edit.action in ("add", "revise") and _SEARCHING.match(text):
+        return f"What to search memory for is an edit of the kind search: {text}"
     if edit.action in ("add", "revise") and too_long(text):
         return TOO_LONG.format(text)
-    if not any(1 <= number <= lessons for number in edit.because):
+    named = {number for number in edit.because if 1 <= number <= lessons}
+    if not named:
         return f"No lesson is named that speaks for it: {edit.action} {text}".rstrip()
+    if edit.action == "add" and len(named) < least:
+        return f"A new rule needs {least} lessons that speak for it, and names fewer: {text}"
     return ""
 
 

@@ -21,7 +21,7 @@ FOLLOWED = 0.3  # nats that a directive leaves where it is right
 MISLED = 3.0  # nats that it costs where it is wrong
 HELD = 1.0  # nats that it is taken to save where it is in force and right
 LEAST = 2  # interactions that must speak for a directive
-MOST = 2 / 3  # of those that it speaks to: with as many against it, it is no rule
+MOST = 0.6  # of those that it speaks to, more must: with nearly as many against it, it is no rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ class Reaching:
         """The directive for a cue, with the threshold on the cosine that promises most; of equal
         ones the widest.
 
-        `MOST` of the interactions that it then speaks to must agree, `LEAST` at least, and be
-        corroborated (see `data.influence`); without such a threshold the gain is 0.
+        More than `MOST` of the interactions that it then speaks to must agree, `LEAST` at least,
+        and be corroborated (see `data.influence`); without such a threshold the gain is 0.
 
         Args:
             cue: a few words.
@@ -77,7 +77,7 @@ class Reaching:
         gains = np.cumsum(saved[order])
         ends = np.append(np.diff(fits[order]) < 0, True)  # no reach tells equal fits apart
         agreeing = np.cumsum(agrees[order])
-        most = agreeing >= MOST * np.arange(1, len(order) + 1)
+        most = agreeing > MOST * np.arange(1, len(order) + 1)
         enough = (agreeing >= LEAST) & most & ends
         if not enough.any():
             return Fitted(Directive(""), 0.0)
@@ -117,10 +117,10 @@ class Reaching:
         return replace(directive, support=support, oppose=oppose)
 
     def mended(self, directive: Directive) -> Directive | None:
-        """The directive as it is where `MOST` of what it speaks to agree with it; else with the
-        reach within which they do; None where there is none."""
+        """The directive as it is where more than `MOST` of what it speaks to agree with it; else
+        with the reach within which they do; None where there is none."""
         answer, now = self.answer(directive), self.renewed(directive)
-        if answer is None or len(now.support) >= MOST * len([*now.support, *now.oppose]):
+        if answer is None or len(now.support) > MOST * len([*now.support, *now.oppose]):
             return directive
         fitted = self.fit(directive.cue, answer, held=directive.reach)
         if fitted.gain <= 0:

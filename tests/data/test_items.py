@@ -299,6 +299,8 @@ def test_what_must_not_be_gone_against_stands_before_what_is_only_said_often() -
     nuts = Item("need", "is allergic to nuts", support=("1",))
     crowds = Item("aversion", "avoids crowds", support=("1", "2"))
     assert by_use([job, habit, tea, nuts, crowds]) == [crowds, nuts, tea, habit, job]
+    strict = replace(tea, reach="strict, by doctor's order")
+    assert by_use([job, nuts, strict, crowds])[0] == strict
     short = render([job, habit, tea, nuts, crowds], 30)
     assert "allergic" in short
     assert "school" not in short

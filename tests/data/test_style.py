@@ -46,6 +46,14 @@ def test_four_short_replies_tell_the_sign_off_the_length_and_the_form():
     assert "writes in lower case (in 4 of 4 texts)" in said(SIGNED, "punctuation")
 
 
+def test_a_name_at_the_end_is_no_sentence_without_a_full_stop():
+    signs = ["Hector", "H.", "Your brother, Hector", "Hector", "Hector Diaz", "", "Hector", "H"]
+    letters = wrote(*(f"Dear Ann,\nthat will do for all of us, I think.\n{sign}" for sign in signs))
+    assert not [one for one in said(letters, "punctuation") if "full stop" in one]
+    bare = wrote(*(f"Dear Ann,\nthat will do for all of us, I think\n{sign}" for sign in signs))
+    assert "leaves out the full stop at the end (in 8 of 8 texts)" in said(bare, "punctuation")
+
+
 def test_headlines_begin_most_words_with_a_capital_and_sentences_do_not():
     headlines = (
         "Don't Let Nikki Haley Fool You",

@@ -87,7 +87,7 @@ COUNTED = {"likelihoods": False, "sampler": HardBatch(), "update": ItemisedEdits
         (2, {}, 91),
         (2, COUNTED, 91),
         (2, {"update": FullRewrite()}, 92),
-        (2, {"acceptance": AlwaysAccept()}, 75),
+        (2, {"acceptance": AlwaysAccept()}, 78),
         (3, {}, 99),
         (3, COUNTED, 99),
         (5, {}, 95),

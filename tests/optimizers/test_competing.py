@@ -270,12 +270,24 @@ def test_advice_on_searching_becomes_a_standing_recall_by_those_words(memory):
         (edit("add", ""), "no text"),
         (edit("add", "X.", because=[7]), "No lesson"),
         (edit("search", "a b c d e f"), "search words"),
+        (edit("add", "Search memory for dogs."), "kind search"),
+        (edit("revise", "Recall what was said.", rule=1), "kind search"),
     ],
 )
 def test_an_edit_that_cannot_be_taken_says_why(given, problem):
-    taken, refused = sorted_out([Edit(**given)], Persona("ann", "inbox"), LESSONS)
+    mine = Persona("ann", "inbox", directives=(Directive("Old.", support=("a",)),))
+    taken, refused = sorted_out([Edit(**given)], mine, LESSONS)
     assert taken == []
     assert problem in refused[0]
+
+
+def test_one_text_that_differs_makes_no_rule_and_one_label_does():
+    once, twice = edit("add", "Dogs.", because=[1, 1, 9]), edit("add", "Cats.", because=[1, 2])
+    edits, nobody = [Edit(**once), Edit(**twice)], Persona("ann", "inbox")
+    assert sorted_out(edits, nobody, LESSONS) == (edits, [])
+    taken, refused = sorted_out(edits, nobody, LESSONS, 2)
+    assert taken == edits[1:]
+    assert refused == ["A new rule needs 2 lessons that speak for it, and names fewer: Dogs."]
 
 
 @pytest.mark.parametrize(

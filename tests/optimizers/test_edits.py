@@ -76,7 +76,7 @@ def test_what_was_not_simulated_speaks_against_a_directive_but_promises_nothing_
     assert reaching(memory, [], *alike).fit("dog", "family").gain == 0
 
 
-def test_a_directive_reaches_no_further_than_two_thirds_agree_with_it(memory):
+def test_a_directive_reaches_no_further_than_three_fifths_agree_with_it(memory):
     """However wrong the LM was by itself where the user answered otherwise."""
     near = [replayed(20 + n, 3.0, "family", f"dog {FILLERS[n]}") for n in range(4)]
     far = [replayed(30 + n, 9.0, "work", f"dinner dog {FILLERS[n]} flight") for n in range(4)]
