@@ -17,11 +17,24 @@ from personaagent import EpisodicMemory, Store
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("folder", ["chats", "chats-embedded"])
+@pytest.mark.parametrize("folder", ["chats", "chats-embedded", "chats-fifty"])
 def test_the_published_table_is_computed_from_the_kept_verdicts(folder):
     kept = ROOT / "results" / folder
     made = table(Kept(kept / "answers.jsonl"), Kept(kept / "verdicts.jsonl"))
     assert made in (ROOT / "docs" / "results-chats.md").read_text(encoding="utf-8")
+
+
+def test_what_fifty_updates_did_is_computed_from_what_was_kept():
+    updates = Kept(ROOT / "results" / "chats-fifty" / "updates.jsonl")
+    page = (ROOT / "docs" / "results-chats.md").read_text(encoding="utf-8")
+    assert growth(updates) in page
+    for user, calls in (("u00", 93), ("u01", 90)):
+        mine = [updates.rows[user, part] for part in range(50)]
+        assert sum(one["calls"] for one in mine) == calls
+        assert max(one["calls"] for one in mine) == 2
+        assert sum(one["retired"] for one in mine) == 0
+        items = [one["items"] for one in mine]
+        assert items == sorted(items)
 
 
 def test_the_table_counts_what_every_arm_was_judged_on(tmp_path):
