@@ -157,6 +157,7 @@ SYSTEMS = ("", "non-personalized", "rag", "personaagent")
 ROWS = {
     "chats: preferences": (on_chats, (0,), ("", "none", "rag, k=6", "persona")),
     "the same, in 700": (on_chats, (0,), ("", "none", "rag, k=6", "persona, 700 words")),
+    "the same, two users": (on_chats, (2,), ("", "", "rag, k=6", "persona")),
     "the same, small": (on_chats, (1,), ("", "none", "rag, k=6", "persona, 700 words")),
     "long histories of": (on_films, (3,), ("user's mean", "", "rag, k=16", "ours")),
     "the same, five": (on_films, (1,), ("user's mean", "", "rag, k=16", "ours")),
