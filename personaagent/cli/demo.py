@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -218,7 +218,7 @@ def _compare(
     from personaagent.experiments.baselines import RAG, NonPersonalized
     from personaagent.programs import PersonaAgent
 
-    first = {log.user: replace(log.first, actions=None) for log in logs}
+    first = {log.user: log.first for log in logs}
     last = {log.user: log.last for log in logs}
     systems: dict[str, Callable[[Task], System]] = {
         "non-personalized": NonPersonalized,
