@@ -117,10 +117,12 @@ class Reaching:
         return replace(directive, support=support, oppose=oppose)
 
     def mended(self, directive: Directive) -> Directive | None:
-        """The directive as it is where more than `MOST` of what it speaks to agree with it; else
-        with the reach within which they do; None where there is none."""
+        """The directive as it is where more than `MOST` of what it speaks to agree with it, or
+        nothing speaks against it; else with the reach within which they do; None where there is
+        none."""
         answer, now = self.answer(directive), self.renewed(directive)
-        if answer is None or len(now.support) > MOST * len([*now.support, *now.oppose]):
+        spoken_to = len(now.support) + len(now.oppose)
+        if answer is None or not now.oppose or len(now.support) > MOST * spoken_to:
             return directive
         fitted = self.fit(directive.cue, answer, held=directive.reach)
         if fitted.gain <= 0:

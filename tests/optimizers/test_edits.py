@@ -193,5 +193,6 @@ def test_a_rule_that_too_many_speak_against_is_narrowed_or_dropped(memory):
         replace(one, interaction=replace(one.interaction, query="dog")) for one in [*near, *far]
     ]
     assert reaching(memory, same).mended(wide) is None  # no reach tells them apart
-    own = Directive("Own words.", "dog", 0.1)
+    own, unheard = Directive("Own words.", "dog", 0.1), rule("ferry", "family", 0.99)
     assert reaching(memory, same).mended(own) == own
+    assert reaching(memory, same).mended(unheard) == unheard  # nothing speaks against it
