@@ -30,7 +30,7 @@ from personaagent.experiments.cohort import Sample
 ROOT = Path(__file__).parents[2]
 FILMS = "films", "embedded", "memories", "films-again", "portable", "portable-back"
 LABELS = "lamp-1", "lamp-2n-style", "lamp-2m-style", "lamp-2m-style-again", "lamp-3-style"
-REPLIES = "replies", "replies-again", "replies-unquoted"
+REPLIES = "replies", "replies-again", "replies-unquoted", "replies-default"
 TEXTS = *REPLIES, "lamp-4", "lamp-4-first", "lamp-5", "lamp-4-embedded"
 FOLDERS = [
     *(f"long-histories/{one}" for one in FILMS),
