@@ -167,7 +167,7 @@ ROWS = {
     "excerpts of news": (in_report, (9,), ("knn", *SYSTEMS[1:])),
     "replies in the user's manner:": (on_texts, (0,), CAPABLE),
     "replies in the user's manner, four": (on_texts, (0,), (*CAPABLE[:3], "ours, k=4")),
-    "replies learned": (on_texts, (5,), ("", "", "rag, k=4", "ours before alignment")),
+    "replies learned": (on_texts, (5,), ("", "", "rag, k=4", "ours")),
     "headlines in": (on_texts, (1,), CAPABLE),
     "titles of papers": (on_texts, (3,), CAPABLE),
     "headlines, small": (on_texts, (4,), CAPABLE),
