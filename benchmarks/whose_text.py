@@ -31,7 +31,7 @@ from benchmarks.kept import Kept, OverUsers
 from personaagent import connect
 from personaagent.data import Interaction, read_interactions, read_tasks
 from personaagent.lm import PersonaLM
-from personaagent.optimizers.lm_judge import examples_of, picks_first
+from personaagent.optimizers.lm_judge import examples_of, picked
 
 USERS_OWN = "the user's own"
 PAIRS = (
@@ -65,8 +65,8 @@ def judge(pairs: Sequence[tuple[str, str]], written: Mapping[tuple[str, str], st
         told = asked[id]
         first, second = (written[one, id] for one in (pair[::-1] if order else pair))
         with dspy.context(lm=lm):
-            picked = picks_first(examples_of(past[told.user]), told.query, first, second)
-        won = picked != bool(order)
+            said = picked(examples_of(past[told.user]), told.query, first, second)
+        won = (said == "first") != bool(order)
         verdicts.add({"arm": _name(pair, order), "id": id, "user": told.user, "won": won})
 
     with ThreadPoolExecutor(side_by_side) as pool:

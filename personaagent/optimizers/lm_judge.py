@@ -26,7 +26,7 @@ EXAMPLES = 12  # texts of the user that a judge sees, the latest
 PAIRS = 4  # that it is asked of at most, the latest; each takes two calls
 LEAST = 2  # pairs of which the answer is known that say whether it knows the user
 KNOWS = 0.75  # of these it must take the user's own text for the user's
-FIRST, SECOND, UNSAID = "first", "second", "unsaid"
+UNSAID = "unsaid"  # the LM gave neither of them for an answer
 
 
 def examples_of(past: Sequence[Interaction]) -> str:
@@ -34,8 +34,8 @@ def examples_of(past: Sequence[Interaction]) -> str:
     return "\n\n".join(f"Message: {one.query}\nText: {one.response}" for one in past[-EXAMPLES:])
 
 
-def picks_first(examples: str, message: str, first: str, second: str) -> bool:
-    """Whether DSPy's LM takes the first of two texts for the user's.
+def picked(examples: str, message: str, first: str, second: str) -> str:
+    """Which of two texts DSPy's LM takes for the user's, "first" or "second".
 
     Raises:
         FormError: it does not say which.
@@ -44,7 +44,7 @@ def picks_first(examples: str, message: str, first: str, second: str) -> bool:
         said = dspy.Predict(WhoWrote)(
             examples=examples, message=message, first=first, second=second
         )
-    return bool(said.written == "first")
+    return str(said.written)
 
 
 class TextJudge:
@@ -103,11 +103,11 @@ class TextJudge:
                 others = [one for one in self._past if one.id != past.id]
                 with dspy.context(lm=self._lm or dspy.settings.lm):
                     entry.value = _said(examples_of(others), past.query, first, second)
-        return 0.5 if entry.value == UNSAID else float((entry.value == FIRST) != turned)
+        return 0.5 if entry.value == UNSAID else float((entry.value == "first") != turned)
 
 
 def _said(examples: str, message: str, first: str, second: str) -> str:
     try:
-        return FIRST if picks_first(examples, message, first, second) else SECOND
+        return picked(examples, message, first, second)
     except FormError:  # an LM that cannot answer so is one that does not know the user
         return UNSAID

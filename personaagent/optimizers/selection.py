@@ -19,6 +19,7 @@ from personaagent.optimizers.worklog import Record, once
 from personaagent.programs.fusion import SHRINKAGE, fit_trust, grade, model_of
 
 WRONG = 3.0  # nats that a label's loss counts for at most: less than 5 % likely is just wrong
+AGAIN = 0.05  # nats that a replay may differ by: an answer changes when it is asked again
 SETTLING = 8  # judging interactions that actions and trust are settled on: recall makes them dear
 LONG = 3 * MANY  # interactions from which so many are a choice among them
 WORTH = 1.0  # nats in all that must be saved to fit the trust of a published persona anew
@@ -77,7 +78,8 @@ class Acceptance(Protocol):
 
     def undecided(self, champion: Persona) -> list[Persona]:
         """Candidates of earlier alignments that more evidence may still let win."""
-        ...
+        del champion
+        return []
 
 
 class Second(Protocol):
@@ -88,7 +90,7 @@ class Second(Protocol):
         ...
 
 
-class AlwaysAccept:
+class AlwaysAccept(Acceptance):
     """The paper's: the latest rewrite is the persona."""
 
     on_evidence = False
@@ -96,18 +98,15 @@ class AlwaysAccept:
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         return True, "always accepted"
 
-    def undecided(self, champion: Persona) -> list[Persona]:
-        return []
 
-
-class AcceptOnReplay:
+class AcceptOnReplay(Acceptance):
     """Only what lowers the loss on held-out interactions, and not by a few of the answers that it
     changes at the cost of most; without evidence the champion stays."""
 
     on_evidence = True
 
-    def __init__(self, *, margin: float = 0.05) -> None:
-        # nats that the whole replay must save: more than an answer changes when it is asked again
+    def __init__(self, *, margin: float = AGAIN) -> None:
+        # nats that the whole replay must save
         validation.number("margin", margin, 0)
         self.margin = margin
 
@@ -121,11 +120,8 @@ class AcceptOnReplay:
         of = f"better on {better} of {len(changed)} changed answers"
         return verdict, f"saves {sum(saved):.1f} nats on replay, {of}"
 
-    def undecided(self, champion: Persona) -> list[Persona]:
-        return []
 
-
-class EmptyPersonaBetter:
+class EmptyPersonaBetter(Acceptance):
     """Whether the champion does worse than no persona, or than memories alone, which is the
     candidate: its answers are less likely, and not right more often.
 
@@ -147,30 +143,15 @@ class EmptyPersonaBetter:
         other = "memories alone save" if alone else "no persona saves"
         return better, f"{other} {saved:.1f} nats on replay"
 
-    def undecided(self, champion: Persona) -> list[Persona]:
-        return []
 
-
-class NoWorse:
-    """Whether a candidate that other evidence speaks for does no worse than the champion.
-
-    Args:
-        margin: nats that the whole replay may lose: so much an answer changes when it is asked
-            again.
-    """
+class NoWorse(Acceptance):
+    """Whether a candidate that other evidence speaks for does no worse than the champion."""
 
     on_evidence = True
 
-    def __init__(self, *, margin: float = 0.05) -> None:
-        validation.number("margin", margin, 0)
-        self.margin = margin
-
     def accepts(self, trial: Trial) -> tuple[bool, str]:
         saved = sum(trial.saved)
-        return saved >= -self.margin, f"saves {saved:.1f} nats on replay"
-
-    def undecided(self, champion: Persona) -> list[Persona]:
-        return []
+        return saved >= -AGAIN, f"saves {saved:.1f} nats on replay"
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def test_fifty_updates_that_all_are_accepted_do_not_make_a_persona_collapse(tmp_
             lengths.append(len(persona.directives))
         right = [one.answer == one.interaction.response for one in replay(persona, history)]
     assert max(lengths) <= 6
-    assert persona.version > 5
+    assert persona.version > 8
     habits = {(one.cue, one.text.split()[-1]) for one in persona.directives}
     assert habits >= {("dog", "travel."), ("car", "family.")}
     assert sum(right) / len(right) > 0.8  # in spite of all that chance put in
